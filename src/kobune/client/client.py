@@ -1,0 +1,229 @@
+"""Requests of the Kubernetes API with typed views as answers. What is written are explicit fields, never a view."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from functools import cache
+from typing import Generic, NamedTuple, TypeVar, cast
+
+import msgspec
+import orjson
+
+from kobune.api.catalogue import Resource, find_builtin
+from kobune.api.errors import ApiError, Json, NotFound, error_from_status
+from kobune.api.objects.meta import Key, Object
+from kobune.client.transport import Answer, Transport
+
+T = TypeVar("T", bound=Object)
+
+
+class Patch(StrEnum):
+    """The content types of a patch."""
+
+    JSON = "application/json-patch+json"
+    MERGE = "application/merge-patch+json"
+    STRATEGIC = "application/strategic-merge-patch+json"
+    APPLY = "application/apply-patch+yaml"
+
+
+class Listing(NamedTuple, Generic[T]):
+    items: list[T]
+    revision: str  # The list's resourceVersion: watch from here.
+
+
+class Event(NamedTuple, Generic[T]):
+    type: str  # "ADDED", "MODIFIED", "DELETED" or "BOOKMARK".
+    object: T
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class Client:
+    """The Kubernetes API over one transport.
+
+    Every method takes the view to decode into; `resource` names the kind where the view does not (metadata-only views).
+    Every method raises the ApiError that the server answered.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    async def get(self, view: type[T], key: Key, *, resource: Resource | None = None) -> T:
+        """The object; raises NotFound."""
+        path = (resource or resource_of(view)).path(key.namespace, key.name)
+        return _decoder(view).decode(await self.call("GET", path))
+
+    async def find(self, view: type[T], key: Key, *, resource: Resource | None = None) -> T | None:
+        """The object, or None when there is none."""
+        try:
+            return await self.get(view, key, resource=resource)
+        except NotFound:
+            return None
+
+    async def list(
+        self,
+        view: type[T],
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        resource: Resource | None = None,
+    ) -> Listing[T]:
+        """All objects of one namespace (or of all) that match the selectors, as of now."""
+        query = _selectors(labels, fields)
+        path = (resource or resource_of(view)).path(namespace)
+        page = _list_decoder(view).decode(await self.call("GET", path, query=query))
+        return Listing(page.items, page.metadata.resource_version)
+
+    async def watch(
+        self,
+        view: type[T],
+        namespace: str = "",
+        *,
+        revision: str,
+        labels: str = "",
+        fields: str = "",
+        resource: Resource | None = None,
+    ) -> AsyncIterator[Event[T]]:
+        """Changes after `revision`, bookmarks among them, until the server ends the watch. Raises Gone when too old."""
+        query = {
+            "watch": "true",
+            "resourceVersion": revision,
+            "allowWatchBookmarks": "true",
+            **_selectors(labels, fields),
+        }
+        decode = _decoder(view).decode
+        async for line in self.transport.stream((resource or resource_of(view)).path(namespace), query=query):
+            frame = _frames.decode(line)
+            if frame.type == "ERROR":
+                raise error_from_status(orjson.loads(frame.object))
+            yield Event(frame.type, decode(frame.object))
+
+    async def create(self, view: type[T], manifest: Json, *, resource: Resource | None = None) -> T:
+        """The object as created; kind and apiVersion are filled in from the view. Raises AlreadyExists, Invalid, …"""
+        resource = resource or resource_of(view)
+        body = {"apiVersion": view.gvk.api_version, "kind": view.gvk.kind, **manifest}
+        namespace = manifest["metadata"].get("namespace", "")
+        return _decoder(view).decode(await self.call("POST", resource.path(namespace), body=orjson.dumps(body)))
+
+    async def create_subresource(self, view: type[Object], key: Key, subresource: str, body: Json) -> bytes:
+        """POST to a subresource (binding, eviction, token); the answer's bytes."""
+        path = resource_of(view).path(key.namespace, key.name, subresource)
+        return await self.call("POST", path, body=orjson.dumps(body))
+
+    async def update(
+        self, view: type[T], manifest: Json, *, subresource: str = "", resource: Resource | None = None
+    ) -> T:
+        """Replace the object with a whole manifest. Raises Conflict when its resourceVersion is stale."""
+        meta = manifest["metadata"]
+        path = (resource or resource_of(view)).path(meta.get("namespace", ""), meta["name"], subresource)
+        return _decoder(view).decode(await self.call("PUT", path, body=orjson.dumps(manifest)))
+
+    async def patch(
+        self,
+        view: type[T],
+        key: Key,
+        patch: Json | Sequence[Json],
+        *,
+        how: Patch = Patch.MERGE,
+        subresource: str = "",
+        resource: Resource | None = None,
+    ) -> T:
+        """Change explicit fields. A `metadata.resourceVersion` inside the patch makes it conditional."""
+        path = (resource or resource_of(view)).path(key.namespace, key.name, subresource)
+        return _decoder(view).decode(await self.call("PATCH", path, body=orjson.dumps(patch), content_type=how))
+
+    async def patch_status(self, view: type[T], key: Key, status: Json, *, how: Patch = Patch.MERGE) -> T:
+        """Change explicit fields of the status."""
+        return await self.patch(view, key, {"status": status}, how=how, subresource="status")
+
+    async def delete(
+        self,
+        view: type[Object],
+        key: Key,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+        propagation: str = "",
+        resource: Resource | None = None,
+    ) -> None:
+        """Delete the object, provided it still has `uid` and `resource_version` when those are given (else Conflict)."""
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        if any(preconditions.values()):
+            options["preconditions"] = {field: value for field, value in preconditions.items() if value}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        if propagation:
+            options["propagationPolicy"] = propagation
+        path = (resource or resource_of(view)).path(key.namespace, key.name)
+        await self.call("DELETE", path, body=orjson.dumps(options))
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        content_type: str = "application/json",
+    ) -> bytes:
+        """The body of a successful answer to any request; raises the ApiError of a failed one."""
+        answer = await self.transport.request(method, path, query=query or {}, body=body, content_type=content_type)
+        if answer.status >= 300:
+            raise error_of(answer)
+        return answer.body
+
+
+def resource_of(view: type[Object]) -> Resource:
+    """Where the view's kind is served, by the catalogue."""
+    kind = find_builtin(*view.gvk)
+    if kind is None:
+        raise LookupError(f"{view.__name__} is not a built-in kind: pass its resource")
+    return kind.resource
+
+
+def error_of(answer: Answer) -> ApiError:
+    """The exception for a failed answer, with or without a Status body."""
+    try:
+        status = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        status = None
+    if not isinstance(status, dict) or status.get("kind") != "Status":
+        text = answer.body.decode(errors="replace").strip() or f"the server answered {answer.status}"
+        status = {"message": text, "code": answer.status}
+    return error_from_status(status)
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    query = {"labelSelector": labels, "fieldSelector": fields}
+    return {name: value for name, value in query.items() if value}
+
+
+_frames = msgspec.json.Decoder(_Frame)
+
+
+class _Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+    metadata: _ListMeta
+
+
+def _decoder(view: type[T]) -> msgspec.json.Decoder[T]:
+    return cast("msgspec.json.Decoder[T]", _decoder_of(view))
+
+
+def _list_decoder(view: type[T]) -> msgspec.json.Decoder[_Page[T]]:
+    return cast("msgspec.json.Decoder[_Page[T]]", _decoder_of(_Page[view]))  # type: ignore[valid-type]
+
+
+@cache
+def _decoder_of(shape: object) -> object:
+    return msgspec.json.Decoder(shape, strict=False)  # Not strict: "5" is read as 5 where a view says int.

@@ -1,0 +1,97 @@
+"""What the API server needs of a store: numbered writes, ordered ranges, history. Every engine passes tests/contracts."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Entry(NamedTuple):
+    key: str
+    value: bytes
+    revision: int  # The write that made this value; counts store-wide from 1, and is the API's resourceVersion.
+
+
+class Page(NamedTuple):
+    entries: Sequence[Entry]  # In key order (by code point).
+    revision: int  # The store's revision that this page shows.
+    more: bool  # Further keys follow after the last one.
+
+
+class Change(NamedTuple):
+    """One committed write or deletion."""
+
+    key: str
+    value: bytes | None  # None: deleted.
+    previous: bytes | None  # The value replaced or deleted; None: created, or compacted away.
+    revision: int
+
+
+class Conflict(Exception):
+    """The key's revision is not the expected one; nothing was written."""
+
+    def __init__(self, key: str, current: Entry | None) -> None:
+        super().__init__(f"{key} is at revision {current.revision if current else 0}")
+        self.key = key
+        self.current = current
+
+
+class Compacted(Exception):
+    """The history asked for is no longer kept."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"required revision has been compacted; the oldest kept is {oldest}")
+        self.oldest = oldest
+
+
+class Store(Protocol):
+    """Keys whose every write is numbered by one counter, as in etcd. Values are opaque.
+
+    A write that has returned is on disk, unless `durable=False` was passed: such a write is visible at once and reaches
+    the disk soon after (heartbeats and events use it).
+    All methods belong to one event loop. After `close` every method raises.
+    """
+
+    async def revision(self) -> int:
+        """The newest committed revision; 0 for a store never written to."""
+
+    async def read(self, key: str) -> Entry | None:
+        """The newest entry under `key`."""
+
+    async def list(self, prefix: str, *, after: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """Entries whose key starts with `prefix`, in order.
+
+        Args:
+            after: only keys greater than this one (a page's last key).
+            limit: at most so many entries; 0 is no limit.
+            revision: the state as it was at this revision; 0 is now.
+        Raises:
+            Compacted: `revision` is older than the kept history.
+        """
+
+    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+        """Replace the entry at revision `expected` (0: there is none; None: whatever is there); return the new revision.
+
+        Raises:
+            Conflict: the key is at another revision; nothing was written.
+        """
+
+    async def delete(self, key: str, *, expected: int | None) -> int:
+        """Remove the entry at revision `expected` (None: whatever is there); return the deletion's revision.
+
+        Raises:
+            Conflict: the key is at another revision, or absent.
+        """
+
+    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
+        """Every change under `prefix` with a revision greater than `after`, in order, in batches, for ever.
+
+        A change is delivered before or in the same loop iteration in which its `write` returns.
+
+        Raises:
+            Compacted: changes after `after` have been compacted away.
+        """
+
+    async def compact(self, revision: int) -> None:
+        """Forget history up to and including `revision`; current entries stay. A revision in the future is capped."""
+
+    async def close(self) -> None:
+        """Put everything on disk and let go of it."""

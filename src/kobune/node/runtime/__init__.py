@@ -1,0 +1,1 @@
+"""What runs containers: the Protocol the kubelet needs, and its implementations."""
