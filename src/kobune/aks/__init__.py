@@ -1,0 +1,1 @@
+"""The managed service: VM sizes, reservations, versions, clusters and node pools, as AKS defines them."""

@@ -1,0 +1,1 @@
+"""Clusters for tests: everything in the test's process."""
