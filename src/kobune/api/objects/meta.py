@@ -36,8 +36,11 @@ def wire_name(field: str) -> str:
     return first + "".join(word.upper() if word in ACRONYMS else word.capitalize() for word in rest)
 
 
-class View(msgspec.Struct, rename=wire_name, kw_only=True):
-    """A part of an object. Shared between readers: never change one."""
+class View(msgspec.Struct, rename=wire_name, kw_only=True, gc=False):
+    """A part of an object. Shared between readers: never change one.
+
+    Views never form cycles, so the cyclic collector need not walk the hundreds of thousands that caches hold.
+    """
 
 
 class OwnerReference(View):
