@@ -1,7 +1,59 @@
-# `make up` and `make test` do all the set-up there is.
-.PHONY: check
-check:
-	ruff format --check .
-	ruff check .
-	mypy
-	lint-imports
+# `make up` and `make test` do all the set-up there is; a second run finds it done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UP_OPTIONS ?=
+
+.PHONY: up down test check format benchmarks help system-packages test-packages
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make up      a cluster on this machine (UP_OPTIONS='--nodes 2 --simulated-nodes 100', see kobune up --help)"
+	@echo "make down    stop it"
+	@echo "make test    check and run every test"
+	@echo "make check   format, lint, types, import arrows"
+	@echo "make format  put the code into its form"
+	@echo "make benchmarks  print the figures of docs/performance.md"
+
+up: $(VENV)/ready system-packages
+	@$(BIN)/kobune up $(UP_OPTIONS)
+
+down: $(VENV)/ready
+	@$(BIN)/kobune down
+
+test: check test-packages
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmarks: $(VENV)/ready-dev system-packages
+	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+system-packages:
+	@tools/install-system-packages
+
+test-packages:
+	@tools/install-system-packages etcd-server
+
+# Debian keeps venv in a package of its own.
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+	    rm -rf $(VENV); \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+	    $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/ready-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/ready

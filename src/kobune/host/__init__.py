@@ -1,0 +1,1 @@
+"""Wires the components together and runs them: the service, its clusters, their control planes and nodes."""
