@@ -21,7 +21,6 @@ class Change(NamedTuple):
 
     key: str
     value: bytes | None  # None: deleted.
-    previous: bytes | None  # The value replaced or deleted; None: created, or compacted away.
     revision: int
 
 
@@ -42,12 +41,16 @@ class Compacted(Exception):
         self.oldest = oldest
 
 
+class Closed(Exception):
+    """The store has been closed."""
+
+
 class Store(Protocol):
     """Keys whose every write is numbered by one counter, as in etcd. Values are opaque.
 
     A write that has returned is on disk, unless `durable=False` was passed: such a write is visible at once and reaches
     the disk soon after (heartbeats and events use it).
-    All methods belong to one event loop. After `close` every method raises.
+    All methods belong to one event loop. After `close` every method, and every watch under way, raises Closed.
     """
 
     async def revision(self) -> int:
@@ -91,7 +94,10 @@ class Store(Protocol):
         """
 
     async def compact(self, revision: int) -> None:
-        """Forget history up to and including `revision`; current entries stay. A revision in the future is capped."""
+        """Forget the changes up to and including `revision`; the state at `revision` is the oldest that `list` still shows.
+
+        A revision in the future is capped; one already compacted changes nothing.
+        """
 
     async def close(self) -> None:
         """Put everything on disk and let go of it."""
