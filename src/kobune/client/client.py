@@ -103,7 +103,7 @@ class Client:
         async for line in self.transport.stream((resource or resource_of(view)).path(namespace), query=query):
             frame = _frames.decode(line)
             if frame.type == "ERROR":
-                raise error_from_status(orjson.loads(frame.object))
+                raise error_from_status(orjson.loads(bytes(frame.object)))
             yield Event(frame.type, decode(frame.object))
 
     async def create(self, view: type[T], manifest: Json, *, resource: Resource | None = None) -> T:
