@@ -46,6 +46,7 @@ class Kind:
     until: str = ""  # The first that no longer does; empty: all.
     storage: str = ""  # Folder under /registry; empty: the plural. Versions of one kind share it.
     selectable: tuple[str, ...] = ()  # Field selectors beyond metadata.name and metadata.namespace.
+    custom: bool = False  # Defined by a CustomResourceDefinition.
 
     @property
     def api_version(self) -> str:
