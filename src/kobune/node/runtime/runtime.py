@@ -43,6 +43,7 @@ class SandboxSpec:
     dns_searches: Sequence[str] = ()
     dns_options: Sequence[str] = ()
     port_mappings: Sequence[PortMapping] = ()
+    privileged: bool = False  # Must be set when any container of the pod is privileged.
     sysctls: Mapping[str, str] = field(default_factory=dict)
     run_as_user: int | None = None
     run_as_group: int | None = None
@@ -70,6 +71,24 @@ class LinuxResources:
     oom_score_adj: int = 0
 
 
+# What a container may not see and not write unless its procMount is Unmasked. Source: upstream pkg/securitycontext.
+MASKED_PATHS = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
 @dataclass(frozen=True, slots=True)
 class SecurityContext:
     run_as_user: int | None = None
@@ -81,8 +100,8 @@ class SecurityContext:
     no_new_privileges: bool = False
     add_capabilities: Sequence[str] = ()
     drop_capabilities: Sequence[str] = ()
-    masked_paths: Sequence[str] = ()
-    readonly_paths: Sequence[str] = ()
+    masked_paths: Sequence[str] = MASKED_PATHS
+    readonly_paths: Sequence[str] = READONLY_PATHS
     seccomp: str = "RuntimeDefault"  # "RuntimeDefault", "Unconfined" or "localhost/PATH".
 
 
@@ -195,6 +214,9 @@ class Runtime(Protocol):
 
     async def version(self) -> str:
         """As in a node's containerRuntimeVersion: `containerd://1.6.20`."""
+
+    async def problems(self) -> Sequence[str]:
+        """What keeps the node from being Ready, in the words of its Ready condition; empty when all is well."""
 
     async def run_sandbox(self, spec: SandboxSpec) -> str:
         """Make the sandbox with its network; the new id."""
