@@ -1,0 +1,140 @@
+"""Kubeconfig files: read into a transport, and written for one cluster and one user."""
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import yaml
+
+from kobune.api.clock import Clock
+from kobune.api.errors import Json
+from kobune.client.https import HttpsTransport, tls_context
+
+
+class KubeconfigError(Exception):
+    """The file does not say how to reach a cluster."""
+
+
+def load_kubeconfig(
+    path: Path, *, context: str = "", user_agent: str = "kobune", clock: Clock | None = None
+) -> HttpsTransport:
+    """The transport that the file's current (or the named) context describes.
+
+    Relative file names are relative to the kubeconfig, as kubectl reads them. Certificates inline or in files, bearer
+    token inline or in a file.
+
+    Raises:
+        KubeconfigError: unreadable, or a name in it leads nowhere.
+    """
+    try:
+        config = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise KubeconfigError(f"cannot read kubeconfig {path}: {error}") from error
+    current = context or config.get("current-context") or ""
+    chosen = _named(config, "contexts", current, path)["context"]
+    cluster = _named(config, "clusters", chosen.get("cluster", ""), path)["cluster"]
+    user: Json = {}
+    if chosen.get("user"):
+        user = _named(config, "users", chosen["user"], path).get("user") or {}
+    server = cluster.get("server", "")
+    if not server:
+        raise KubeconfigError(f"kubeconfig {path}: cluster {chosen.get('cluster')!r} has no server")
+    with ExitStack() as stack:
+        certificate = stack.enter_context(_as_file(user, "client-certificate", path))
+        key = stack.enter_context(_as_file(user, "client-key", path))
+        authority = stack.enter_context(_as_file(cluster, "certificate-authority", path))
+        try:
+            tls = tls_context(
+                authority=authority.read_text() if authority else "",
+                certificate=certificate,
+                key=key,
+                verify=not cluster.get("insecure-skip-tls-verify", False),
+            )
+        except OSError as error:  # ssl.SSLError is one.
+            raise KubeconfigError(f"kubeconfig {path}: {error}") from error
+    token_file = user.get("tokenFile")
+    return HttpsTransport(
+        server,
+        tls=tls,
+        token=user.get("token") or "",
+        token_file=path.parent / token_file if token_file else None,
+        tls_server_name=cluster.get("tls-server-name") or "",
+        user_agent=user_agent,
+        clock=clock,
+    )
+
+
+def render_kubeconfig(
+    *,
+    cluster: str,
+    server: str,
+    user: str,
+    authority: bytes,
+    certificate: bytes = b"",
+    key: bytes = b"",
+    token: str = "",
+    namespace: str = "",
+) -> str:
+    """A kubeconfig of one context, named as the cluster, with everything inline. `authority` and the others are PEM."""
+    credentials: Json = {}
+    if certificate:
+        credentials["client-certificate-data"] = base64.b64encode(certificate).decode()
+        credentials["client-key-data"] = base64.b64encode(key).decode()
+    if token:
+        credentials["token"] = token
+    entry: Json = {"server": server}
+    if authority:
+        entry["certificate-authority-data"] = base64.b64encode(authority).decode()
+    context = {"cluster": cluster, "user": user} | ({"namespace": namespace} if namespace else {})
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": cluster, "cluster": entry}],
+            "users": [{"name": user, "user": credentials}],
+            "contexts": [{"name": cluster, "context": context}],
+            "current-context": cluster,
+        },
+        sort_keys=False,
+    )
+
+
+def write_kubeconfig(path: Path, text: str) -> None:
+    """Write the file whole or not at all, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _named(config: Json, section: str, name: str, path: Path) -> Json:
+    for entry in config.get(section) or ():
+        if entry.get("name") == name:
+            found: Json = entry
+            return found
+    raise KubeconfigError(f"kubeconfig {path}: no entry {name!r} in {section}")
+
+
+@contextmanager
+def _as_file(section: Json, field: str, path: Path) -> Iterator[Path | None]:
+    """The file that `field` names, or a private passing one with its inline data: ssl reads key pairs from files only."""
+    inline = section.get(f"{field}-data")
+    if inline:
+        with tempfile.NamedTemporaryFile(prefix="kobune-") as file:
+            try:
+                file.write(base64.b64decode(inline, validate=True))
+            except ValueError as error:
+                raise KubeconfigError(f"kubeconfig {path}: {field}-data is not base64") from error
+            file.flush()
+            yield Path(file.name)
+    else:
+        named = section.get(field)
+        yield path.parent / named if named else None
