@@ -41,15 +41,13 @@ class Schema:
         self.raw = raw
         self._owner = owner
         self.definition = ""
+        self.type = _type_of(raw)
+        self.format = str(raw.get("format", ""))
         reference = raw.get("$ref")
-        # What says the value's shape: the node itself, or the definition that it refers to.
-        self._shape: Schema | None = None
+        self._shape: Schema | None = None  # The definition that this node refers to.
         if reference is not None and owner is not None:
             self._shape = owner.definition(reference.removeprefix(_REFERENCE))
             self.definition, self.type, self.format = self._shape.definition, self._shape.type, self._shape.format
-        else:
-            self.type = _type_of(raw)
-            self.format = str(raw.get("format", ""))
         self._properties: dict[str, Schema] | None = None
         self._items: Schema | None = None
         self._additional: Schema | None = None
