@@ -1,0 +1,86 @@
+"""The little of an object that selection needs: its labels and its kind's selectable fields, read without the rest."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple, TypedDict
+
+import msgspec
+import orjson
+
+from kobune.api.errors import Json
+
+# What an absent field that is no string counts as. Source: upstream's SelectableFields of each kind.
+ABSENT = {"spec.hostNetwork": "false", "spec.unschedulable": "false", "status.replicas": "0", "status.successful": "0"}
+# Selectable names that are not the path of a field; the first field that is set counts.
+PATHS = {"source": ("source.component", "reportingComponent")}
+
+NO_LABELS: Mapping[str, str] = {}
+_SHARED_LABELS = 4096
+
+
+class Facts(NamedTuple):
+    labels: Mapping[str, str]
+    fields: tuple[str, ...]  # In the order of the kind's `selectable`.
+
+
+class FactReader:
+    """Reads the facts of one kind's objects. Equal label sets and equal strings are shared between objects."""
+
+    def __init__(self, selectable: Sequence[str]) -> None:
+        self._fields = tuple(
+            (tuple(tuple(path.split(".")) for path in PATHS.get(name, (name,))), ABSENT.get(name, ""))
+            for name in selectable
+        )
+        tree: Json = {"metadata": {"labels": {}}}
+        for paths, _ in self._fields:
+            for path in paths:
+                reduce(lambda node, name: node.setdefault(name, {}), path, tree)
+        self._decoder = msgspec.json.Decoder(_part(tree))
+        self._labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+
+    def read(self, obj: Mapping[str, Any]) -> Facts:
+        """The facts of a decoded object."""
+        fields = tuple([_field(obj, paths, absent) for paths, absent in self._fields])
+        return Facts(self._shared(obj["metadata"].get("labels")), fields)
+
+    def decode(self, value: bytes) -> Facts:
+        """The facts of an encoded object."""
+        try:
+            return self.read(self._decoder.decode(value))
+        except msgspec.ValidationError:
+            # Where a kind has an object, a custom resource without a schema may have anything.
+            return self.read(orjson.loads(value))
+
+    def _shared(self, labels: Mapping[str, str] | None) -> Mapping[str, str]:
+        if not labels:
+            return NO_LABELS
+        key = tuple(labels.items())
+        shared = self._labels.get(key)
+        if shared is None:
+            if len(self._labels) >= _SHARED_LABELS:
+                self._labels.clear()
+            shared = self._labels[key] = {sys.intern(name): sys.intern(value) for name, value in key}
+        return shared
+
+
+def _part(tree: Json) -> Any:
+    """The type of an object of which only the members in `tree` are decoded; a leaf may be anything."""
+    if not tree:
+        return Any
+    members: dict[str, Any] = {name: _part(node) | None for name, node in tree.items()}
+    return TypedDict("Part", members, total=False)  # type: ignore[operator]
+
+
+def _field(obj: Mapping[str, Any], paths: tuple[tuple[str, ...], ...], absent: str) -> str:
+    for path in paths:
+        value: Any = obj
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is True:
+            return "true"
+        if value is False:
+            return "false"
+        if value is not None and value != "":
+            return sys.intern(value if type(value) is str else str(value))
+    return absent

@@ -1,0 +1,131 @@
+"""The one watch of the store from which every cache of this process is kept up to date."""
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+from itertools import count
+
+from kobune.api.clock import Clock
+from kobune.controlplane.store.cache import Cache, Tuning
+from kobune.controlplane.store.contract import Change, Compacted, Store
+
+ROOT = "/registry/"
+
+
+class Feed:
+    """Opens caches and feeds them. `run` must be running whenever anything here is awaited."""
+
+    def __init__(self, store: Store, clock: Clock, *, tuning: Tuning | None = None) -> None:
+        self.store = store
+        self.revision = 0  # Everything up to here has been applied to every cache and sent to every watcher.
+        self._clock = clock
+        self._tuning = tuning or Tuning()
+        self._caches: dict[str, Cache] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._loading: dict[str, list[Change]] = {}  # What happened to a prefix since its listing began.
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = count()
+        self._started = asyncio.Event()
+
+    async def run(self) -> None:
+        """Apply what is committed, until cancelled. Raises Closed when the store is closed."""
+        self._advance(await self.store.revision())
+        self._started.set()
+        while True:
+            try:
+                async for batch in self.store.watch(ROOT, after=self.revision):
+                    self._apply(batch)
+            except Compacted:
+                await self._start_again()
+
+    async def open(
+        self,
+        prefix: str,
+        *,
+        namespaced: bool = True,
+        selectable: Sequence[str] = (),
+        indexed: Sequence[str] = (),
+    ) -> Cache:
+        """The cache of everything under `prefix` ("/registry/pods/"), loaded; one that is open already is given again.
+
+        Args:
+            selectable: the names of the fields that selectors may use.
+            indexed: those among them by which it must be fast to list and watch.
+        """
+        await self._started.wait()
+        async with self._opening.setdefault(prefix, asyncio.Lock()):
+            cache = self._caches.get(prefix)
+            if cache is None:
+                cache = Cache(self, prefix, namespaced, selectable, indexed, self._clock, self._tuning)
+                await self._load(cache)
+            return cache
+
+    def close(self, prefix: str) -> None:
+        """Forget a cache and end its watches; what is stored stays."""
+        cache = self._caches.pop(prefix, None)
+        if cache is not None:
+            cache.watchers.close()
+
+    async def reached(self, revision: int) -> None:
+        """Return once everything up to `revision` has been applied."""
+        if revision > self.revision:
+            future = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiters, (revision, next(self._order), future))
+            await future
+
+    async def caught_up(self) -> None:
+        """Return once everything that was committed before this call has been applied, whoever wrote it."""
+        await self.reached(await self.store.revision())
+
+    def bookmark(self) -> None:
+        """Send a bookmark to every watcher that wants them. To be called about once a minute."""
+        for cache in self._caches.values():
+            cache.watchers.bookmark(self.revision)
+
+    def _apply(self, batch: Sequence[Change]) -> None:
+        caches, by_cache = self._caches, dict[Cache, list[Change]]()
+        for change in batch:
+            key = change.key
+            end = key.find("/", len(ROOT)) + 1
+            cache = caches.get(key[:end])
+            if cache is None:
+                cache = caches.get(key[: key.find("/", end) + 1])  # "/registry/services/specs/"
+            if cache is not None:
+                by_cache.setdefault(cache, []).append(change)
+        revision = batch[-1].revision
+        for cache, changes in by_cache.items():
+            if cache.prefix in self._loading:
+                self._loading[cache.prefix] += changes
+            else:
+                cache.apply(changes)
+        self._advance(revision)
+
+    def _advance(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        waiters = self._waiters
+        while waiters and waiters[0][0] <= self.revision:
+            future = heapq.heappop(waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+    async def _load(self, cache: Cache) -> None:
+        missed = self._loading[cache.prefix] = []
+        self._caches[cache.prefix] = cache
+        try:
+            page = await self.store.list(cache.prefix)
+            cache.load(page, missed)
+        except BaseException:
+            del self._caches[cache.prefix]
+            raise
+        finally:
+            del self._loading[cache.prefix]
+        # Until then the watch may bring changes that the listing already showed; the cache knows them by their revision.
+        await self.reached(page.revision)
+
+    async def _start_again(self) -> None:
+        """History was compacted before it was read: list everything anew. Watchers must do so too."""
+        revision = await self.store.revision()
+        for cache in tuple(self._caches.values()):
+            cache.watchers.close()
+            cache.load(await self.store.list(cache.prefix), ())
+        self._advance(revision)
