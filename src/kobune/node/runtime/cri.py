@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kobune.node.machine.netns import connect_in
+from kobune.node.netns import connect_in
 from kobune.node.runtime import containerd_events_pb2 as events_pb
 from kobune.node.runtime import cri_pb2 as pb
 from kobune.node.runtime import messages
@@ -248,7 +248,8 @@ class CriRuntime:
     async def stats(self) -> Sequence[ContainerStats]:
         request = pb.ListContainerStatsRequest()
         answer = await self._calls.call("ListContainerStats", request, pb.ListContainerStatsResponse)
-        return [messages.stats_of(stats) for stats in answer.stats]
+        # Ended containers are listed too, without a measurement.
+        return [messages.stats_of(stats) for stats in answer.stats if stats.cpu.timestamp]
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         """By CRI's own event stream, else by containerd's (before 1.7 it has no other)."""

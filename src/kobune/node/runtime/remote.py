@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kobune.node.machine.netns import connect_in
+from kobune.node.netns import connect_in
 from kobune.node.runtime.runtime import RuntimeFailure, TerminalSize
 from kobune.node.runtime.spdy import Session
 

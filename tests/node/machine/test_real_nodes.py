@@ -1,0 +1,184 @@
+"""Real nodes run real containers, reach each other, survive their agents and leave nothing behind."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from kobune.node.machine.machine import NodeMachine
+from kobune.node.netns import connect_in
+from kobune.node.runtime.cri import CriRuntime
+from kobune.node.runtime.images import BUSYBOX
+from kobune.node.runtime.runtime import ContainerSpec, RuntimeFailure, SandboxSpec, State, TerminalSize
+
+pytestmark = pytest.mark.real
+
+
+def sandbox_spec(node: NodeMachine, name: str = "pod") -> SandboxSpec:
+    return SandboxSpec(
+        name=name,
+        namespace="default",
+        uid=f"uid-{name}",
+        hostname=name,
+        log_directory=node.spec.state / "logs" / name,
+        cgroup_parent=str(node.cgroup_parent / "kubepods" / name),
+    )
+
+
+async def run(node: NodeMachine, runtime: CriRuntime, *command: str, name: str = "pod") -> tuple[str, str]:
+    """A sandbox with one running container; their ids."""
+    spec = sandbox_spec(node, name)
+    sandbox = await runtime.run_sandbox(spec)
+    image = await runtime.find_image(BUSYBOX)
+    assert image is not None
+    container = ContainerSpec(name="main", image=image.id, command=command, log_path="main/0.log")
+    container_id = await runtime.create_container(sandbox, container, spec)
+    await runtime.start_container(container_id)
+    return sandbox, container_id
+
+
+@pytest.fixture
+async def node(make_node) -> AsyncIterator[NodeMachine]:
+    machine = make_node(1)
+    await machine.start()
+    return machine
+
+
+@pytest.fixture
+async def runtime(node: NodeMachine) -> AsyncIterator[CriRuntime]:
+    connection = node.open_runtime()
+    yield connection
+    await connection.close()
+
+
+async def test_a_container_runs_logs_and_tells_of_its_end(node: NodeMachine, runtime: CriRuntime):
+    async with aclosing(runtime.events()) as events:
+        first = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.2)  # The subscription reaches the runtime.
+        sandbox, container = await run(node, runtime, "sh", "-c", "echo hello; sleep 0.3; exit 3")
+        assert (await runtime.find_container(container)).state == State.RUNNING
+        async with asyncio.timeout(10):
+            event = await first
+            while event.container_id != container or (await runtime.find_container(container)).state != State.EXITED:
+                event = await anext(events)
+    ended = await runtime.find_container(container)
+    assert (event.sandbox_id, ended.state, ended.exit_code, ended.reason) == (sandbox, State.EXITED, 3, "Error")
+    log = node.spec.state / "logs" / "pod" / "main" / "0.log"
+    assert log.read_text().endswith(" stdout F hello\n")
+    await runtime.remove_container(container)
+    assert await runtime.find_container(container) is None
+    await runtime.stop_sandbox(sandbox)
+    await runtime.stop_sandbox(sandbox)
+    await runtime.remove_sandbox(sandbox)
+    assert await runtime.list_sandboxes() == []
+
+
+async def test_commands_in_a_container(node: NodeMachine, runtime: CriRuntime):
+    sandbox, container = await run(node, runtime, "httpd", "-f", "-p", "127.0.0.1:8080")
+
+    assert await runtime.exec_sync(container, ["sh", "-c", "echo a; echo b >&2; exit 4"], timeout_seconds=5) == (
+        4,
+        b"a\n",
+        b"b\n",
+    )
+    with pytest.raises(TimeoutError):
+        await runtime.exec_sync(container, ["sleep", "30"], timeout_seconds=1)
+
+    stream = await runtime.exec(container, ["sh", "-c", "cat; echo over >&2; exit 7"], stdin=True, tty=False)
+    sent = b"x" * 300_000
+    await stream.send_stdin(sent)
+    await stream.close_stdin()
+    outputs = {1: b"", 2: b""}
+    async for where, data in stream.output():
+        outputs[where] += data
+    assert outputs == {1: sent, 2: b"over\n"}
+    assert await stream.exit_code() == 7
+    await stream.close()
+
+    terminal = await runtime.exec(container, ["sh", "-c", "read line; stty size"], stdin=True, tty=True)
+    await terminal.resize(TerminalSize(width=77, height=33))
+    await asyncio.sleep(0.2)  # Sizes have no acknowledgement.
+    await terminal.send_stdin(b"\n")
+    screen = b"".join([data async for _, data in terminal.output()])
+    assert b"33 77" in screen
+    assert await terminal.exit_code() == 0
+    await terminal.close()
+
+    missing = await runtime.exec(container, ["no-such-program"], stdin=False, tty=False)
+    with pytest.raises(RuntimeFailure, match="executable file not found"):
+        await missing.exit_code()
+    await missing.close()
+
+    reader, writer = await runtime.port_forward(sandbox, 8080)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    assert (await reader.read(12)) == b"HTTP/1.1 404"
+    writer.close()
+    with pytest.raises(RuntimeFailure, match="localhost:8081"):
+        await runtime.port_forward(sandbox, 8081)
+
+    stats = {stat.container_id: stat for stat in await runtime.stats()}
+    assert stats[container].memory_working_set_bytes > 0
+
+
+async def test_pods_of_two_nodes_reach_each_other_and_the_host_reaches_both(make_node):
+    nodes = [make_node(1), make_node(2)]
+    await asyncio.gather(*(node.start() for node in nodes))
+    routes = {node.spec.pod_range: node.spec.address for node in nodes}
+    await asyncio.gather(*(node.set_routes(routes) for node in nodes))
+    runtimes = [node.open_runtime() for node in nodes]
+    try:
+        containers = []
+        for node, runtime in zip(nodes, runtimes, strict=True):
+            sandbox, container = await run(node, runtime, "httpd", "-f", "-p", "80")
+            containers.append((container, (await runtime.find_sandbox(sandbox)).ips[0]))
+        for runtime, (container, _), (_, other) in zip(runtimes, containers, reversed(containers), strict=True):
+            code, _, errors = await runtime.exec_sync(
+                container, ["wget", "-q", "-O-", f"http://{other}/"], timeout_seconds=5
+            )
+            assert (code, b"404 Not Found" in errors) == (1, True)
+        for _, address in containers:
+            (await connect_in(None, address, 80)).close()
+            (await connect_in(nodes[0].namespace, address, 80)).close()
+    finally:
+        for runtime in runtimes:
+            await runtime.close()
+
+
+async def test_containers_outlive_the_agent_and_containerd(node: NodeMachine, runtime: CriRuntime):
+    _, container = await run(node, runtime, "sleep", "1000")
+    again = NodeMachine(node.spec)
+    await again.start()  # As a restarted agent does.
+    assert (await runtime.find_container(container)).state == State.RUNNING
+
+    os.kill(int(node.layout.pid_file.read_text().split()[0]), signal.SIGKILL)
+    await again.start()
+    fresh = again.open_runtime()
+    assert (await fresh.find_container(container)).state == State.RUNNING
+    await fresh.close()
+
+
+def process_exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_nothing_is_left_of_a_destroyed_node(node: NodeMachine, runtime: CriRuntime):
+    def traces() -> list[str]:
+        places = ["/proc/self/mountinfo", "/proc/net/dev"]
+        found = [line for place in places for line in Path(place).read_text().splitlines()]
+        found += [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{node.spec.network.cluster}*")]
+        found += [str(path) for path in Path("/var/run/netns").iterdir()]
+        ours = (node.spec.network.bridge, node.spec.network.cluster, str(node.spec.state), str(node.layout.run))
+        return [trace for trace in found if any(name in trace for name in ours)]
+
+    await run(node, runtime, "sleep", "1000")
+    assert traces()
+    pid = int(node.layout.pid_file.read_text().split()[0])
+    await node.destroy()
+    assert traces() == []
+    assert not process_exists(pid)
+    assert not node.spec.state.exists()
+    await node.destroy()  # A second time is no error.
