@@ -205,6 +205,10 @@ class Schemas:
         """The name of the type of a kind; "" when this version has no such kind."""
         return self._names.get((group, version, kind), "")
 
+    def kinds(self) -> Iterator[tuple[str, str, str]]:
+        """Group, version and name of all kinds, served or not."""
+        return iter(self._names)
+
     def names(self) -> Iterator[str]:
         """The names of all types."""
         return iter(self._texts)
