@@ -1,0 +1,1 @@
+"""Who asks: one file per way of proving it."""

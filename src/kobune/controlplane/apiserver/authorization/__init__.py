@@ -1,0 +1,1 @@
+"""Who may do what: one file per way of deciding it."""

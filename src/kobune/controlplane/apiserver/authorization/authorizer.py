@@ -1,0 +1,98 @@
+"""The ways of deciding whether somebody may do something, asked in turn."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from kobune.api.errors import Forbidden, qualified
+from kobune.controlplane.apiserver.request import User
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What somebody wants to do: with a resource, or, when `path` is set, with a URL that is none."""
+
+    user: User
+    verb: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Verdict(Enum):
+    ALLOW = "allow"
+    DENY = "deny"
+    NO_OPINION = "no opinion"
+
+
+class Decision(NamedTuple):
+    verdict: Verdict
+    reason: str = ""
+
+
+NO_OPINION = Decision(Verdict.NO_OPINION)
+
+
+class Authorizer(Protocol):
+    """One way of deciding; a decision that must wait is awaited."""
+
+    def authorize(self, access: Access) -> Decision | Awaitable[Decision]: ...
+
+
+class SystemMasters:
+    """The group that may do everything, whatever the roles say."""
+
+    def authorize(self, access: Access) -> Decision:
+        return Decision(Verdict.ALLOW) if "system:masters" in access.user.groups else NO_OPINION
+
+
+class AlwaysAllow:
+    def authorize(self, access: Access) -> Decision:
+        return Decision(Verdict.ALLOW)
+
+
+class Authorization:
+    """The first opinion counts; without one nothing is allowed."""
+
+    def __init__(self, authorizers: Sequence[Authorizer]) -> None:
+        self.authorizers = (SystemMasters(), *authorizers)
+
+    async def decide(self, access: Access) -> Decision:
+        reasons = []
+        for authorizer in self.authorizers:
+            decision = authorizer.authorize(access)
+            if not isinstance(decision, Decision):
+                decision = await decision
+            if decision.verdict is not Verdict.NO_OPINION:
+                return decision
+            if decision.reason:
+                reasons.append(decision.reason)
+        return Decision(Verdict.NO_OPINION, "\n".join(reasons))
+
+    async def require(self, access: Access) -> None:
+        """Raises Forbidden in upstream's words unless the access is allowed."""
+        decision = await self.decide(access)
+        if decision.verdict is not Verdict.ALLOW:
+            raise refusal(access, decision.reason)
+
+
+def refusal(access: Access, reason: str = "") -> Forbidden:
+    """Source: upstream responsewriters.Forbidden."""
+    why = f": {reason}" if reason else ""
+    user = access.user.name
+    if access.path:
+        return Forbidden(f'forbidden: User "{user}" cannot {access.verb} path "{access.path}"{why}')
+    resource = f"{access.resource}/{access.subresource}" if access.subresource else access.resource
+    what = f'User "{user}" cannot {access.verb} resource "{resource}" in API group "{access.group}"'
+    where = f' in the namespace "{access.namespace}"' if access.namespace else " at the cluster scope"
+    subject = qualified(access.resource, access.group)
+    if access.name:
+        subject += f' "{access.name}"'
+    return Forbidden(
+        f"{subject} is forbidden: {what}{where}{why}", group=access.group, resource=access.resource, name=access.name
+    )

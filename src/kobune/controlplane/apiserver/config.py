@@ -1,0 +1,55 @@
+"""What an API server is told when it is started."""
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccountKeys:
+    """`verifying` are the public keys whose tokens are accepted; the signing key's own is always among them."""
+
+    signing: PrivateKeyTypes
+    verifying: Sequence[PublicKeyTypes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerConfig:
+    """Names follow upstream's flags.
+
+    Attributes:
+        cluster_version: "1.36"; decides which kinds and fields are served.
+        advertise_address, advertise_port: where clients inside the cluster find this server; "" keeps no endpoints
+            for the `kubernetes` Service.
+        client_ca: PEM certificates; whoever shows a certificate signed by them is its subject.
+        static_tokens: bearer tokens and the line of the token file that each stands in: (user, uid, groups).
+        kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
+            logs, exec and proxying off.
+        authorization_mode: of "Node", "RBAC", "AlwaysAllow".
+        serve_bootstrap: whether default namespaces, the `kubernetes` Service and the like are kept right.
+    """
+
+    cluster_version: str = "1.36"
+    advertise_address: str = ""
+    advertise_port: int = 6443
+    service_cluster_ip_range: str = "10.0.0.0/16"
+    service_node_port_range: tuple[int, int] = (30000, 32767)
+    client_ca: bytes = b""
+    static_tokens: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    service_account_keys: ServiceAccountKeys | None = None
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    api_audiences: tuple[str, ...] = ()
+    max_token_expiration_seconds: int = 0
+    kubelet_tls: ssl.SSLContext | None = None
+    authorization_mode: tuple[str, ...] = ("Node", "RBAC")
+    anonymous_health: bool = True
+    disabled_admission_plugins: tuple[str, ...] = ()
+    shared_store: bool = False
+    serve_bootstrap: bool = True
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Whom a token must be meant for; without --api-audiences the issuer."""
+        return self.api_audiences or (self.service_account_issuer,)

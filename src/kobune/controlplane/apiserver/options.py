@@ -1,0 +1,188 @@
+"""The query parameters of reads and writes, parsed and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kobune.api.errors import ApiError, BadRequest, FieldError, Invalid, Json
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """`resource_version` stays a string: empty (the newest), "0" (anything) and a number mean different things."""
+
+    labels: str = ""
+    fields: str = ""
+    resource_version: str = ""
+    match: str = ""  # "", "Exact" or "NotOlderThan".
+    limit: int = 0
+    continue_: str = ""
+    timeout_seconds: int = 0
+    bookmarks: bool = False
+    send_initial_events: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    dry_run: bool = False
+    field_manager: str = ""
+    field_validation: str = "Warn"  # "Strict", "Warn" or "Ignore".
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """`grace_seconds` and `propagation` are None and "" when the client leaves them to the kind's default."""
+
+    grace_seconds: int | None = None
+    uid: str = ""
+    resource_version: str = ""
+    propagation: str = ""  # "", "Orphan", "Background" or "Foreground".
+    dry_run: bool = False
+
+
+DEFAULT_LIST = ListOptions()
+
+
+def list_options(query: Mapping[str, str], *, watching: bool = False) -> ListOptions:
+    """Raises Invalid for combinations that upstream refuses. Source: upstream ValidateListOptions."""
+    if not query:
+        return DEFAULT_LIST
+    initial = query.get("sendInitialEvents")
+    options = ListOptions(
+        labels=query.get("labelSelector", ""),
+        fields=query.get("fieldSelector", ""),
+        resource_version=query.get("resourceVersion", ""),
+        match=query.get("resourceVersionMatch", ""),
+        limit=number(query, "limit"),
+        continue_=query.get("continue", ""),
+        timeout_seconds=number(query, "timeoutSeconds"),
+        bookmarks=flag(query, "allowWatchBookmarks"),
+        send_initial_events=None if initial is None else flag(query, "sendInitialEvents"),
+    )
+    problem = _watch_problem(options) if watching else _list_problem(options)
+    if problem:
+        raise _invalid(*problem)
+    return options
+
+
+def _list_problem(options: ListOptions) -> tuple[str, str, str] | None:
+    if options.send_initial_events is not None:
+        return "sendInitialEvents", "FieldValueForbidden", "Forbidden: sendInitialEvents is forbidden for list"
+    if not options.match:
+        return None
+    if not options.resource_version:
+        text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        return "resourceVersionMatch", "FieldValueForbidden", text
+    if options.continue_:
+        text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
+        return "resourceVersionMatch", "FieldValueForbidden", text
+    if options.match not in ("Exact", "NotOlderThan"):
+        text = f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan"'
+        return "resourceVersionMatch", "FieldValueNotSupported", text
+    if options.match == "Exact" and options.resource_version == "0":
+        text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        return "resourceVersionMatch", "FieldValueForbidden", text
+    return None
+
+
+def _watch_problem(options: ListOptions) -> tuple[str, str, str] | None:
+    if options.send_initial_events is None:
+        if options.match:
+            text = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            return "resourceVersionMatch", "FieldValueForbidden", text
+        return None
+    if options.match == "NotOlderThan":
+        return None
+    if options.match:
+        text = f'Unsupported value: "{options.match}": supported values: "NotOlderThan"'
+        return "resourceVersionMatch", "FieldValueNotSupported", text
+    text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    return "sendInitialEvents", "FieldValueForbidden", text
+
+
+def write_options(query: Mapping[str, str], *, default_validation: str = "Warn") -> WriteOptions:
+    """Raises Invalid for values that upstream refuses."""
+    if not query:
+        return WriteOptions()
+    validation = query.get("fieldValidation", "") or default_validation
+    if validation not in ("Strict", "Warn", "Ignore"):
+        text = f'Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'
+        raise _invalid("fieldValidation", "FieldValueNotSupported", text, kind="CreateOptions")
+    manager = query.get("fieldManager", "")
+    if len(manager) > 128:
+        raise _invalid(
+            "fieldManager", "FieldValueTooLong", "Too long: may not be more than 128 bytes", kind="CreateOptions"
+        )
+    return WriteOptions(
+        _dry_run([query["dryRun"]] if "dryRun" in query else []), manager, validation, flag(query, "force")
+    )
+
+
+def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
+    """The options in a delete's body, or in its query when there is no body.
+
+    Raises:
+        BadRequest, Invalid: upstream refuses the values.
+    """
+    given: Json = body if isinstance(body, dict) else {}
+    grace = given.get("gracePeriodSeconds")
+    if grace is None and "gracePeriodSeconds" in query:
+        grace = number(query, "gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise BadRequest("gracePeriodSeconds must be a whole number of seconds")
+    preconditions = given.get("preconditions") or {}
+    orphan = given.get("orphanDependents")
+    propagation = given.get("propagationPolicy") or query.get("propagationPolicy", "")
+    if orphan is None and "orphanDependents" in query:
+        orphan = flag(query, "orphanDependents")
+    if orphan is not None:
+        if propagation:
+            text = "Invalid value: true: orphanDependents and deletionPropagation cannot be both set"
+            raise _invalid("propagationPolicy", "FieldValueInvalid", text, kind="DeleteOptions")
+        propagation = "Orphan" if orphan else "Background"
+    if propagation not in ("", "Orphan", "Background", "Foreground"):
+        text = f'Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
+        raise _invalid("propagationPolicy", "FieldValueNotSupported", text, kind="DeleteOptions")
+    dry_run = given.get("dryRun") or ([query["dryRun"]] if "dryRun" in query else [])
+    return DeleteOptions(
+        grace,
+        preconditions.get("uid") or "",
+        preconditions.get("resourceVersion") or "",
+        propagation,
+        _dry_run(dry_run),
+    )
+
+
+def number(query: Mapping[str, str], name: str) -> int:
+    """A whole number, 0 when absent. Raises BadRequest."""
+    text = query.get(name, "")
+    if not text:
+        return 0
+    try:
+        return int(text)
+    except ValueError as error:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A boolean, False when absent; a bare `?name` is true, as upstream reads it."""
+    if name not in query:
+        return False
+    text = query[name]
+    return text not in ("0", "false", "False", "FALSE", "f", "F")
+
+
+def _dry_run(values: Any) -> bool:
+    if not values:
+        return False
+    if list(values) != ["All"]:
+        shown = ", ".join(f'"{value}"' for value in values)
+        text = f'Unsupported value: [{shown}]: supported values: "All"'
+        raise _invalid("dryRun", "FieldValueNotSupported", text, kind="CreateOptions")
+    return True
+
+
+def _invalid(field: str, reason: str, message: str, *, kind: str = "ListOptions") -> ApiError:
+    text = f'{kind}.meta.k8s.io "" is invalid: {field}: {message}'
+    return Invalid(text, FieldError(field, reason, message), group="meta.k8s.io", resource=kind)

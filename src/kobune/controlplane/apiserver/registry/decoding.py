@@ -1,0 +1,78 @@
+"""From a request's body to an object of the kind that the URL names, with its fields checked."""
+
+from typing import Any
+
+from kobune.api import decode, duplicates
+from kobune.api.catalogue import Kind
+from kobune.api.errors import BadRequest, Json
+from kobune.api.schema import Schema
+from kobune.controlplane.apiserver.negotiation import JSON, decode_body, media_type_of
+
+
+def decode_object(
+    body: bytes, content_type: str, kind: Kind, schema: Schema | None, *, validation: str, warnings: list[str]
+) -> Json:
+    """The object in a body; kind and apiVersion may be left out, as upstream allows.
+
+    Args:
+        schema: None leaves the fields unchecked.
+        validation: "Strict" refuses unknown and duplicate fields, "Warn" adds to `warnings`, "Ignore" drops silently.
+    Raises:
+        BadRequest: not an object of this kind; UnsupportedMediaType.
+    """
+    document = decode_body(body, content_type)
+    repeated: list[str] = []
+    if validation != "Ignore" and media_type_of(content_type) in (JSON, ""):
+        repeated = duplicates.duplicate_fields(body, document)
+    return checked_object(document, kind, schema, validation=validation, warnings=warnings, repeated=repeated)
+
+
+def checked_object(
+    document: Any, kind: Kind, schema: Schema | None, *, validation: str, warnings: list[str], repeated: list[str]
+) -> Json:
+    """The document as an object of `kind`, checked against the schema in place. Raises BadRequest."""
+    if not isinstance(document, dict):
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {kind.name}): couldn't get version/kind; "
+            f"json parse error: json: cannot unmarshal {_json_type(document)} into Go value of type "
+            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+    if kind.custom and not (document.get("kind") and document.get("apiVersion")):
+        field = "kind" if not document.get("kind") else "apiVersion"
+        raise BadRequest(f"Object '{field.capitalize() if field == 'kind' else field}' is missing")
+    given_kind, given_version = document.get("kind") or kind.name, document.get("apiVersion") or kind.api_version
+    if given_kind != kind.name:
+        raise BadRequest(
+            f'{given_kind} in version "{str(given_version).rpartition("/")[2]}" cannot be handled as a {kind.name}: '
+            f'no kind "{given_kind}" is registered for the resource {kind.plural}'
+        )
+    if given_version != kind.api_version:
+        raise BadRequest(
+            f"the API version in the data ({given_version}) does not match the expected API version ({kind.api_version})"
+        )
+    document["kind"], document["apiVersion"] = kind.name, kind.api_version
+    if document.get("metadata") is None:
+        document["metadata"] = {}
+    if schema is not None:
+        unknown = decode.check(schema, document, kind=kind.name, version=kind.version)
+        if (unknown or repeated) and validation != "Ignore":
+            problems = [*map(decode.unknown_field, unknown), *map(decode.duplicate_field, repeated)]
+            if validation == "Strict":
+                raise decode.strict_error(kind.name, kind.version, problems)
+            warnings.extend(problems)
+    if not isinstance(document["metadata"], dict):
+        raise BadRequest(
+            f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: metadata is no object'
+        )
+    document["metadata"].pop("selfLink", None)
+    return document
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, int | float):
+        return "number"
+    return "array" if isinstance(value, list) else "null"

@@ -1,0 +1,79 @@
+"""The verb patch: an object and a patch make a new object, checked like one that a client sent whole."""
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kobune.api.errors import BadRequest, Json, UnsupportedMediaType
+from kobune.api.patch import jsonpatch, merge, strategic
+from kobune.controlplane.apiserver.negotiation import media_type_of
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.decoding import checked_object
+from kobune.controlplane.apiserver.registry.update import MODIFIED, Prepare, change, check_name, whole
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.registry.registry import Registry
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+BUILTIN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+MAX_OPERATIONS = 10_000  # Source: upstream maxJSONPatchOperations.
+
+
+def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, Any]:
+    """The patch's media type and document.
+
+    Raises:
+        UnsupportedMediaType: a kind of patch that is not served for the object.
+        BadRequest: not a document.
+    """
+    media_type = media_type_of(content_type)
+    supported = tuple(name for name in BUILTIN if not (custom and name == STRATEGIC_PATCH))
+    if media_type not in supported:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(supported)
+        )
+    try:
+        patch = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"error decoding patch: {error}") from error
+    if media_type == JSON_PATCH:
+        if not isinstance(patch, list):
+            raise BadRequest(
+                "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+            )
+        if len(patch) > MAX_OPERATIONS:
+            raise BadRequest(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}")
+    elif not isinstance(patch, dict):
+        raise BadRequest(
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        )
+    return media_type, patch
+
+
+async def patch(registry: "Registry", call: Call, media_type: str, document: Any, *, prepare: Prepare = whole) -> bytes:
+    """Patch an object; the body as stored. Raises BadRequest, Conflict, Invalid, NotFound."""
+    kind = call.kind
+    schema = registry.schema(kind)
+
+    async def apply(old: Json) -> Json:
+        if media_type == JSON_PATCH:
+            new = jsonpatch.apply(old, document)
+        elif media_type == MERGE_PATCH:
+            new = merge.apply(old, document)
+        else:
+            new = strategic.apply(old, document, schema)
+        warnings: list[str] = []
+        new = checked_object(
+            new, kind, schema, validation=call.options.field_validation, warnings=warnings, repeated=[]
+        )
+        call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
+        registry.default(kind, new)
+        check_name(call, new["metadata"])
+        given = new["metadata"].get("resourceVersion")
+        if given and given != old["metadata"]["resourceVersion"]:
+            raise call.conflict(MODIFIED)
+        return new
+
+    return await change(registry, call, apply, prepare=prepare)

@@ -1,0 +1,213 @@
+"""The verbs get, list and watch. Nothing here decodes an object, unless it is asked for in another form."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from kobune.api.catalogue import Kind
+from kobune.api.errors import BadRequest, Gone, Timeout, not_found, status_of
+from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields, parse_labels
+from kobune.controlplane.apiserver.conversion import EVENT_FIELDS
+from kobune.controlplane.apiserver.options import ListOptions
+from kobune.controlplane.store.cache import Cache, Listing
+from kobune.controlplane.store.encoding import bookmark, frame
+from kobune.controlplane.store.selection import Item, Selection
+from kobune.controlplane.store.watchers import Bookmark, Render
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.registry.registry import Registry
+
+WAIT_FOR_REVISION_SECONDS = 3.0  # Source: upstream watch cache, blockTimeout.
+SHORTEST_WATCH_SECONDS = 1800.0  # Without timeoutSeconds a watch ends at random between this and twice this.
+
+
+class Results(NamedTuple):
+    """A list: the bodies in the version asked for, and the list's metadata."""
+
+    bodies: Sequence[bytes]
+    revision: int
+    continue_: str
+    remaining: int
+
+
+async def get(registry: "Registry", kind: Kind, namespace: str, name: str) -> bytes:
+    """The object's body. Raises NotFound."""
+    item = await registry.find_item(kind, namespace, name)
+    if item is None:
+        raise not_found(kind.plural, name, group=kind.group)
+    return registry.body_in(kind, item.body)
+
+
+async def list_items(registry: "Registry", kind: Kind, namespace: str, options: ListOptions) -> Listing:
+    """The items a list shows, in the stored version. Raises BadRequest, Gone, Timeout."""
+    cache = await registry.cache(kind)
+    chosen = selection(cache, kind, namespace, options)
+    if options.continue_:
+        revision, after = _read_continue(options.continue_, cache.prefix)
+        return await cache.next_page(chosen, options.limit, after=after, revision=revision or cache.revision)
+    wanted = resource_version(options.resource_version)
+    await reach(registry, wanted)
+    if options.match == "Exact":
+        return await cache.next_page(chosen, options.limit, after="", revision=wanted)
+    if not wanted and not options.resource_version:
+        await registry.refresh()
+    if options.limit and options.resource_version != "0":
+        return cache.page(chosen, options.limit)
+    revision = cache.revision
+    return Listing(cache.list(chosen), revision, False, 0)
+
+
+def results(registry: "Registry", kind: Kind, listing: Listing, prefix: str) -> Results:
+    """The listing's bodies in the version of `kind`."""
+    stored = registry.stored(kind)
+    if stored is kind:
+        bodies = [item.body for item in listing.items]
+    else:
+        bodies = [registry.body_in(kind, item.body) for item in listing.items]
+    more = _continue_token(listing.revision, listing.items[-1], prefix) if listing.more else ""
+    return Results(bodies, listing.revision, more, listing.remaining)
+
+
+def list_body(kind: Kind, found: Results) -> bytes:
+    """The List object, joined from the items' bodies."""
+    head = list_head(f"{kind.name}List", kind.api_version, found)
+    return b"".join((head, b",".join(found.bodies), b"]}\n"))
+
+
+def list_head(name: str, api_version: str, found: Results) -> bytes:
+    """Everything before a list's first item."""
+    more = ""
+    if found.continue_:
+        more = f',"continue":"{found.continue_}"'
+        if found.remaining:
+            more += f',"remainingItemCount":{found.remaining}'
+    return (
+        f'{{"kind":"{name}","apiVersion":"{api_version}",'
+        f'"metadata":{{"resourceVersion":"{found.revision}"{more}}},"items":['
+    ).encode()
+
+
+async def watch(
+    registry: "Registry",
+    kind: Kind,
+    namespace: str,
+    name: str,
+    options: ListOptions,
+    *,
+    render: Render = frame,
+    mark: Bookmark | None = None,
+) -> AsyncIterator[bytes]:
+    """The frames of a watch, until its time is over, the client goes, or it falls too far behind.
+
+    Args:
+        name: watch this object alone; empty: all that the options select.
+        render, mark: make the frames and the bookmarks.
+    Raises:
+        BadRequest, Timeout.
+    """
+    cache = await registry.cache(kind)
+    chosen = selection(cache, kind, namespace, options, name=name)
+    wanted = resource_version(options.resource_version)
+    await reach(registry, wanted)
+    initial = options.send_initial_events
+    from_now = initial is False and not wanted
+    after = cache.revision if from_now else (wanted or None)
+    if initial:
+        after = None
+    seconds = float(options.timeout_seconds) or SHORTEST_WATCH_SECONDS * (1 + registry.mint.seconds_between(0, 1))
+    marks = (mark or _bookmarks(kind)) if options.bookmarks else None
+    try:
+        watcher = cache.watch(
+            chosen, after=after, initial_events_end=bool(initial), bookmark=marks, render=render
+        )  # fmt: skip
+    except Gone as error:
+        return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
+
+    async def frames() -> AsyncIterator[bytes]:
+        with watcher:
+            try:
+                async with asyncio.timeout(seconds):
+                    async for batch in watcher:
+                        yield batch[0] if len(batch) == 1 else b"".join(batch)
+            except TimeoutError:
+                return
+
+    return frames()
+
+
+def selection(cache: Cache, kind: Kind, namespace: str, options: ListOptions, *, name: str = "") -> Selection:
+    """What the options select. Raises BadRequest for a selector that is none, or for a field that cannot be selected."""
+    if not options.labels and not options.fields:
+        return Selection(namespace if kind.namespaced else "", name)
+    fields = parse_fields(options.fields)
+    if kind.group == "events.k8s.io":
+        fields = FieldSelector(
+            [FieldRequirement(EVENT_FIELDS.get(one.field, one.field), one.operator, one.value)
+             for one in fields.requirements]
+        )  # fmt: skip
+    for one in fields.requirements:
+        known = one.field in ("metadata.name", "metadata.namespace") or one.field in cache.selectable
+        if not known:
+            if kind.selectable:
+                raise BadRequest(f"field label not supported: {one.field}")
+            raise BadRequest(f'"{one.field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+    return Selection(namespace if kind.namespaced else "", name, parse_labels(options.labels), fields)
+
+
+def resource_version(text: str) -> int:
+    """The number in a resourceVersion, 0 for none. Raises BadRequest."""
+    if not text:
+        return 0
+    if not text.isdecimal():
+        raise BadRequest(f'invalid resource version "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+async def reach(registry: "Registry", revision: int) -> None:
+    """Wait until reads show this revision. Raises Timeout when it does not come."""
+    if revision <= registry.feed.revision:
+        return
+    try:
+        async with asyncio.timeout(WAIT_FOR_REVISION_SECONDS):
+            await registry.feed.reached(revision)
+    except TimeoutError as error:
+        raise Timeout(
+            f"Too large resource version: {revision}, current: {registry.feed.revision}", retry_after_seconds=1
+        ) from error
+
+
+def plain_render(registry: "Registry", kind: Kind) -> Render:
+    """Frames in the version of `kind`."""
+    if registry.stored(kind) is kind:
+        return frame
+    return lambda event, body: frame(event, registry.body_in(kind, body))
+
+
+def _bookmarks(kind: Kind) -> Bookmark:
+    return lambda revision, initial_events_end: bookmark(kind.name, kind.api_version, revision, initial_events_end)
+
+
+async def _one(line: bytes) -> AsyncIterator[bytes]:
+    yield line
+
+
+def _continue_token(revision: int, last: Item, prefix: str) -> str:
+    start = last.key.removeprefix(prefix) + "\0"
+    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+
+def _read_continue(token: str, prefix: str) -> tuple[int, str]:
+    """(revision, the last key shown). Raises BadRequest."""
+    try:
+        read = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        version, revision, start = read["v"], read["rv"], read["start"]
+        if version != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str) or not start:
+            raise ValueError("not a token of this version")
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise BadRequest(f"continue key is not valid: {error}") from error
+    return revision, prefix + start.removesuffix("\0")

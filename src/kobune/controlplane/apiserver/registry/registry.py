@@ -1,0 +1,181 @@
+"""What every verb needs: the kinds, their caches, schemas and defaults, and the way to the store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import orjson
+
+from kobune.api.catalogue import Kind
+from kobune.api.clock import Clock
+from kobune.api.errors import FieldError, Json
+from kobune.api.schema import Schema, Schemas, load_schemas
+from kobune.controlplane.apiserver.admission.chain import Admission
+from kobune.controlplane.apiserver.conversion import converted, converted_body, stored_kind
+from kobune.controlplane.apiserver.minting import Mint
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL
+from kobune.controlplane.apiserver.routes import Routes
+from kobune.controlplane.store.cache import Cache
+from kobune.controlplane.store.feed import Feed
+from kobune.controlplane.store.selection import Item
+
+INDEXED = {"pods": ("spec.nodeName",)}  # Every kubelet asks for the pods of its node.
+
+
+class Allocation(Protocol):
+    """What a write would take; one of the two methods is called when the write is over."""
+
+    async def commit(self) -> None:
+        """The write is done: what the old object no longer needs is free."""
+
+    async def abandon(self) -> None:
+        """The write failed: what the new object would have had is free."""
+
+
+class Allocator(Protocol):
+    """Gives out what may be given only once: service addresses and ports."""
+
+    async def allocate(self, call: Call, new: Json, old: Json | None) -> Allocation:
+        """Fill in `new`, holding what it takes until the write is over. Raises Invalid when something is taken."""
+
+    async def release(self, obj: Json) -> None:
+        """The object is gone: what it had is free."""
+
+
+class Registry:
+    def __init__(
+        self, feed: Feed, routes: Routes, *, version: str, clock: Clock, mint: Mint, admission: Admission
+    ) -> None:
+        self.feed = feed
+        self.routes = routes
+        self.version = version
+        self.clock = clock
+        self.mint = mint
+        self.admission = admission
+        self.shared_store = False  # Others write to the store too: consistent reads must ask it.
+        self.allocators: dict[tuple[str, str], Allocator] = {}
+        self._caches: dict[str, Cache] = {}
+        self._stored: dict[str, Kind] = {}
+        self._stored_at = -1
+        self._schemas: Schemas | None = None
+        self._custom_schemas: dict[Kind, Schema] = {}
+
+    # Kinds
+
+    def stored(self, kind: Kind) -> Kind:
+        """The version of the kind in which its objects are stored."""
+        if self._stored_at != self.routes.generation:
+            versions: dict[str, list[Kind]] = {}
+            for one in self.routes.kinds():
+                versions.setdefault(one.prefix, []).append(one)
+            self._stored = {prefix: stored_kind(kinds) for prefix, kinds in versions.items()}
+            self._stored_at = self.routes.generation
+        return self._stored.get(kind.prefix, kind)
+
+    def schema(self, kind: Kind) -> Schema:
+        if kind.custom:
+            return self._custom_schemas[kind]
+        if self._schemas is None:
+            self._schemas = load_schemas(self.version)
+        return self._schemas.of(kind.group, kind.version, kind.name)
+
+    def default(self, kind: Kind, obj: Json) -> None:
+        """Fill in the kind's defaults in place."""
+
+    def validate_create(self, kind: Kind, obj: Json) -> list[FieldError]:
+        return []
+
+    def validate_update(self, kind: Kind, new: Json, old: Json, *, subresource: str = "") -> list[FieldError]:
+        return []
+
+    # Reading
+
+    async def cache(self, kind: Kind) -> Cache:
+        """The kind's cache, loaded at its first use."""
+        cache = self._caches.get(kind.prefix)
+        if cache is None:
+            stored = self.stored(kind)
+            cache = await self.feed.open(
+                kind.prefix,
+                namespaced=kind.namespaced,
+                selectable=stored.selectable,
+                indexed=INDEXED.get(kind.plural, ()) if not kind.group else (),
+            )
+            self._caches[kind.prefix] = cache
+        return cache
+
+    def open_cache(self, kind: Kind) -> Cache | None:
+        """The kind's cache if it is loaded."""
+        return self._caches.get(kind.prefix)
+
+    def close_cache(self, kind: Kind) -> None:
+        self._caches.pop(kind.prefix, None)
+        self.feed.close(kind.prefix)
+
+    async def find_item(self, kind: Kind, namespace: str, name: str) -> Item | None:
+        return (await self.cache(kind)).get(namespace if kind.namespaced else "", name)
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """The decoded object, in the version of `kind`."""
+        item = await self.find_item(kind, namespace, name)
+        if item is None:
+            return None
+        obj: Json = orjson.loads(self.body_in(kind, item.body))
+        return obj
+
+    async def refresh(self) -> None:
+        """Return once reads show everything committed before this call, whoever wrote it."""
+        if self.shared_store:
+            await self.feed.caught_up()
+
+    def builtin(self, group: str, version: str, name: str) -> Kind:
+        """A kind that every cluster serves."""
+        kind = self.routes.find_kind(group, version, name)
+        if kind is None:
+            raise LookupError(f"{group}/{version} {name} is not served")
+        return kind
+
+    # Writing
+
+    async def write(self, kind: Kind, obj: Json, *, expected: int) -> bytes:
+        """Store the object, given in the version of `kind`; its body in that version. Raises store Conflict."""
+        stored = self.stored(kind)
+        meta = obj["metadata"]
+        cache = await self.cache(kind)
+        item = await cache.write(
+            meta.get("namespace", ""), meta["name"], converted(obj, kind, stored),
+            expected=expected, durable=(kind.group, kind.name) not in EPHEMERAL,
+        )  # fmt: skip
+        return converted_body(item.body, stored, kind)
+
+    async def delete(self, kind: Kind, obj: Json, *, expected: int) -> None:
+        """Remove the object. Raises store Conflict."""
+        meta = obj["metadata"]
+        await (await self.cache(kind)).delete(meta.get("namespace", ""), meta["name"], expected=expected)
+        allocator = self.allocators.get((kind.group, kind.plural))
+        if allocator is not None:
+            await allocator.release(obj)
+
+    def body_in(self, kind: Kind, body: bytes) -> bytes:
+        """A stored body in the version of `kind`."""
+        return converted_body(body, self.stored(kind), kind)
+
+    def body_of(self, obj: Json) -> bytes:
+        """The body of an object that is not stored (a dry run, a plan)."""
+        return orjson.dumps(obj)
+
+    @asynccontextmanager
+    async def allocated(self, call: Call, new: Json, old: Json | None) -> AsyncIterator[None]:
+        """Hold what `new` needs exclusively; given back when the write inside fails."""
+        allocator = self.allocators.get((call.kind.group, call.kind.plural))
+        if allocator is None:
+            yield
+            return
+        allocation = await allocator.allocate(call, new, old)
+        try:
+            yield
+        except BaseException:
+            await allocation.abandon()
+            raise
+        await allocation.commit()

@@ -1,0 +1,172 @@
+"""The verb update, and what patch and the subresources share with it: read, change, check, compare and swap."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from kobune.api.errors import BadRequest, FieldError, Json, invalid
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.create import check_namespace, create
+from kobune.controlplane.apiserver.registry.strategy import (
+    CONDITIONAL_UPDATE,
+    CREATE_ON_UPDATE,
+    count_generation,
+    prepare_status,
+    prepare_update,
+)
+from kobune.controlplane.store.contract import Conflict
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.registry.registry import Registry
+
+NO_NAME = "name must be provided"
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+# The new object from the old one, both in the version of the call; the old one must not be changed.
+Change = Callable[[Json], Awaitable[Json]]
+# What an update may change, given the new object and the old one: the result.
+Prepare = Callable[[Call, Json, Json], Json]
+
+
+class Outcome(NamedTuple):
+    body: bytes
+    created: bool = False
+
+
+def whole(call: Call, new: Json, old: Json) -> Json:
+    """An update of the object itself."""
+    prepare_update(call.kind, new, old)
+    return new
+
+
+def status(call: Call, new: Json, old: Json) -> Json:
+    """An update of the status alone."""
+    return prepare_status(call.kind, new, old)
+
+
+def counted(call: Call, new: Json, old: Json) -> Json:
+    """An update by a subresource that has already taken care of what may change."""
+    count_generation(call.kind, new, old)
+    return new
+
+
+async def update(registry: "Registry", call: Call, obj: Json, *, prepare: Prepare = whole) -> Outcome:
+    """Replace an object by one that the client sent. Raises BadRequest, Conflict, Invalid, NotFound."""
+    meta = obj["metadata"]
+    check_name(call, meta)
+    check_namespace(call, meta)
+    kind = (call.kind.group, call.kind.name)
+    if kind in CREATE_ON_UPDATE and prepare is whole:
+        existing = await registry.find_item(call.kind, call.namespace, call.name)
+        if existing is None and not meta.get("uid"):
+            meta.pop("resourceVersion", None)
+            return Outcome(await create(registry, call, obj), created=True)
+
+    async def replace(old: Json) -> Json:
+        new: Json = orjson.loads(orjson.dumps(obj))
+        given = new["metadata"].get("resourceVersion")
+        if not given or given == "0":
+            if kind in CONDITIONAL_UPDATE or call.kind.custom:
+                fault = FieldError(
+                    "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update"
+                )
+                raise invalid(call.kind.plural, call.name, fault, group=call.kind.group)
+        elif given != old["metadata"]["resourceVersion"]:
+            raise call.conflict(MODIFIED)
+        return new
+
+    return Outcome(await change(registry, call, replace, prepare=prepare))
+
+
+async def change(
+    registry: "Registry", call: Call, make: Change, *, prepare: Prepare = whole, checks: bool = True
+) -> bytes:
+    """Apply `make` to the newest state until nobody has been faster; the body as stored.
+
+    Args:
+        checks: admission and validation; the server's own changes need none.
+    Raises:
+        NotFound, Conflict, Invalid, and what `make` and admission raise.
+    """
+    kind = call.kind
+    while True:
+        item = await registry.find_item(kind, call.namespace, call.name)
+        if item is None:
+            raise call.not_found()
+        old: Json = orjson.loads(registry.body_in(kind, item.body))
+        made = await make(old)
+        _check_uid(call, made, old)
+        new = prepare(call, made, old)
+        attributes = Attributes("UPDATE", call, new, old)
+        if checks:
+            await registry.admission.admit(attributes)
+        _keep_system_fields(new["metadata"], old["metadata"])
+        async with registry.allocated(call, new, old):
+            if checks:
+                faults = registry.validate_update(kind, new, old, subresource=call.subresource)
+                if faults:
+                    raise invalid(kind.name, call.name, *faults, group=kind.group)
+                await registry.admission.validate(attributes)
+            if is_finished(new, old):
+                if not call.options.dry_run:
+                    try:
+                        await registry.delete(kind, new, expected=item.revision)
+                    except Conflict:
+                        continue
+                return registry.body_of(new)
+            if call.options.dry_run:
+                return registry.body_of(new)
+            if new == old:
+                return registry.body_in(kind, item.body)  # Nothing changes: no write, the same resourceVersion.
+            try:
+                return await registry.write(kind, new, expected=item.revision)
+            except Conflict:
+                continue
+
+
+def check_name(call: Call, meta: Json) -> None:
+    """The object's name is the URL's. Raises BadRequest."""
+    name = meta.get("name") or ""
+    if not name:
+        raise BadRequest(f"the name of the object ({call.name} based on URL) was undeterminable: {NO_NAME}")
+    if name != call.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
+    namespace = meta.get("namespace") or ""
+    if namespace and call.namespace and namespace != call.namespace:
+        raise BadRequest(
+            f"the namespace of the object ({namespace}) does not match the namespace on the request ({call.namespace})"
+        )
+
+
+def is_finished(new: Json, old: Json) -> bool:
+    """Whether this update lets go of an object that only waited to be deleted.
+
+    Source: upstream ShouldDeleteDuringUpdate, and the one of namespaces, whose spec holds a finalizer too.
+    """
+    meta = old["metadata"]
+    if not meta.get("deletionTimestamp") or new["metadata"].get("finalizers"):
+        return False
+    if new["kind"] == "Namespace" and new["apiVersion"] == "v1" and (new.get("spec") or {}).get("finalizers"):
+        return False
+    return not meta.get("deletionGracePeriodSeconds")
+
+
+def _check_uid(call: Call, new: Json, old: Json) -> None:
+    given, current = new["metadata"].get("uid"), old["metadata"]["uid"]
+    if given and given != current:
+        raise call.conflict(f"Precondition failed: UID in precondition: {given}, UID in object meta: {current}")
+
+
+def _keep_system_fields(new: Json, old: Json) -> None:
+    """What no client changes. Source: upstream BeforeUpdate."""
+    for field in ("uid", "creationTimestamp", "deletionTimestamp", "generateName"):
+        if field in old:
+            new[field] = old[field]
+        elif field != "generateName":
+            new.pop(field, None)
+    if "deletionGracePeriodSeconds" in old:
+        new.setdefault("deletionGracePeriodSeconds", old["deletionGracePeriodSeconds"])
+    else:
+        new.pop("deletionGracePeriodSeconds", None)
+    new["resourceVersion"] = old["resourceVersion"]

@@ -1,0 +1,56 @@
+"""One request and one answer, as every stage of the handler chain sees them; no HTTP library in sight."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks."""
+
+    name: str
+    uid: str = ""
+    groups: Sequence[str] = ()
+    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+MASTER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client asks.
+
+    `headers` has lower-case names (or compares without case). `query` has the first value of each parameter, and
+    `repeated` all of them in order, for the few parameters that repeat. `user` is None until authentication has found
+    it; in-process callers preset it. `certificate` is the peer's DER-encoded certificate, already verified against the
+    client CA. `connection` is the front end's own object, for stages that take over the connection (exec, proxy).
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    user: User | None = None
+    repeated: Sequence[tuple[str, str]] = ()
+    certificate: bytes | None = None
+    remote: str = ""
+    connection: Any = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Response:
+    """What a client is told; an iterator body is streamed, and closed when the client goes."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    taken: object = None  # The front end's own response, when a stage has taken over the connection.

@@ -1,0 +1,146 @@
+"""The API server: one request in, one answer out, whatever front end brought it."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
+from typing import Self
+
+from kobune.api.catalogue import KINDS, Kind, served
+from kobune.api.clock import Clock
+from kobune.api.errors import ApiError, MethodNotAllowed, NotFound
+from kobune.controlplane.apiserver import resources
+from kobune.controlplane.apiserver.admission.chain import Admission
+from kobune.controlplane.apiserver.answers import failure, with_warnings
+from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
+from kobune.controlplane.apiserver.authorization.authorizer import Access, AlwaysAllow, Authorization, Verdict, refusal
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.minting import Mint
+from kobune.controlplane.apiserver.registry.reading import plain_render
+from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.apiserver.request import Request, Response
+from kobune.controlplane.apiserver.routes import RequestInfo, Routes
+from kobune.controlplane.store.contract import Store
+from kobune.controlplane.store.feed import Feed
+from kobune.controlplane.store.watchers import Render
+
+log = logging.getLogger(__name__)
+
+BOOKMARK_SECONDS = 60.0
+VERB_OF_METHOD = {
+    "GET": "get", "HEAD": "head", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete",
+    "OPTIONS": "options",
+}  # fmt: skip
+PathHandler = Callable[["ApiServer", Request], Awaitable[Response]]
+
+
+class ApiServer:
+    """`async with server:` runs its caches and its own work; `handle` may be called while that runs."""
+
+    def __init__(
+        self, config: ApiServerConfig, store: Store, *, clock: Clock, source: random.Random | None = None
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.store = store
+        self.routes = Routes(served(KINDS, config.cluster_version))
+        self.feed = Feed(store, clock)
+        self.registry = Registry(
+            self.feed,
+            self.routes,
+            version=config.cluster_version,
+            clock=clock,
+            mint=Mint(source or random.SystemRandom()),
+            admission=Admission(()),
+        )
+        self.registry.shared_store = config.shared_store
+        self.authenticator = Authenticator(
+            [static_tokens(config.static_tokens)], anonymous_health=config.anonymous_health
+        )
+        self.authorization = Authorization([AlwaysAllow()])
+        # Handlers of one kind's subresources, of kinds that are asked and not kept, and of paths that name no kind.
+        self.subresources: dict[tuple[str, str, str], resources.Handler] = {}
+        self.virtual: dict[tuple[str, str], resources.Handler] = {}
+        self.paths: dict[str, PathHandler] = {}
+        self.path_prefixes: dict[str, PathHandler] = {}
+        self.plain_render = cache(self._plain_render)
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self._tasks = [
+            group.create_task(self.feed.run(), name="store feed"),
+            group.create_task(self._bookmarks(), name="watch bookmarks"),
+        ]
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._stack.aclose()
+
+    async def handle(self, request: Request) -> Response:
+        """The answer to a request; failures are Status objects. A preset `user` is believed."""
+        try:
+            response = await self._respond(request)
+        except ApiError as error:
+            response = failure(error)
+        except Exception as error:
+            log.exception("request failed", extra={"method": request.method, "path": request.path})
+            response = failure(ApiError(f"Internal error occurred: {type(error).__name__}"))
+        return with_warnings(response, request.warnings) if request.warnings else response
+
+    async def _respond(self, request: Request) -> Response:
+        if request.user is None:
+            request.user = await self.authenticator.authenticate(request)
+        info = self.routes.parse(request.method, request.path, request.query)
+        if info is None:
+            return await self._path(request)
+        if not info.verb:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        await self.authorization.require(access_of(request, info))
+        return await resources.serve(self, request, info)
+
+    async def _path(self, request: Request) -> Response:
+        """A request that names no resource."""
+        assert request.user is not None
+        access = Access(request.user, VERB_OF_METHOD.get(request.method, request.method.lower()), path=request.path)
+        if not is_public(request.path):
+            decision = await self.authorization.decide(access)
+            if decision.verdict is not Verdict.ALLOW:
+                raise refusal(access, decision.reason)
+        path = request.path.rstrip("/") or "/"
+        handler = self.paths.get(path)
+        if handler is None:
+            for prefix, one in self.path_prefixes.items():
+                if path.startswith(prefix):
+                    handler = one
+                    break
+            else:
+                raise NotFound("the server could not find the requested resource")
+        return await handler(self, request)
+
+    def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The frames of a watch being served."""
+        return frames
+
+    def _plain_render(self, kind: Kind) -> Render:
+        return plain_render(self.registry, kind)
+
+    async def _bookmarks(self) -> None:
+        while True:
+            await self.clock.sleep(BOOKMARK_SECONDS)
+            self.feed.bookmark()
+
+
+def access_of(request: Request, info: RequestInfo) -> Access:
+    """What a request for a resource wants to do."""
+    assert request.user is not None
+    namespace = info.namespace
+    return Access(
+        request.user, info.verb, info.group, info.version, info.plural, info.subresource, namespace, info.name
+    )

@@ -1,0 +1,76 @@
+"""An API server over the memory store, asked without HTTP."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.request import MASTER, Request, Response, User
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+
+
+class Asker:
+    """One user's requests to a server."""
+
+    def __init__(self, server: ApiServer, user: User | None = MASTER) -> None:
+        self.server = server
+        self.user = user
+
+    async def raw(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **headers: str
+    ) -> Response:
+        path, _, query = path.partition("?")
+        pairs = [part.partition("=")[::2] for part in query.split("&")] if query else []
+        data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+        request = Request(
+            method, path, dict(pairs), {"content-type": content_type, **headers}, data, self.user, repeated=pairs
+        )
+        return await self.server.handle(request)
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, status: int = 0, content_type: str = "application/json"
+    ) -> Any:
+        """The decoded answer; `status` 0 is any success."""
+        response = await self.raw(method, path, body, content_type=content_type)
+        answer = orjson.loads(response.body)
+        if status:
+            assert response.status == status, answer
+        else:
+            assert response.status < 300, answer
+        return answer
+
+    async def create(self, path: str, obj: Any) -> Any:
+        return await self("POST", path, obj, status=201)
+
+    async def events(self, path: str) -> AsyncIterator[Any]:
+        """The frames of a watch."""
+        response = await self.raw("GET", path)
+        assert response.status == 200, response.body
+        async for chunk in response.body:
+            for line in chunk.splitlines():
+                yield orjson.loads(line)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    async with ApiServer(ApiServerConfig(), MemoryStore(), clock=SystemClock(), source=random.Random(1)) as one:
+        yield one
+
+
+@pytest.fixture
+def ask(server: ApiServer) -> Asker:
+    return Asker(server)
+
+
+def config_map(name: str = "a", **data: str) -> Any:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def pod(name: str = "a", **spec: Any) -> Any:
+    containers = [{"name": "main", "image": "busybox"}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers, **spec}}

@@ -1,0 +1,231 @@
+"""Get, list, create, update, patch and delete, as upstream answers them."""
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def pod(name="a", **spec):
+    containers = [{"name": "main", "image": "busybox"}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers, **spec}}
+
+
+async def test_what_was_created_is_read_back(ask):
+    created = await ask.create(PODS, pod())
+    assert created["metadata"]["resourceVersion"]
+    assert created["metadata"]["uid"]
+    assert created["metadata"]["namespace"] == "default"
+    assert created["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
+    assert await ask("GET", f"{PODS}/a") == created
+
+
+async def test_an_absent_object_is_not_found_in_upstreams_words(ask):
+    answer = await ask("GET", f"{PODS}/nix", status=404)
+    assert answer["message"] == 'pods "nix" not found'
+    assert answer["details"] == {"name": "nix", "kind": "pods"}
+
+
+async def test_a_name_is_taken_once(ask):
+    await ask.create(PODS, pod())
+    answer = await ask("POST", PODS, pod(), status=409)
+    assert (answer["reason"], answer["message"]) == ("AlreadyExists", 'pods "a" already exists')
+
+
+async def test_generated_names_differ(ask):
+    body = pod()
+    body["metadata"] = {"generateName": "web-"}
+    names = {(await ask.create(PODS, body))["metadata"]["name"] for _ in range(5)}
+    assert len(names) == 5
+    assert all(name.startswith("web-") and len(name) == 9 for name in names)
+
+
+async def test_another_namespace_than_the_urls_is_refused(ask):
+    body = pod()
+    body["metadata"]["namespace"] = "other"
+    answer = await ask("POST", PODS, body, status=400)
+    assert answer["message"] == (
+        "the namespace of the provided object does not match the namespace sent on the request"
+    )
+
+
+async def test_a_stale_update_conflicts(ask):
+    created = await ask.create(PODS, pod())
+    changed = {**created, "metadata": {**created["metadata"], "labels": {"a": "b"}}}
+    updated = await ask("PUT", f"{PODS}/a", changed)
+    assert updated["metadata"]["labels"] == {"a": "b"}
+    answer = await ask("PUT", f"{PODS}/a", changed, status=409)
+    assert answer["message"] == (
+        'Operation cannot be fulfilled on pods "a": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+
+
+async def test_an_update_that_changes_nothing_keeps_the_version(ask):
+    created = await ask.create(PODS, pod())
+    assert await ask("PUT", f"{PODS}/a", created) == created
+
+
+async def test_the_three_patches(ask):
+    await ask.create(PODS, pod())
+    merged = await ask(
+        "PATCH", f"{PODS}/a", {"metadata": {"labels": {"x": "1"}}}, content_type="application/merge-patch+json"
+    )
+    assert merged["metadata"]["labels"] == {"x": "1"}
+    patched = await ask(
+        "PATCH", f"{PODS}/a", [{"op": "add", "path": "/metadata/labels/y", "value": "2"}],
+        content_type="application/json-patch+json",
+    )  # fmt: skip
+    assert patched["metadata"]["labels"] == {"x": "1", "y": "2"}
+    strategic = await ask(
+        "PATCH", f"{PODS}/a", {"spec": {"containers": [{"name": "main", "image": "other"}]}},
+        content_type="application/strategic-merge-patch+json",
+    )  # fmt: skip
+    assert [one["image"] for one in strategic["spec"]["containers"]] == ["other"]
+    assert strategic["metadata"]["generation"] == patched["metadata"]["generation"] + 1
+
+
+async def test_an_unknown_patch_type_is_refused(ask):
+    await ask.create(PODS, pod())
+    answer = await ask("PATCH", f"{PODS}/a", {}, content_type="application/x-odd", status=415)
+    assert answer["reason"] == "UnsupportedMediaType"
+
+
+async def test_status_changes_only_through_its_subresource(ask):
+    created = await ask.create(PODS, pod())
+    created["status"] = {"phase": "Running"}
+    assert (await ask("PUT", f"{PODS}/a", created))["status"]["phase"] == "Pending"
+    changed = await ask(
+        "PATCH", f"{PODS}/a/status", {"status": {"phase": "Running"}, "spec": {"nodeName": "x"}},
+        content_type="application/merge-patch+json",
+    )  # fmt: skip
+    assert changed["status"]["phase"] == "Running"
+    assert "nodeName" not in changed["spec"]
+
+
+async def test_unscheduled_pods_go_at_once_and_bound_ones_wait_for_their_kubelet(ask):
+    await ask.create(PODS, pod())
+    await ask("DELETE", f"{PODS}/a")
+    await ask("GET", f"{PODS}/a", status=404)
+    await ask.create(PODS, pod("b", nodeName="n", terminationGracePeriodSeconds=30))
+    waiting = await ask("DELETE", f"{PODS}/b")
+    assert waiting["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert await ask("GET", f"{PODS}/b") == waiting
+    await ask("DELETE", f"{PODS}/b", {"gracePeriodSeconds": 0})
+    await ask("GET", f"{PODS}/b", status=404)
+
+
+async def test_a_finalizer_holds_the_object_until_it_is_taken_off(ask):
+    maps = "/api/v1/namespaces/default/configmaps"
+    await ask.create(maps, {"metadata": {"name": "a", "finalizers": ["example.com/hold"]}})
+    held = await ask("DELETE", f"{maps}/a")
+    assert held["metadata"]["deletionTimestamp"]
+    await ask("PATCH", f"{maps}/a", {"metadata": {"finalizers": None}}, content_type="application/merge-patch+json")
+    await ask("GET", f"{maps}/a", status=404)
+
+
+async def test_preconditions_are_checked(ask):
+    await ask.create(PODS, pod())
+    answer = await ask("DELETE", f"{PODS}/a", {"preconditions": {"uid": "other"}}, status=409)
+    assert "the UID in the precondition (other) does not match the UID in record" in answer["message"]
+
+
+async def test_a_dry_run_stores_nothing(ask):
+    answer = await ask.create(f"{PODS}?dryRun=All", pod())
+    assert "resourceVersion" not in answer["metadata"]
+    await ask("GET", f"{PODS}/a", status=404)
+
+
+async def test_pages_show_one_state(ask):
+    for name in "abcde":
+        await ask.create(PODS, pod(name))
+    first = await ask("GET", f"{PODS}?limit=2")
+    assert first["metadata"]["remainingItemCount"] == 3
+    await ask("DELETE", f"{PODS}/d")
+    rest = await ask("GET", f"{PODS}?limit=10&continue={first['metadata']['continue']}")
+    names = [one["metadata"]["name"] for one in first["items"] + rest["items"]]
+    assert names == list("abcde")
+    assert rest["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+async def test_selectors_choose(ask):
+    for name, label in (("a", "x"), ("b", "y")):
+        body = pod(name)
+        body["metadata"]["labels"] = {"l": label}
+        await ask.create(PODS, body)
+    names = [one["metadata"]["name"] for one in (await ask("GET", f"{PODS}?labelSelector=l=y"))["items"]]
+    assert names == ["b"]
+    answer = await ask("GET", f"{PODS}?fieldSelector=spec.nix=1", status=400)
+    assert answer["reason"] == "BadRequest"
+
+
+async def test_a_watch_shows_what_is_and_then_what_happens(ask):
+    await ask.create(PODS, pod())
+    seen = []
+    async for event in ask.events(f"{PODS}?watch=true"):
+        seen.append((event["type"], event["object"]["metadata"]["name"]))
+        if len(seen) == 1:
+            await ask.create(PODS, pod("b"))
+        elif len(seen) == 2:
+            await ask("DELETE", f"{PODS}/b")
+        else:
+            break
+    assert seen == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "b")]
+
+
+async def test_initial_events_end_with_a_bookmark(ask):
+    await ask.create(PODS, pod())
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    events = []
+    async for event in ask.events(f"{PODS}?{query}"):
+        events.append(event)
+        if len(events) == 2:
+            break
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+    assert events[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+async def test_a_version_of_the_future_times_out_as_upstream_says(ask, monkeypatch):
+    monkeypatch.setattr("kobune.controlplane.apiserver.registry.reading.WAIT_FOR_REVISION_SECONDS", 0.01)
+    answer = await ask("GET", f"{PODS}?resourceVersion=99999", status=504)
+    assert answer["message"].startswith("Too large resource version: 99999, current: ")
+
+
+async def test_unknown_fields_warn_or_are_refused(ask):
+    body = pod(nodeNam="x")
+    response = await ask.raw("POST", PODS, body)
+    assert response.status == 201
+    assert response.headers["Warning"] == '299 - "unknown field \\"spec.nodeNam\\""'
+    answer = await ask("POST", f"{PODS}?fieldValidation=Strict", body, status=400)
+    assert answer["message"] == (
+        'Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.nodeNam"'
+    )
+
+
+async def test_yaml_comes_and_goes(ask):
+    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y\ndata:\n  a: b\n"
+    await ask("POST", "/api/v1/namespaces/default/configmaps", text, content_type="application/yaml")
+    response = await ask.raw("GET", "/api/v1/namespaces/default/configmaps/y", accept="application/yaml")
+    assert response.content_type == "application/yaml"
+    assert b"a: b" in response.body
+
+
+async def test_an_unknown_path_is_a_status(ask):
+    assert (await ask("GET", "/api/v1/nix", status=404))["kind"] == "Status"
+    assert (await ask("GET", "/nix", status=404))["kind"] == "Status"
+
+
+async def test_malformed_bodies_are_refused(ask):
+    for body in (b"{", b"[]", b'"x"', b'{"kind":"Pod","spec":{"containers":"x"}}', b"\xff"):
+        assert (await ask("POST", PODS, body, status=400))["reason"] == "BadRequest"
+
+
+async def test_a_body_of_another_kind_is_refused(ask):
+    answer = await ask("POST", PODS, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}}, status=400)
+    assert "cannot be handled as a Pod" in answer["message"]
+    answer = await ask("POST", PODS, {"apiVersion": "v2", "kind": "Pod", "metadata": {"name": "a"}}, status=400)
+    assert answer["message"] == "the API version in the data (v2) does not match the expected API version (v1)"
+
+
+async def test_deleting_a_collection_deletes_what_the_selector_chooses(ask):
+    for name in "abc":
+        await ask.create(PODS, pod(name))
+    await ask("DELETE", f"{PODS}?fieldSelector=metadata.name!=b")
+    assert [one["metadata"]["name"] for one in (await ask("GET", PODS))["items"]] == ["b"]
