@@ -52,9 +52,15 @@ class ContainerPort(View):
     protocol: str = "TCP"
 
 
+class ContainerResourceClaim(View):
+    name: str
+    request: str = ""
+
+
 class ResourceRequirements(View):
     requests: Quantities = {}
     limits: Quantities = {}
+    claims: list[ContainerResourceClaim] = []
 
 
 class ContainerResizePolicy(View):
@@ -261,6 +267,7 @@ class ContainerStatus(View):
     container_id: str = ""
     state: ContainerState = msgspec.field(default_factory=ContainerState)
     last_state: ContainerState = msgspec.field(default_factory=ContainerState)
+    resources: ResourceRequirements | None = None
 
 
 class PodIP(View):

@@ -1,0 +1,88 @@
+"""NodeResourcesFit: the node has room for what the pod requests; by default emptier nodes score higher."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kobune.controlplane.scheduler.arrays import Mask, Rows, Scores
+from kobune.controlplane.scheduler.node_table import CORE, NodeTable
+from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
+from kobune.controlplane.scheduler.plugins.resource_strategies import (
+    CPU_AND_MEMORY,
+    ResourceWeight,
+    Strategy,
+    least_allocated,
+    load_of,
+)
+from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape
+
+
+class NodeResourcesFit:
+    """Args: extended resources not to look at, by name or by the part before the slash; how to score."""
+
+    name = "NodeResourcesFit"
+    scope = Scope.ROOM
+
+    def __init__(
+        self,
+        *,
+        ignored: Collection[str] = (),
+        ignored_groups: Collection[str] = (),
+        strategy: Strategy = least_allocated,
+        resources: Sequence[ResourceWeight] = CPU_AND_MEMORY,
+    ) -> None:
+        self._ignored, self._ignored_groups = frozenset(ignored), frozenset(ignored_groups)
+        self._strategy = strategy
+        self._resources = tuple(resources)
+        self._weights = np.array([weight for _, weight in resources], dtype=np.int64)
+
+    def concerns(self, pod: PodInfo) -> bool:
+        return True
+
+    def filter(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Mask:
+        """True where one more pod is allowed and every request fits. Shapes: tables [resource, row]."""
+        mask: Mask = nodes.pod_count[rows] < nodes.allowed_pods[rows]
+        shape = pod.shape
+        requests: NDArray[np.int64] = shape.requests
+        for column in range(CORE):
+            amount = requests[column]
+            if amount > 0:
+                mask &= nodes.allocatable[column, rows] - nodes.requested[column, rows] >= amount
+        for _, column_or_none, wanted in self._extended(shape, nodes):
+            if column_or_none is None:
+                mask &= False
+            else:
+                mask &= nodes.allocatable[column_or_none, rows] - nodes.requested[column_or_none, rows] >= wanted
+        return mask
+
+    def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
+        """A node that would be too small even when empty cannot be helped by evicting pods."""
+        rows = nodes.rows
+        short: list[tuple[str, Mask]] = []
+        hopeless: Mask = np.zeros(nodes.size, dtype=np.bool_)
+        wanted = [(nodes.resources[column], column, int(pod.shape.requests[column])) for column in range(CORE)]
+        for resource, column, amount in [*wanted, *self._extended(pod.shape, nodes)]:
+            if not amount:
+                continue
+            total = np.zeros(nodes.size, dtype=np.int64) if column is None else nodes.allocatable[column, rows]
+            used = 0 if column is None else nodes.requested[column, rows]
+            short.append((f"Insufficient {resource}", total - used < amount))
+            hopeless |= total < amount
+        short.insert(0, ("Too many pods", nodes.pod_count[rows] >= nodes.allowed_pods[rows]))
+        reasons = [Reason(text, mask & ~hopeless, True) for text, mask in short]
+        return reasons + [Reason(text, mask & hopeless, False) for text, mask in short]
+
+    def _extended(self, shape: PodShape, nodes: NodeTable) -> list[tuple[str, int | None, int]]:
+        """(name, column, amount) of the extended resources that are looked at."""
+        return [
+            (name, nodes.resource_column(name), amount)
+            for name, amount in shape.extended
+            if name not in self._ignored and name.partition("/")[0] not in self._ignored_groups
+        ]
+
+    def prefers(self, pod: PodInfo) -> bool:
+        return True
+
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Scores:
+        return self._strategy(load_of(self._resources, pod.shape, nodes, rows, assumed=True), self._weights)

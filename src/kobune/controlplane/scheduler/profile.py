@@ -1,0 +1,237 @@
+"""One scheduler profile: its plugins, and the cycle that picks a node for a pod. Pure but for the table it reads."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kobune.controlplane.scheduler.arrays import Mask, Scores
+from kobune.controlplane.scheduler.diagnosis import Diagnosis, Exclusion
+from kobune.controlplane.scheduler.node_table import NodeTable
+from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.plugins.plugin import Filter, Narrow, PreFilter, Rank, Score
+from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape
+from kobune.controlplane.scheduler.verdict import INFEASIBLE, Verdict, Weighted
+
+VERDICT_CELLS = 4_000_000  # Rows over all verdicts that are kept: each costs about 40 bytes.
+MIN_VERDICTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    plugin: Rank
+    weight: int
+
+
+class Profile:
+    """The plugins of one `schedulerName`, in the order in which they are asked."""
+
+    def __init__(
+        self,
+        scheduler_name: str,
+        filters: Sequence[Filter],
+        scores: Sequence[Weighted],
+        ranks: Sequence[Ranked] = (),
+    ) -> None:
+        self.scheduler_name = scheduler_name
+        self.filters, self.scores, self.ranks = tuple(filters), tuple(scores), tuple(ranks)
+        # Asking an object for its methods is slow, so it is done once.
+        self._before = tuple(
+            (plugin, plugin if isinstance(plugin, PreFilter) else None, plugin if isinstance(plugin, Narrow) else None)
+            for plugin in filters
+            if isinstance(plugin, PreFilter | Narrow)
+        )
+        self._verdicts: dict[PodShape, Verdict] = {}
+        self._diagnoses: dict[PodShape, tuple[tuple[int, int], Diagnosis]] = {}
+
+    def find_node(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations, rng: random.Random) -> int | None:
+        """The row of the best node, ties broken by `rng`; None when there is none."""
+        if self._refusal(pod, nodes) is not None:
+            return None
+        verdict = self.verdict(pod, nodes)
+        mask = self._feasible(pod, nodes, nominated, verdict)
+        wish = pod.pod.status.nominated_node_name
+        if wish:
+            # The node where room was made for the pod: take it if it will do, without looking at the others.
+            row = nodes.row_of.get(wish)
+            if row is not None and (verdict.mask if mask is None else mask)[row]:
+                return row
+        total = self._totals(pod, nodes, verdict, mask)
+        best = total.max(initial=INFEASIBLE)
+        if best == INFEASIBLE:
+            return None
+        winners = np.flatnonzero(total == best)
+        return int(winners[rng.randrange(len(winners))] if len(winners) > 1 else winners[0])
+
+    def feasible(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Mask:
+        """Which rows of the table could take the pod."""
+        if self._refusal(pod, nodes) is not None:
+            return np.zeros(nodes.size, dtype=np.bool_)
+        verdict = self.verdict(pod, nodes)
+        mask = self._feasible(pod, nodes, nominated, verdict)
+        return (verdict.mask if mask is None else mask)[nodes.rows]
+
+    def totals(self, pod: PodInfo, nodes: NodeTable, feasible: Mask) -> Scores:
+        """The weighted sum of all scores for each feasible row, INFEASIBLE elsewhere."""
+        mask = np.zeros(nodes.capacity, dtype=np.bool_)
+        mask[nodes.rows] = feasible
+        return self._totals(pod, nodes, self.verdict(pod, nodes), mask)
+
+    def accepts(self, pod: PodInfo, nodes: NodeTable, row: int) -> bool:
+        """Whether every filter accepts one node as it is now. For trying things: no cache is used or filled."""
+        rows = slice(row, row + 1)
+        return bool(nodes.exists[row]) and all(
+            plugin.filter(pod, nodes, rows)[0] for plugin in self.filters if plugin.concerns(pod)
+        )
+
+    def verdict(self, pod: PodInfo, nodes: NodeTable) -> Verdict:
+        """The verdict on the pod's shape, up to date."""
+        verdict = self._verdicts.pop(pod.shape, None)
+        if verdict is None:
+            if len(self._verdicts) >= max(MIN_VERDICTS, VERDICT_CELLS // nodes.capacity):
+                del self._verdicts[next(iter(self._verdicts))]  # The one not used for longest.
+            verdict = Verdict(pod, self.filters, self.scores, nodes)
+        else:
+            verdict.bring_up_to_date(pod, nodes)
+        self._verdicts[pod.shape] = verdict
+        return verdict
+
+    def _feasible(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations, verdict: Verdict) -> Mask | None:
+        """The mask over all of the table; None when it is the verdict's own."""
+        mask: Mask | None = None
+        for plugin in verdict.cluster_filters:
+            judged = np.zeros(nodes.capacity, dtype=np.bool_)
+            judged[nodes.rows] = plugin.filter(pod, nodes, nodes.rows)
+            mask = judged if mask is None else mask & judged
+        if mask is not None:
+            mask &= verdict.mask
+        if nominated:
+            mask = verdict.mask.copy() if mask is None else mask
+            for row, guests in nominated.ahead_of(pod, nodes):
+                if mask[row]:
+                    with nominated.moved_in(guests, nodes, row):
+                        mask[row] = self.accepts(pod, nodes, row)
+        return mask
+
+    def _totals(self, pod: PodInfo, nodes: NodeTable, verdict: Verdict, mask: Mask | None) -> Scores:
+        total = verdict.total
+        feasible = verdict.mask if mask is None else mask
+        if mask is not None:
+            total = np.where(mask, total, INFEASIBLE)
+        extra: Scores | None = None
+        for raw in verdict.raw:
+            if not raw.scores.any():
+                continue  # All alike: nothing to choose by.
+            part = raw.normalize.normalize(raw.scores, feasible) * raw.weight
+            extra = part if extra is None else extra + part
+        for ranked in self.ranks:
+            scores = ranked.plugin.rank(pod, nodes, feasible[nodes.rows])
+            if scores is None:
+                continue
+            part = np.zeros(nodes.capacity, dtype=np.int64)
+            part[nodes.rows] = scores * ranked.weight
+            extra = part if extra is None else extra + part
+        return total if extra is None else np.where(feasible, total + extra, INFEASIBLE)
+
+    def _refusal(self, pod: PodInfo, nodes: NodeTable) -> tuple[str, str, bool] | None:
+        """(plugin, text, resolvable) when the pod is refused before nodes are looked at."""
+        held: tuple[str, str, bool] | None = None
+        allowed: frozenset[str] | None = None
+        naming: list[str] = []
+        for plugin, before, narrow in self._before:
+            if before is not None:
+                refusal = before.refuse(pod, nodes)
+                if refusal is not None and not refusal.resolvable:
+                    return plugin.name, refusal.text, False
+                if refusal is not None:
+                    held = (plugin.name, refusal.text, True)
+                    continue
+            names = narrow.narrow(pod, nodes) if narrow is not None else None
+            if names is not None:
+                naming.append(plugin.name)
+                allowed = names if allowed is None else allowed & names
+                if not allowed:
+                    return ",".join(naming), _none_left(naming), False
+        return held
+
+    def _narrowed(self, pod: PodInfo, nodes: NodeTable) -> tuple[list[str], frozenset[str] | None]:
+        """The plugins that name the only nodes in question, and those nodes."""
+        allowed: frozenset[str] | None = None
+        naming: list[str] = []
+        for plugin, _, narrow in self._before:
+            names = narrow.narrow(pod, nodes) if narrow is not None else None
+            if names is not None:
+                naming.append(plugin.name)
+                allowed = names if allowed is None else allowed & names
+        return naming, allowed
+
+    def diagnose(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Diagnosis:
+        """Why no node takes the pod. Each node counts for the first plugin that refuses it."""
+        known = self._diagnoses.get(pod.shape)
+        positions = (nodes.node_changes.end, nodes.pod_changes.end)
+        if known is not None and known[0] == positions and not nominated:
+            return known[1]
+        diagnosis = self._diagnose(pod, nodes, nominated)
+        if len(self._diagnoses) > MIN_VERDICTS:
+            self._diagnoses.clear()
+        self._diagnoses[pod.shape] = (positions, diagnosis)
+        return diagnosis
+
+    def _diagnose(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Diagnosis:
+        left = nodes.exists[nodes.rows].copy()
+        diagnosis = Diagnosis(len(nodes), resolvable=np.zeros(nodes.size, dtype=np.bool_))
+        refusal = self._refusal(pod, nodes)
+        if refusal is not None:
+            diagnosis.refused_by, diagnosis.refusal, resolvable = refusal
+            if resolvable:
+                diagnosis.resolvable = left
+            return diagnosis
+        naming, allowed = self._narrowed(pod, nodes)
+        if allowed is not None:
+            named = np.zeros(nodes.size, dtype=np.bool_)
+            named[[row for name in allowed if (row := nodes.row_of.get(name)) is not None]] = True
+            text = f"node(s) didn't satisfy plugin(s) [{' '.join(sorted(naming))}]"
+            diagnosis.exclusions.append(Exclusion(",".join(sorted(naming)), text, left & ~named, False))
+            left &= named
+        left = self._exclude(pod, nodes, left, diagnosis)
+        for row, guests in nominated.ahead_of(pod, nodes):
+            if left[row]:
+                only = np.zeros(nodes.size, dtype=np.bool_)
+                only[row] = True
+                with nominated.moved_in(guests, nodes, row):
+                    self._exclude(pod, nodes, only, diagnosis)
+        return diagnosis
+
+    def _exclude(self, pod: PodInfo, nodes: NodeTable, left: Mask, diagnosis: Diagnosis) -> Mask:
+        """Add the exclusions of the rows in `left`; returns the rows that nobody refuses."""
+        for plugin in self.filters:
+            if not plugin.concerns(pod):
+                continue
+            passes = plugin.filter(pod, nodes, nodes.rows)
+            refused = left & ~passes
+            if not refused.any():
+                continue
+            left = left & passes
+            unresolvable = np.zeros(nodes.size, dtype=np.bool_)
+            for reason in plugin.explain(pod, nodes):
+                rows = refused & reason.rows
+                if rows.any():
+                    diagnosis.exclusions.append(Exclusion(plugin.name, reason.text, rows, reason.resolvable))
+                    if not reason.resolvable:
+                        unresolvable |= rows
+            diagnosis.resolvable |= refused & ~unresolvable
+        return left
+
+
+def _none_left(naming: list[str]) -> str:
+    if len(naming) == 1:
+        return f"node(s) didn't satisfy plugin {naming[0]}"
+    return f"node(s) didn't satisfy plugin(s) [{' '.join(sorted(naming))}] simultaneously"
+
+
+def split_scores(plugins: Sequence[tuple[object, int]]) -> tuple[list[Weighted], list[Ranked]]:
+    """The plugins that score nodes one by one, and those that rank them all at once."""
+    scores = [Weighted(plugin, weight) for plugin, weight in plugins if isinstance(plugin, Score)]
+    ranks = [Ranked(plugin, weight) for plugin, weight in plugins if isinstance(plugin, Rank)]
+    return scores, ranks
