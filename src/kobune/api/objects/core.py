@@ -274,6 +274,11 @@ class PodIP(View):
     ip: str = ""
 
 
+class PodResourceClaimStatus(View):
+    name: str
+    resource_claim_name: str | None = None
+
+
 class PodStatus(View):
     phase: str = PENDING
     conditions: list[Condition] = []
@@ -284,6 +289,7 @@ class PodStatus(View):
     pod_ips: list[PodIP] = []
     start_time: datetime | None = None
     nominated_node_name: str = ""
+    resource_claim_statuses: list[PodResourceClaimStatus] = []
     qos_class: str = ""
     container_statuses: list[ContainerStatus] = []
     init_container_statuses: list[ContainerStatus] = []

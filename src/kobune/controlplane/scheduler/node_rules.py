@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kobune.api.objects.core import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration
+from kobune.api.objects.core import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration
 from kobune.controlplane.scheduler.arrays import Mask, Rows
 from kobune.controlplane.scheduler.label_column import LabelColumn
 
@@ -79,6 +79,10 @@ class NameRule(NamedTuple):
                 mask[row] = self.member
         return mask[rows]
 
+    def accepts(self, name: str) -> bool:
+        """The same rule on one name."""
+        return (name in self.names) is self.member
+
 
 class NodeTerm(NamedTuple):
     """Requirements that must all hold. Without any, no node matches."""
@@ -92,6 +96,13 @@ class NodeTerm(NamedTuple):
         for rule in self.rules[1:]:
             mask = mask & rule.mask(nodes, rows)
         return mask
+
+    def accepts(self, node: Node) -> bool:
+        """The same term on one node."""
+        return bool(self.rules) and all(
+            rule.accepts(node.metadata.name) if isinstance(rule, NameRule) else rule.accepts(node.metadata.labels)
+            for rule in self.rules
+        )
 
     @property
     def names(self) -> frozenset[str] | None:
@@ -116,6 +127,12 @@ class RequiredNodes(NamedTuple):
         if self.terms is not None:
             mask = mask & any_term(self.terms, nodes, rows)
         return mask
+
+    def accepts(self, node: Node) -> bool:
+        """The same rules on one node."""
+        if not all(rule.accepts(node.metadata.labels) for rule in self.labels):
+            return False
+        return self.terms is None or any(term.accepts(node) for term in self.terms)
 
 
 class WeightedTerm(NamedTuple):

@@ -200,7 +200,7 @@ def _shape_key(pod: Pod) -> bytes:
             [(one.resources, one.ports, one.image, one.restart_policy) for one in spec.containers],
             [(one.resources, one.ports, one.image, one.restart_policy) for one in spec.init_containers],
             [volume for volume in spec.volumes if any(kind in volume for kind in PLACED_VOLUMES)],
-            _resizes(pod) if spec.node_name else None, meta.name if _is_named_by_pod(pod) else "",
+            (_resizes(pod) or None) if spec.node_name else None, meta.name if _is_named_by_pod(pod) else "",
         )
     )  # fmt: skip
 

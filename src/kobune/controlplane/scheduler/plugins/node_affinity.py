@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kobune.api.objects.core import Node
 from kobune.controlplane.scheduler.arrays import Mask, Rows, Scores
+from kobune.controlplane.scheduler.events import Action, ClusterEvent
 from kobune.controlplane.scheduler.node_rules import NodeTerm, WeightedTerm, any_term
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Refusal, Scope, normalized
@@ -57,6 +59,17 @@ class NodeAffinity:
             Reason("node(s) didn't match scheduler-enforced node affinity", ~allowed, False),
             Reason("node(s) didn't match Pod's node affinity/selector", allowed, False),
         ]
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """A node that matches, but did not before."""
+        node = event.node(Action.ADD, Action.LABELS)
+        if node is None or not self._accepts(pod, node):
+            return False
+        return event.old is None or not pod.shape.required_nodes.accepts(event.old)
+
+    def _accepts(self, pod: PodInfo, node: Node) -> bool:
+        added = self._added_terms is None or any(term.accepts(node) for term in self._added_terms)
+        return added and pod.shape.required_nodes.accepts(node)
 
     def prefers(self, pod: PodInfo) -> bool:
         return bool(pod.shape.preferred_nodes or self._added_preferred)

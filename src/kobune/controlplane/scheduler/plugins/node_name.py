@@ -3,6 +3,7 @@
 import numpy as np
 
 from kobune.controlplane.scheduler.arrays import Mask, Rows
+from kobune.controlplane.scheduler.events import Action, ClusterEvent
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
 from kobune.controlplane.scheduler.pod_info import PodInfo
@@ -25,3 +26,6 @@ class NodeName:
 
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
         return [Reason("node(s) didn't match the requested node name", ~self.filter(pod, nodes, nodes.rows), False)]
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        return event.node(Action.ADD) is not None

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kobune.controlplane.scheduler.arrays import Mask, Rows
+from kobune.controlplane.scheduler.events import Action, ClusterEvent
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
 from kobune.controlplane.scheduler.pod_info import HostPort, PodInfo
@@ -27,6 +28,13 @@ class NodePorts:
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
         text = "node(s) didn't have free ports for the requested pod ports"
         return [Reason(text, ~self.filter(pod, nodes, nodes.rows), True)]
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """A new node, or a pod gone that held one of the ports."""
+        freed = event.freed()
+        if freed is not None:
+            return any(clash(wanted, used) for wanted in pod.shape.ports for used in freed.shape.ports)
+        return event.node(Action.ADD) is not None
 
 
 def clash(one: HostPort, other: HostPort) -> bool:

@@ -5,7 +5,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kobune.api.objects.core import Node
 from kobune.controlplane.scheduler.arrays import Mask, Rows, Scores
+from kobune.controlplane.scheduler.events import POD, Action, ClusterEvent
 from kobune.controlplane.scheduler.node_table import CORE, NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
 from kobune.controlplane.scheduler.plugins.resource_strategies import (
@@ -16,6 +18,7 @@ from kobune.controlplane.scheduler.plugins.resource_strategies import (
     load_of,
 )
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape
+from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, amounts_of
 
 
 class NodeResourcesFit:
@@ -81,8 +84,38 @@ class NodeResourcesFit:
             if name not in self._ignored and name.partition("/")[0] not in self._ignored_groups
         ]
 
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """A node large enough that is new or has grown; a pod gone, or grown smaller in what this pod wants."""
+        if event.freed() is not None:
+            return True
+        if event.resource == POD and Action.SCALED_DOWN in event.action:
+            return event.own(pod, Action.SCALED_DOWN) or (event.new.node_name != "" and _eases(event, pod.shape))
+        node = event.node(Action.ADD, Action.ALLOCATABLE)
+        if node is None or not self._fits_empty(pod.shape, node):
+            return False
+        return event.old is None or _grew(pod.shape, event.old, node)
+
+    def _fits_empty(self, shape: PodShape, node: Node) -> bool:
+        amounts = amounts_of(node.status.allocatable)
+        return amounts.get(PODS, 0) > 0 and all(amounts.get(name, 0) >= wanted for name, wanted in _wanted(shape))
+
     def prefers(self, pod: PodInfo) -> bool:
         return True
 
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Scores:
         return self._strategy(load_of(self._resources, pod.shape, nodes, rows, assumed=True), self._weights)
+
+
+def _wanted(shape: PodShape) -> list[tuple[str, int]]:
+    core = zip((CPU, MEMORY, EPHEMERAL_STORAGE), shape.requests.tolist(), strict=True)
+    return [(name, amount) for name, amount in [*core, *shape.extended] if amount]
+
+
+def _eases(event: ClusterEvent, shape: PodShape) -> bool:
+    before, after = dict(_wanted(event.old.shape)), dict(_wanted(event.new.shape))
+    return any(before.get(name, 0) > after.get(name, 0) for name, _ in _wanted(shape))
+
+
+def _grew(shape: PodShape, old: Node, new: Node) -> bool:
+    before, after = amounts_of(old.status.allocatable), amounts_of(new.status.allocatable)
+    return any(after.get(name, 0) > before.get(name, 0) for name, _ in [(PODS, 1), *_wanted(shape)])

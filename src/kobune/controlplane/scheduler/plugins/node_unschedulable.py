@@ -4,6 +4,7 @@ import numpy as np
 
 from kobune.api.objects.core import Taint
 from kobune.controlplane.scheduler.arrays import Mask, Rows
+from kobune.controlplane.scheduler.events import Action, ClusterEvent
 from kobune.controlplane.scheduler.node_rules import tolerates
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
@@ -24,3 +25,12 @@ class NodeUnschedulable:
 
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
         return [Reason("node(s) were unschedulable", nodes.unschedulable[nodes.rows], False)]
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """A node that is, or has become, open to pods; or the pod has come to tolerate cordoned ones."""
+        if event.own(pod, Action.TOLERATIONS):
+            return any(tolerates(toleration, CORDON) for toleration in event.new.shape.tolerations)
+        node = event.node(Action.ADD, Action.TAINTS)
+        if node is None or node.spec.unschedulable:
+            return False
+        return event.old is None or event.old.spec.unschedulable

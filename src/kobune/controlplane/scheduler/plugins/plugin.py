@@ -4,6 +4,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from kobune.controlplane.scheduler.arrays import Mask, Rows, Scores
+from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.pod_info import PodInfo
 
@@ -57,6 +58,9 @@ class Filter(Protocol):
 
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
         """The reasons of all refused rows of `nodes.rows`; what is said of other rows is ignored."""
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """Whether the event may make a pod schedulable that this plugin refused."""
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kobune.controlplane.scheduler.arrays import Mask, Rows, Scores
+from kobune.controlplane.scheduler.events import Action, ClusterEvent
 from kobune.controlplane.scheduler.node_rules import PREFER_NO_SCHEDULE, find_untolerated, tolerates
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope, normalized
@@ -24,6 +25,16 @@ class TaintToleration:
 
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
         return [Reason("node(s) had untolerated taint(s)", ~self.filter(pod, nodes, nodes.rows), False)]
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """A node whose taints the pod tolerates, but did not before."""
+        if event.own(pod, Action.TOLERATIONS):
+            return True
+        node = event.node(Action.ADD, Action.TAINTS)
+        tolerations = pod.shape.tolerations
+        if node is None or find_untolerated(node.spec.taints, tolerations) is not None:
+            return False
+        return event.old is None or find_untolerated(event.old.spec.taints, tolerations) is not None
 
     def prefers(self, pod: PodInfo) -> bool:
         return True
