@@ -296,14 +296,11 @@ class PodStatus(View):
     ephemeral_container_statuses: list[ContainerStatus] = []
 
 
-class Pod(Object):
-    gvk: ClassVar[GVK] = GVK("", "v1", "Pod")
-    spec: PodSpec = msgspec.field(default_factory=PodSpec)
-    status: PodStatus = msgspec.field(default_factory=PodStatus)
+class AnyPod(Object):
+    """What every view of a pod has, however little of its spec it reads."""
 
-    @property
-    def node_name(self) -> str:
-        return self.spec.node_name
+    gvk: ClassVar[GVK] = GVK("", "v1", "Pod")
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
 
     @property
     def is_finished(self) -> bool:
@@ -325,6 +322,14 @@ class Pod(Object):
         """When the pod became ready; None while it is not."""
         ready = find_condition(self.status.conditions, "Ready")
         return ready.last_transition_time if ready is not None and ready.status == "True" else None
+
+
+class Pod(AnyPod):
+    spec: PodSpec = msgspec.field(default_factory=PodSpec)
+
+    @property
+    def node_name(self) -> str:
+        return self.spec.node_name
 
 
 # Node.

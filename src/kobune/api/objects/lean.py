@@ -1,0 +1,53 @@
+"""Views that read little of much: what controllers keep in memory of a whole cluster's pods, and of every kind there is."""
+
+import msgspec
+
+from kobune.api.objects.core import AnyPod, ResourceRequirements, Toleration
+from kobune.api.objects.meta import Object, View
+
+
+class AnyObject(Object):
+    """The metadata of an object of whatever kind; its informer is told the resource."""
+
+
+class NamedPort(View):
+    container_port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class LeanContainer(View):
+    name: str = ""
+    ports: list[NamedPort] = []
+    restart_policy: str = ""
+    resources: ResourceRequirements = msgspec.field(default_factory=ResourceRequirements)
+
+
+class ClaimSource(View):
+    claim_name: str = ""
+
+
+class PodVolume(View):
+    name: str = ""
+    persistent_volume_claim: ClaimSource | None = None
+    ephemeral: msgspec.Raw | None = None
+
+
+class LeanPodSpec(View):
+    node_name: str = ""
+    containers: list[LeanContainer] = []
+    init_containers: list[LeanContainer] = []
+    volumes: list[PodVolume] = []
+    tolerations: list[Toleration] = []
+    hostname: str = ""
+    subdomain: str = ""
+    host_network: bool = False
+    priority: int = 0
+    priority_class_name: str = ""
+    active_deadline_seconds: int | None = None
+
+
+class Pod(AnyPod):
+    """What controllers read of a pod; a cluster's worth of these is in memory."""
+
+    spec: LeanPodSpec = msgspec.field(default_factory=LeanPodSpec)

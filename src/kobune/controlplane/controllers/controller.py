@@ -1,0 +1,105 @@
+"""What a controller is: the kinds it watches, the keys that their changes lead to, and its reconcile."""
+
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from kobune.api.clock import Clock
+from kobune.api.objects.meta import Key, Object
+from kobune.client.client import Client
+from kobune.client.events import EventRecorder
+from kobune.client.informer import Informer
+from kobune.client.queue import WorkQueue
+
+T = TypeVar("T", bound=Object)
+S = TypeVar("S")
+
+
+class For(NamedTuple):
+    """The kind that the controller keeps: each change leads to the object's own key."""
+
+    view: type[Object]
+
+
+class Owns(NamedTuple):
+    """A kind that it makes: each change leads to the owner that manages the object."""
+
+    view: type[Object]
+
+
+class Maps(NamedTuple):
+    """A kind that it looks at: `keys(context, old, new)` says what a change leads to."""
+
+    view: type[Object]
+    keys: Callable[["Context", Any, Any], Iterable[Key]]
+
+
+Watch = For | Owns | Maps
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What differs from cluster to cluster. Names and defaults: upstream's flags."""
+
+    root_ca: bytes = b""  # PEM; empty: no kube-root-ca.crt is published.
+    cluster_cidr: str = "10.244.0.0/16"
+    allocate_node_cidrs: bool = False
+    node_cidr_mask_size: int = 24
+    node_monitor_period: float = 5.0  # Seconds, as the next four.
+    node_monitor_grace_period: float = 50.0
+    terminated_pod_gc_threshold: int = 12500
+    node_eviction_rate: float = 0.1  # Nodes a second.
+    secondary_node_eviction_rate: float = 0.01
+    large_cluster_size_threshold: int = 50
+    unhealthy_zone_threshold: float = 0.55
+    signing_certificate: bytes = b""  # PEM, with `signing_key`: signs certificate requests. Empty: nothing is signed.
+    signing_key: bytes = b""
+
+
+@dataclass(slots=True)
+class Context:
+    """What a reconcile may use. One per controller."""
+
+    client: Client
+    clock: Clock
+    rng: random.Random
+    events: EventRecorder
+    queue: WorkQueue[Key]
+    settings: Settings
+    informers: dict[type[Object], Informer[Any]]
+    _own: dict[type, Any] = field(default_factory=dict)
+
+    def informer(self, view: type[T]) -> Informer[T]:
+        """The informer of a watched kind."""
+        return self.informers[view]
+
+    def own(self, kind: type[S]) -> S:
+        """The controller's own lasting object of a kind; made at the first call. It is lost with the process: only what
+        can be found out again belongs there."""
+        found = self._own.get(kind)
+        if found is None:
+            found = self._own[kind] = kind()
+        return found
+
+
+Reconcile = Callable[[Key, Context], Awaitable[float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """A row of the manager's table.
+
+    `reconcile` compares what is with what should be, whatever woke it; what it raises makes the key come back later, the
+    seconds it returns when to look again. `beside` runs as long as the controller, for work that no key stands for.
+    `indexes` adds what it needs to find in the informers.
+    """
+
+    name: str  # As upstream's --controllers has it.
+    watches: tuple[Watch, ...]
+    reconcile: Reconcile
+    workers: int = 5
+    prepare: Callable[[Context], None] | None = None
+    beside: Callable[[Context], Awaitable[None]] | None = None
+    on_by_default: bool = True
+    component: str = ""  # The source of its events; empty: its name.
