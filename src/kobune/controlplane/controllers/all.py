@@ -2,5 +2,9 @@
 
 from kobune.controlplane.controllers import replicaset
 from kobune.controlplane.controllers.controller import Controller
+from kobune.controlplane.controllers.deployment import deployment
 
-CONTROLLERS: tuple[Controller, ...] = (*replicaset.CONTROLLERS,)
+CONTROLLERS: tuple[Controller, ...] = (
+    deployment.CONTROLLER,
+    *replicaset.CONTROLLERS,
+)

@@ -1,6 +1,6 @@
 """Conditions as lists of values: set one, drop one, write them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from kobune.api.errors import Json
@@ -67,3 +67,8 @@ def to_json(conditions: Sequence[Condition]) -> list[Json]:
             entry["observedGeneration"] = each.observed_generation
         written.append(entry)
     return written
+
+
+def omit_zeros(counts: Mapping[str, int], *, keep: Sequence[str] = ()) -> Json:
+    """Counts for a merge patch that removes those of zero but for `keep`, because upstream leaves them out."""
+    return {name: count if count or name in keep else None for name, count in counts.items()}

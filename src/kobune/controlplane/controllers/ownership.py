@@ -1,7 +1,7 @@
 """Who manages what: a workload adopts matching objects that nobody manages and releases its own that match no more."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kobune.api.errors import Invalid, Json, NotFound
 from kobune.api.objects.meta import Key, Object
@@ -41,7 +41,7 @@ async def claim(context: Context, owner: Object, selector: LabelSelector, view: 
 
 
 def owners_matching(
-    view: type[Object], selects: Callable[[Object], LabelSelector]
+    view: type[Object], selects: Callable[[Any], LabelSelector]
 ) -> Callable[[Context, Object | None, Object | None], list[Key]]:
     """For `Maps`: an object that nobody manages leads to every owner in its namespace whose selector matches it."""
 

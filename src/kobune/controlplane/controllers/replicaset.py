@@ -13,7 +13,7 @@ from kobune.api.objects.apps import ReplicaSet
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import GVK, Condition, Key, find_condition
 from kobune.api.selectors import LabelSelector, labels_from_json, labels_from_map
-from kobune.controlplane.controllers.conditions import to_json
+from kobune.controlplane.controllers.conditions import omit_zeros, to_json
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps, Owns
 from kobune.controlplane.controllers.ownership import claim, index_by_namespace, owners_matching
 from kobune.controlplane.controllers.pods import (
@@ -138,7 +138,8 @@ def replica_status(
     }
     if conditions == old.conditions and all(before[name] == value for name, value in counts.items()):
         return None
-    status: Json = dict(counts)
+    # Zero replicas and terminating replicas are said, the other zeros left out, as upstream writes them.
+    status = omit_zeros(counts, keep=("replicas", "terminatingReplicas"))
     if conditions or old.conditions:
         status["conditions"] = to_json(conditions) or None
     return status

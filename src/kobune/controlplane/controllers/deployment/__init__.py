@@ -1,0 +1,1 @@
+"""The Deployment controller: `deployment.py` acts, the other files decide."""
