@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from kobune.api.clock import SystemClock
-from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
 from kobune.controlplane.apiserver.request import MASTER, Request, Response, User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
@@ -56,21 +57,16 @@ class Asker:
                 yield orjson.loads(line)
 
 
+KEYS = ServiceAccountKeys(ec.generate_private_key(ec.SECP256R1()))
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[ApiServer]:
-    async with ApiServer(ApiServerConfig(), MemoryStore(), clock=SystemClock(), source=random.Random(1)) as one:
+    config = ApiServerConfig(service_account_keys=KEYS)
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as one:
         yield one
 
 
 @pytest.fixture
 def ask(server: ApiServer) -> Asker:
     return Asker(server)
-
-
-def config_map(name: str = "a", **data: str) -> Any:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def pod(name: str = "a", **spec: Any) -> Any:
-    containers = [{"name": "main", "image": "busybox"}]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers, **spec}}

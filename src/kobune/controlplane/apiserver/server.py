@@ -15,6 +15,7 @@ from kobune.controlplane.apiserver import resources
 from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.answers import failure, with_warnings
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
+from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
 from kobune.controlplane.apiserver.authorization.authorizer import Access, AlwaysAllow, Authorization, Verdict, refusal
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.minting import Mint
@@ -22,6 +23,7 @@ from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
+from kobune.controlplane.apiserver.subresources import POSTED, SUBRESOURCES
 from kobune.controlplane.store.contract import Store
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.watchers import Render
@@ -56,13 +58,22 @@ class ApiServer:
             admission=Admission(()),
         )
         self.registry.shared_store = config.shared_store
-        self.authenticator = Authenticator(
-            [static_tokens(config.static_tokens)], anonymous_health=config.anonymous_health
-        )
+        tokens = [static_tokens(config.static_tokens)] if config.static_tokens else []
+        self.service_account_tokens: ServiceAccountTokens | None = None
+        if config.service_account_keys is not None:
+            self.service_account_tokens = ServiceAccountTokens(
+                config.service_account_keys,
+                self.registry,
+                issuer=config.service_account_issuer,
+                audiences=config.audiences,
+                clock=clock,
+            )
+            tokens.append(self.service_account_tokens.authenticate)
+        self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
         self.authorization = Authorization([AlwaysAllow()])
         # Handlers of one kind's subresources, of kinds that are asked and not kept, and of paths that name no kind.
-        self.subresources: dict[tuple[str, str, str], resources.Handler] = {}
-        self.virtual: dict[tuple[str, str], resources.Handler] = {}
+        self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)
+        self.virtual: dict[tuple[str, str], resources.Handler] = dict(POSTED)
         self.paths: dict[str, PathHandler] = {}
         self.path_prefixes: dict[str, PathHandler] = {}
         self.plain_render = cache(self._plain_render)

@@ -8,6 +8,7 @@ import orjson
 
 from kobune.api.catalogue import Kind
 from kobune.api.clock import Clock
+from kobune.api.defaulting import apply_defaults
 from kobune.api.errors import FieldError, Json
 from kobune.api.schema import Schema, Schemas, load_schemas
 from kobune.controlplane.apiserver.admission.chain import Admission
@@ -82,6 +83,7 @@ class Registry:
 
     def default(self, kind: Kind, obj: Json) -> None:
         """Fill in the kind's defaults in place."""
+        apply_defaults(kind, obj)
 
     def validate_create(self, kind: Kind, obj: Json) -> list[FieldError]:
         return []

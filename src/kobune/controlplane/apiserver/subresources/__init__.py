@@ -1,0 +1,28 @@
+"""Subresources of single kinds: one file each. The table is the only list of them."""
+
+from collections.abc import Mapping
+
+from kobune.controlplane.apiserver.resources import Handler
+from kobune.controlplane.apiserver.subresources.approval import approve
+from kobune.controlplane.apiserver.subresources.binding import bind, bind_collection
+from kobune.controlplane.apiserver.subresources.eviction import evict
+from kobune.controlplane.apiserver.subresources.finalize import finalize
+from kobune.controlplane.apiserver.subresources.pod_parts import ephemeral_containers, resize
+from kobune.controlplane.apiserver.subresources.scale import scale
+from kobune.controlplane.apiserver.subresources.token import issue_token
+
+SUBRESOURCES: Mapping[tuple[str, str, str], Handler] = {
+    ("", "pods", "binding"): bind,
+    ("", "pods", "eviction"): evict,
+    ("", "pods", "ephemeralcontainers"): ephemeral_containers,
+    ("", "pods", "resize"): resize,
+    ("", "namespaces", "finalize"): finalize,
+    ("", "serviceaccounts", "token"): issue_token,
+    ("", "replicationcontrollers", "scale"): scale,
+    ("apps", "deployments", "scale"): scale,
+    ("apps", "replicasets", "scale"): scale,
+    ("apps", "statefulsets", "scale"): scale,
+    ("certificates.k8s.io", "certificatesigningrequests", "approval"): approve,
+}
+# Kinds that are a subresource's request body, posted as a collection of their own.
+POSTED: Mapping[tuple[str, str], Handler] = {("", "bindings"): bind_collection}

@@ -1,0 +1,97 @@
+"""The scale subresource: a kind's replicas, seen and set as a Scale object."""
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kobune.api.catalogue import Kind
+from kobune.api.errors import Json, MethodNotAllowed, invalid
+from kobune.api.field_errors import invalid as invalid_field
+from kobune.api.patch import jsonpatch, merge, strategic
+from kobune.api.selectors import labels_from_json, labels_from_map
+from kobune.controlplane.apiserver.answers import document
+from kobune.controlplane.apiserver.negotiation import accepted
+from kobune.controlplane.apiserver.registry import patching, reading
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.decoding import checked_object
+from kobune.controlplane.apiserver.registry.update import MODIFIED, change, check_name, whole
+from kobune.controlplane.apiserver.request import Request, Response
+from kobune.controlplane.apiserver.resources import new_call
+from kobune.controlplane.apiserver.routes import RequestInfo
+from kobune.controlplane.apiserver.subresources.posted import read_as, schema_of
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.server import ApiServer
+
+SCALE = Kind("autoscaling", "v1", "Scale", "scales")
+
+
+async def scale(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
+    """Get, update or patch the number of replicas. Raises Conflict, Invalid, NotFound."""
+    call, form = new_call(server, request, info), accepted(request.headers.get("accept") or "")
+    registry = server.registry
+    if info.verb == "get":
+        body = await reading.get(registry, call.kind, call.namespace, call.name)
+    elif info.verb == "update":
+        wanted = read_as(server, request, SCALE)
+        check_name(call, wanted["metadata"])
+
+        async def replace(old: Json) -> Json:
+            return _scaled(call, old, wanted)
+
+        body = await change(registry, call, replace, prepare=whole)
+    elif info.verb == "patch":
+        media_type, patch = patching.decode_patch(
+            request.body, request.headers.get("content-type") or "", custom=call.kind.custom
+        )
+
+        async def apply(old: Json) -> Json:
+            before = scale_of(old)
+            if media_type == patching.JSON_PATCH:
+                after = jsonpatch.apply(before, patch)
+            elif media_type == patching.MERGE_PATCH:
+                after = merge.apply(before, patch)
+            else:
+                schema = schema_of(server, SCALE)
+                assert schema is not None
+                after = strategic.apply(before, patch, schema)
+            checked = checked_object(
+                after, SCALE, schema_of(server, SCALE),
+                validation=call.options.field_validation, warnings=call.warnings, repeated=[],
+            )  # fmt: skip
+            return _scaled(call, old, checked)
+
+        body = await change(registry, call, apply, prepare=whole)
+    else:
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    return document(orjson.dumps(scale_of(orjson.loads(body))), form)
+
+
+def scale_of(obj: Json) -> Json:
+    """The Scale of an object that has replicas and a selector."""
+    meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    selector = spec.get("selector")
+    chosen = labels_from_map(selector) if obj["kind"] == "ReplicationController" else labels_from_json(selector)
+    fields = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    return {
+        "kind": SCALE.name,
+        "apiVersion": SCALE.api_version,
+        "metadata": {field: meta[field] for field in fields if field in meta},
+        "spec": {"replicas": spec.get("replicas", 0)},
+        "status": {"replicas": status.get("replicas", 0), "selector": str(chosen)},
+    }
+
+
+def _scaled(call: Call, old: Json, wanted: Json) -> Json:
+    given = wanted["metadata"].get("resourceVersion")
+    if given and given != old["metadata"]["resourceVersion"]:
+        raise call.conflict(MODIFIED)
+    uid = wanted["metadata"].get("uid")
+    if uid and uid != old["metadata"]["uid"]:
+        current = old["metadata"]["uid"]
+        raise call.conflict(f"Precondition failed: UID in precondition: {uid}, UID in object meta: {current}")
+    replicas = (wanted.get("spec") or {}).get("replicas", 0)
+    if replicas < 0:
+        fault = invalid_field("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise invalid(SCALE.name, call.name, fault, group=SCALE.group)
+    return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "replicas": replicas}}
