@@ -173,6 +173,10 @@ class NodeTable:
             self._release(row)
         return pod
 
+    def replace_pod(self, pod: PodInfo, node_name: str) -> None:
+        """A newer view of a pod that is counted already and counts the same."""
+        self.pods[self.row_of[node_name]][pod.uid] = pod
+
     def _count(self, pod: PodInfo, row: int, sign: int) -> None:
         shape = pod.shape
         if sign > 0:

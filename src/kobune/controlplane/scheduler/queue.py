@@ -16,6 +16,7 @@ from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape
 # Seconds. Source: upstream podInitialBackoffSeconds, podMaxBackoffSeconds, DefaultPodMaxInUnschedulablePodsDuration.
 FIRST_BACKOFF, MAX_BACKOFF = 1.0, 10.0
 MAX_PARKED = 300.0
+SWEEP = 30.0  # How often parked pods are looked through for those that have waited too long.
 
 ACTIVE, BACKOFF, UNSCHEDULABLE, GATED = "active", "backoff", "unschedulable", "gated"  # As in the metric's label.
 
@@ -72,6 +73,7 @@ class SchedulingQueue:
         self._parked: dict[Park, dict[str, QueuedPod]] = {}
         self._gated: dict[str, QueuedPod] = {}
         self._counts = dict.fromkeys((ACTIVE, BACKOFF, UNSCHEDULABLE, GATED), 0)
+        self._next_sweep = 0.0
         self.on_ready: Callable[[], None] = lambda: None  # Called whenever a pod can be popped.
 
     def __contains__(self, uid: str) -> bool:
@@ -207,6 +209,9 @@ class SchedulingQueue:
             queued = heapq.heappop(self._errors)[-1]
             if queued.place == BACKOFF and queued.backoff_until <= now:
                 self._ready(queued)
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP
         for pods in list(self._parked.values()):
             for queued in [one for one in pods.values() if now - one.since > self._max_parked]:
                 self._requeue(queued)

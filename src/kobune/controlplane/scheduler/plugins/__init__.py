@@ -1,1 +1,1 @@
-"""The plugins, one file per upstream plugin. Which of them run, with which weights, a profile says."""
+"""The plugins, one file per upstream plugin; `table.py` lists them all."""

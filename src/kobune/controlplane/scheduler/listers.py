@@ -1,0 +1,50 @@
+"""The objects beside pods and nodes that plugins look at, by key. Informers keep them; plans and tests fill them in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kobune.api.objects.meta import Key, Object
+from kobune.controlplane.scheduler import views
+
+
+@dataclass(slots=True)
+class Listers:
+    """The cluster's other objects, each a mapping that others keep up to date."""
+
+    namespaces: Mapping[Key, views.Namespace] = field(default_factory=dict)
+    services: Mapping[Key, views.Service] = field(default_factory=dict)
+    replication_controllers: Mapping[Key, views.ReplicationController] = field(default_factory=dict)
+    replica_sets: Mapping[Key, views.ReplicaSet] = field(default_factory=dict)
+    stateful_sets: Mapping[Key, views.StatefulSet] = field(default_factory=dict)
+    disruption_budgets: Mapping[Key, views.PodDisruptionBudget] = field(default_factory=dict)
+    claims: Mapping[Key, views.PersistentVolumeClaim] = field(default_factory=dict)
+    volumes: Mapping[Key, views.PersistentVolume] = field(default_factory=dict)
+    storage_classes: Mapping[Key, views.StorageClass] = field(default_factory=dict)
+    csi_nodes: Mapping[Key, views.CSINode] = field(default_factory=dict)
+    csi_drivers: Mapping[Key, views.CSIDriver] = field(default_factory=dict)
+    capacities: Mapping[Key, views.CSIStorageCapacity] = field(default_factory=dict)
+    attachments: Mapping[Key, views.VolumeAttachment] = field(default_factory=dict)
+    changes: int = 0  # How often any of them changed: whoever remembers an answer remembers this beside it.
+
+    def namespace_labels(self, name: str) -> Mapping[str, str]:
+        """The labels of a namespace; none when it is not known."""
+        namespace = self.namespaces.get(Key("", name))
+        return namespace.metadata.labels if namespace is not None else {}
+
+
+# The kinds that `Listers` holds: field name to view.
+KINDS: dict[str, type[Object]] = {
+    "namespaces": views.Namespace,
+    "services": views.Service,
+    "replication_controllers": views.ReplicationController,
+    "replica_sets": views.ReplicaSet,
+    "stateful_sets": views.StatefulSet,
+    "disruption_budgets": views.PodDisruptionBudget,
+    "claims": views.PersistentVolumeClaim,
+    "volumes": views.PersistentVolume,
+    "storage_classes": views.StorageClass,
+    "csi_nodes": views.CSINode,
+    "csi_drivers": views.CSIDriver,
+    "capacities": views.CSIStorageCapacity,
+    "attachments": views.VolumeAttachment,
+}

@@ -1,0 +1,61 @@
+"""Every plugin in one table, in the order in which a default profile asks them. Nothing registers itself."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kobune.api.errors import Json
+from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.plugins import args as read
+from kobune.controlplane.scheduler.plugins.image_locality import ImageLocality
+from kobune.controlplane.scheduler.plugins.node_affinity import NodeAffinity
+from kobune.controlplane.scheduler.plugins.node_name import NodeName
+from kobune.controlplane.scheduler.plugins.node_ports import NodePorts
+from kobune.controlplane.scheduler.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
+from kobune.controlplane.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from kobune.controlplane.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from kobune.controlplane.scheduler.plugins.scheduling_gates import SchedulingGates
+from kobune.controlplane.scheduler.plugins.taint_toleration import TaintToleration
+
+Make = Callable[[Json, Listers], object]
+
+
+class PluginRow(NamedTuple):
+    name: str
+    make: Make  # From the plugin's args, defaults left out, and the cluster's other objects.
+    points: tuple[str, ...]  # The extension points that upstream's plugin of this name has.
+    weight: int = 0  # The weight of its score in a default profile; 0: it does not score.
+
+
+PLUGINS = (
+    PluginRow("SchedulingGates", lambda args, listers: SchedulingGates(), ("preEnqueue",)),
+    PluginRow("PrioritySort", lambda args, listers: None, ("queueSort",)),
+    PluginRow("NodeUnschedulable", lambda args, listers: NodeUnschedulable(), ("filter",)),
+    PluginRow("NodeName", lambda args, listers: NodeName(), ("filter",)),
+    PluginRow("TaintToleration", lambda args, listers: TaintToleration(), ("filter", "preScore", "score"), 3),
+    PluginRow(
+        "NodeAffinity",
+        lambda args, listers: NodeAffinity(*read.added_affinity(args)),
+        ("preFilter", "filter", "preScore", "score"),
+        2,
+    ),
+    PluginRow("NodePorts", lambda args, listers: NodePorts(), ("preFilter", "filter")),
+    PluginRow(
+        "NodeResourcesFit",
+        lambda args, listers: NodeResourcesFit(
+            ignored=args.get("ignoredResources") or (),
+            ignored_groups=args.get("ignoredResourceGroups") or (),
+            strategy=read.strategy(args),
+            resources=read.resources(args.get("scoringStrategy") or {}),
+        ),
+        ("preFilter", "filter", "preScore", "score"),
+        1,
+    ),
+    PluginRow(
+        "NodeResourcesBalancedAllocation",
+        lambda args, listers: NodeResourcesBalancedAllocation(read.resources(args)),
+        ("preScore", "score"),
+        1,
+    ),
+    PluginRow("ImageLocality", lambda args, listers: ImageLocality(), ("score",), 1),
+    PluginRow("DefaultBinder", lambda args, listers: None, ("bind",)),
+)

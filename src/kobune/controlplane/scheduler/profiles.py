@@ -1,0 +1,72 @@
+"""From a configuration to profiles that can be run: every plugin made once per profile and put where it is enabled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from kobune.controlplane.scheduler.configuration import Configuration, ProfileConfiguration
+from kobune.controlplane.scheduler.events import ClusterEvent
+from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.plugins.plugin import Filter
+from kobune.controlplane.scheduler.plugins.table import PLUGINS
+from kobune.controlplane.scheduler.pod_info import PodInfo
+from kobune.controlplane.scheduler.profile import Profile, split_scores
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """A plugin that can keep a pod from being tried."""
+
+    @property
+    def name(self) -> str: ...
+
+    def gate(self, pod: PodInfo) -> str:
+        """What the pod waits for, in upstream's words; empty when it may be tried."""
+
+
+@runtime_checkable
+class Helps(Protocol):
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool: ...
+
+
+@dataclass(slots=True)
+class Running:
+    """A profile and everything that is asked of its plugins outside the cycle itself."""
+
+    profile: Profile
+    gates: tuple[Gate, ...]
+    helpers: Mapping[str, Helps]
+
+    def gate(self, pod: PodInfo) -> str:
+        """The plugin that keeps the pod from being tried, or empty."""
+        for plugin in self.gates:
+            if plugin.gate(pod):
+                return plugin.name
+        return ""
+
+    def helps(self, plugin: str, event: ClusterEvent, pod: PodInfo) -> bool:
+        """Whether an event may help a pod that `plugin` refused; of plugins not known here, anything might."""
+        helper = self.helpers.get(plugin)
+        return helper is None or helper.helps(event, pod)
+
+
+def build_profiles(config: Configuration, listers: Listers) -> dict[str, Running]:
+    """The configured profiles by scheduler name."""
+    return {profile.scheduler_name: build_profile(profile, listers) for profile in config.profiles}
+
+
+def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
+    """One profile with its plugins made."""
+    rows = {row.name: row for row in PLUGINS}
+    used = {use.name for uses in config.points.values() for use in uses}
+    made = {name: rows[name].make(config.args.get(name, {}), listers) for name in used}
+    filters = [made[use.name] for use in config.points.get("filter", ())]
+    scores, ranks = split_scores([(made[use.name], use.weight) for use in config.points.get("score", ())])
+    gates = [made[use.name] for use in config.points.get("preEnqueue", ())]
+    return Running(
+        profile=Profile(
+            config.scheduler_name, [plugin for plugin in filters if isinstance(plugin, Filter)], scores, ranks
+        ),
+        gates=tuple(plugin for plugin in gates if isinstance(plugin, Gate)),
+        helpers={name: plugin for name, plugin in made.items() if isinstance(plugin, Helps)},
+    )
