@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from kobune.api import protobuf
 from kobune.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
@@ -58,10 +59,10 @@ def media_type_of(content_type: str) -> str:
 
 
 def decode_body(body: bytes, content_type: str) -> Any:
-    """The JSON value in a body that is JSON or YAML; without a Content-Type it is JSON.
+    """The JSON value in a body that is JSON, YAML or protobuf; without a Content-Type it is JSON.
 
     Raises:
-        UnsupportedMediaType: another format, protobuf among them.
+        UnsupportedMediaType: another format.
         BadRequest: not a document of that format.
     """
     media_type = media_type_of(content_type)
@@ -75,6 +76,8 @@ def decode_body(body: bytes, content_type: str) -> Any:
             ) from error
     if media_type in (YAML, "application/x-yaml", "text/yaml"):
         return decode_yaml(body)
+    if media_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: {SERVED}"
     )
