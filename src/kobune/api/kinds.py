@@ -80,6 +80,7 @@ class Kind:
     until: str = ""  # The first that no longer does; empty: all.
     storage: str = ""  # Folder under /registry; empty: the plural. Versions of one kind share it.
     selectable: tuple[str, ...] = ()  # Field selectors beyond metadata.name and metadata.namespace.
+    answers_deleted: bool = False  # A DELETE answers with the object, not with a Status.
     stored: str = ""  # The apiVersion it is stored in, where that is another.
     custom: bool = False  # From a CustomResourceDefinition.
     given_singular: str = ""  # Where it is not the name in lower case.
