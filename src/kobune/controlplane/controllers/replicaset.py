@@ -115,7 +115,7 @@ def replica_status(
     rs: ReplicaSet, live: Sequence[Pod], terminating: int, failure: BaseException | None, now: datetime
 ) -> Json | None:
     """The status to write; None when it says so already."""
-    wanted = labels_from_map((orjson.loads(rs.spec.template).get("metadata") or {}).get("labels"))
+    wanted = labels_from_map((orjson.loads(bytes(rs.spec.template)).get("metadata") or {}).get("labels"))
     ready = [pod for pod in live if pod.is_ready]
     counts = {
         "replicas": len(live),

@@ -64,7 +64,7 @@ def safe_hash(content: bytes) -> str:
 
 def new_replica_set(deployment: Deployment, old: Sequence[ReplicaSet], replicas: int) -> Json:
     """The manifest of the ReplicaSet for the Deployment's template."""
-    template = orjson.loads(deployment.spec.template)
+    template = orjson.loads(bytes(deployment.spec.template))
     mark = template_hash(bytes(deployment.spec.template), deployment.status.collision_count or 0)
     labels = {**((template.get("metadata") or {}).get("labels") or {}), HASH_LABEL: mark}
     template["metadata"] = {**(template.get("metadata") or {}), "labels": labels}
