@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from kobune.controlplane.store.contract import Change, Closed, Compacted, Conflict, Entry, Store
 from kobune.controlplane.store.memory import MemoryStore
+from kobune.controlplane.store.sqlite import SqliteStore
 
 Engine = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -19,7 +22,15 @@ async def memory() -> AsyncIterator[Store]:
     yield MemoryStore()
 
 
-ENGINES: dict[str, Engine] = {"memory": memory}
+@asynccontextmanager
+async def sqlite() -> AsyncIterator[Store]:
+    with TemporaryDirectory() as folder:
+        store = await SqliteStore.open(Path(folder) / "state.db")
+        yield store
+        await store.close()
+
+
+ENGINES: dict[str, Engine] = {"memory": memory, "sqlite": sqlite}
 
 
 @pytest.fixture(params=ENGINES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kobune.api.clock import Clock
 from kobune.api.errors import Gone, Json
-from kobune.controlplane.store.contract import Change, Compacted, Conflict, Page
+from kobune.controlplane.store.contract import Change, Compacted, Conflict, Entry
 from kobune.controlplane.store.encoding import encode, frame, with_revision
 from kobune.controlplane.store.facts import FactReader, Facts
 from kobune.controlplane.store.history import History
@@ -206,27 +206,37 @@ class Cache:
 
     # Being fed
 
-    def load(self, page: Page, missed: Sequence[Change]) -> None:
-        """Replace everything by a listing of the store and what has changed since it was begun."""
-        items = [self._item(key, value, revision) for key, value, revision in page.entries]
-        self._order = items
-        self._keys = [item.key for item in items]
-        self._items = dict(zip(self._keys, items, strict=True))
-        for field, position in self._positions.items():
-            index = self._index[field] = {}
-            for item in items:
-                index.setdefault(item.fields[position], {})[item.key] = item
+    def clear(self) -> None:
+        """Begin to load: forget everything, and let no watch go on."""
+        self.watchers.close()
+        self._items.clear()
+        self._keys, self._order = [], []
+        for index in self._index.values():
+            index.clear()
         self._pins.clear()
-        self._history = History(page.revision, self._tuning.events, self._tuning.seconds)
+
+    def load(self, entries: Sequence[Entry]) -> None:
+        """Add entries that follow, in key order, all that are there."""
+        for key, value, revision in entries:
+            item = self._item(key, value, revision)
+            self._items[key] = item
+            self._keys.append(key)
+            self._order.append(item)
+            for field, position in self._positions.items():
+                self._index[field].setdefault(item.fields[position], {})[key] = item
+
+    def loaded(self, revision: int, missed: Sequence[Change]) -> None:
+        """Everything has been added; `missed` is what changed since loading began, up to the state at `revision`."""
         self.apply(missed)
+        self._history = History(revision, self._tuning.events, self._tuning.seconds)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take over committed changes and send them to the watchers."""
-        known, events = self._history.newest, list[Event]()
+        events: list[Event] = []
         for key, value, revision in changes:
-            if revision <= known:
-                continue
             old = self._items.get(key)
+            if old is not None and old.revision >= revision:
+                continue  # Loaded in a later state.
             new = None if value is None else self._item(key, value, revision)
             if new is not None:
                 self._put(new, old)
@@ -243,7 +253,7 @@ class Cache:
             self.watchers.dispatch(events)
 
     def _item(self, key: str, value: bytes, revision: int) -> Item:
-        facts = self._written.get(value) or self._reader.decode(value)
+        facts = (self._written and self._written.get(value)) or self._reader.decode(value)
         namespace = key[len(self.prefix) : key.rindex("/")] if self._namespaced else ""
         return Item(key, sys.intern(namespace), with_revision(value, revision), revision, *facts)
 

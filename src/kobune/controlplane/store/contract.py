@@ -41,6 +41,18 @@ class Compacted(Exception):
         self.oldest = oldest
 
 
+class Unavailable(Exception):
+    """The store cannot be reached or does not answer. Whether a write under way was done is unknown."""
+
+
+class Full(Unavailable):
+    """There is no room to write; nothing was written. Reads go on, and writes once there is room again."""
+
+
+class Damaged(Exception):
+    """What is stored is not what was written. The message says what to do."""
+
+
 class Closed(Exception):
     """The store has been closed."""
 
@@ -49,7 +61,7 @@ class Store(Protocol):
     """Keys whose every write is numbered by one counter, as in etcd. Values are opaque.
 
     A write that has returned is on disk, unless `durable=False` was passed: such a write is visible at once and reaches
-    the disk soon after (heartbeats and events use it).
+    the disk soon after (heartbeats and events use it). Every method may raise Unavailable.
     All methods belong to one event loop. After `close` every method, and every watch under way, raises Closed.
     """
 

@@ -1,8 +1,9 @@
 """The little of an object that selection needs: its labels and its kind's selectable fields, read without the rest."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import chain
+from sys import intern
 from typing import Any, NamedTuple, TypedDict
 
 import msgspec
@@ -28,21 +29,32 @@ class FactReader:
     """Reads the facts of one kind's objects. Equal label sets and equal strings are shared between objects."""
 
     def __init__(self, selectable: Sequence[str]) -> None:
+        paths = [tuple(tuple(path.split(".")) for path in PATHS.get(name, (name,))) for name in selectable]
         self._fields = tuple(
-            (tuple(tuple(path.split(".")) for path in PATHS.get(name, (name,))), ABSENT.get(name, ""))
-            for name in selectable
+            (
+                alternatives[0][0],
+                alternatives[0][-1],
+                len(alternatives) == 1 and len(alternatives[0]) == 2,
+                alternatives,
+                absent,
+            )
+            for alternatives, absent in zip(paths, (ABSENT.get(name, "") for name in selectable), strict=True)
         )
         tree: Json = {"metadata": {"labels": {}}}
-        for paths, _ in self._fields:
-            for path in paths:
-                reduce(lambda node, name: node.setdefault(name, {}), path, tree)
+        for path in chain.from_iterable(paths):
+            reduce(lambda node, name: node.setdefault(name, {}), path, tree)
         self._decoder = msgspec.json.Decoder(_part(tree))
         self._labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
     def read(self, obj: Mapping[str, Any]) -> Facts:
         """The facts of a decoded object."""
-        fields = tuple([_field(obj, paths, absent) for paths, absent in self._fields])
-        return Facts(self._shared(obj["metadata"].get("labels")), fields)
+        fields = []
+        for first, last, is_simple, paths, absent in self._fields:
+            # Nearly all are strings two levels deep, and this is done for every write.
+            part = obj.get(first) if is_simple else None
+            value = part.get(last, "") if type(part) is dict else None
+            fields.append(intern(value) or absent if type(value) is str else _field(obj, paths, absent))
+        return Facts(self._shared(obj["metadata"].get("labels")), tuple(fields))
 
     def decode(self, value: bytes) -> Facts:
         """The facts of an encoded object."""
@@ -60,7 +72,7 @@ class FactReader:
         if shared is None:
             if len(self._labels) >= _SHARED_LABELS:
                 self._labels.clear()
-            shared = self._labels[key] = {sys.intern(name): sys.intern(value) for name, value in key}
+            shared = self._labels[key] = {intern(name): intern(value) for name, value in key}
         return shared
 
 
@@ -82,5 +94,5 @@ def _field(obj: Mapping[str, Any], paths: tuple[tuple[str, ...], ...], absent: s
         if value is False:
             return "false"
         if value is not None and value != "":
-            return sys.intern(value if type(value) is str else str(value))
+            return intern(value if type(value) is str else str(value))
     return absent

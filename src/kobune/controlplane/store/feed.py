@@ -10,6 +10,7 @@ from kobune.controlplane.store.cache import Cache, Tuning
 from kobune.controlplane.store.contract import Change, Compacted, Store
 
 ROOT = "/registry/"
+PAGE = 2000  # Entries loaded at a time.
 
 
 class Feed:
@@ -26,6 +27,7 @@ class Feed:
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._started = asyncio.Event()
+        self._start_agains = 0
 
     async def run(self) -> None:
         """Apply what is committed, until cancelled. Raises Closed when the store is closed."""
@@ -109,23 +111,39 @@ class Feed:
                 future.set_result(None)
 
     async def _load(self, cache: Cache) -> None:
-        missed = self._loading[cache.prefix] = []
-        self._caches[cache.prefix] = cache
+        """Fill a cache while the watch goes on: what changes meanwhile is collected and applied at the end."""
         try:
-            page = await self.store.list(cache.prefix)
-            cache.load(page, missed)
+            while True:
+                start_agains = self._start_agains
+                missed = self._loading[cache.prefix] = []
+                self._caches[cache.prefix] = cache
+                await self.reached(await self._fill(cache))
+                if start_agains == self._start_agains:
+                    break
+            cache.loaded(self.revision, missed)
         except BaseException:
             del self._caches[cache.prefix]
             raise
         finally:
             del self._loading[cache.prefix]
-        # Until then the watch may bring changes that the listing already showed; the cache knows them by their revision.
-        await self.reached(page.revision)
+
+    async def _fill(self, cache: Cache) -> int:
+        """Load page by page, each of its own moment, so that the store keeps no state for it; the last one's revision."""
+        cache.clear()
+        after = ""
+        while True:
+            page = await self.store.list(cache.prefix, after=after, limit=PAGE)
+            cache.load(page.entries)
+            if not page.more:
+                return page.revision
+            after = page.entries[-1].key
 
     async def _start_again(self) -> None:
-        """History was compacted before it was read: list everything anew. Watchers must do so too."""
+        """History was compacted before it was read: load everything anew. Watchers must do so too."""
+        self._start_agains += 1
         revision = await self.store.revision()
-        for cache in tuple(self._caches.values()):
-            cache.watchers.close()
-            cache.load(await self.store.list(cache.prefix), ())
+        for cache in [cache for prefix, cache in self._caches.items() if prefix not in self._loading]:
+            await self._fill(cache)
+            # What it shows may be newer; the cache skips the changes that it shows already.
+            cache.loaded(revision, ())
         self._advance(revision)
