@@ -136,13 +136,18 @@ class Ingest:
         """The informers' callback for a kind that only plugins look at."""
 
         def changed(old: Object | None, new: Object | None) -> None:
-            self._listers.changes += 1
+            if old is None or new is None or _differs(old, new):
+                self._listers.changes[kind] += 1
             action = Action.ADD if old is None else Action.DELETE if new is None else Action.UPDATE
             if old is not None and new is not None and old.metadata.labels != new.metadata.labels:
                 action |= Action.LABELS
             self._queue.happened(ClusterEvent(kind, action, old, new))
 
         return changed
+
+
+def _differs(old: Object, new: Object) -> bool:
+    return old.metadata.labels != new.metadata.labels or getattr(old, "spec", None) != getattr(new, "spec", None)
 
 
 def _on_node(pod: PodInfo) -> PodInfo:

@@ -1,5 +1,6 @@
 """The objects beside pods and nodes that plugins look at, by key. Informers keep them; plans and tests fill them in."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,7 +25,8 @@ class Listers:
     csi_drivers: Mapping[Key, views.CSIDriver] = field(default_factory=dict)
     capacities: Mapping[Key, views.CSIStorageCapacity] = field(default_factory=dict)
     attachments: Mapping[Key, views.VolumeAttachment] = field(default_factory=dict)
-    changes: int = 0  # How often any of them changed: whoever remembers an answer remembers this beside it.
+    # By kind, how often such objects changed in what plugins read: whoever remembers an answer remembers this beside it.
+    changes: Counter[str] = field(default_factory=Counter)
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """The labels of a namespace; none when it is not known."""

@@ -100,7 +100,9 @@ class Profile:
     def _feasible(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations, verdict: Verdict) -> Mask | None:
         """The mask over all of the table; None when it is the verdict's own."""
         mask: Mask | None = None
-        for plugin in verdict.cluster_filters:
+        for plugin, conditional in verdict.cluster_filters:
+            if conditional is not None and not conditional.applies(pod, nodes):
+                continue
             judged = np.zeros(nodes.capacity, dtype=np.bool_)
             judged[nodes.rows] = plugin.filter(pod, nodes, nodes.rows)
             mask = judged if mask is None else mask & judged

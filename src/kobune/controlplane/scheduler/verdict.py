@@ -10,7 +10,7 @@ import numpy as np
 
 from kobune.controlplane.scheduler.arrays import Mask, Rows, Scores, some_rows
 from kobune.controlplane.scheduler.node_table import NodeTable
-from kobune.controlplane.scheduler.plugins.plugin import Filter, Normalize, Scope, Score
+from kobune.controlplane.scheduler.plugins.plugin import Conditional, Filter, Normalize, Scope, Score
 from kobune.controlplane.scheduler.pod_info import PodInfo
 
 INFEASIBLE = -1  # The total of a node that may not take the pod.
@@ -46,7 +46,11 @@ class Verdict:
         self._node_scores = [weighted for weighted in plain if weighted.plugin.scope is Scope.NODE]
         self._room_scores = [weighted for weighted in plain if weighted.plugin.scope is Scope.ROOM]
         self._nodes_scores = [weighted for weighted in plain if weighted.plugin.scope is Scope.NODES]
-        self.cluster_filters = [plugin for plugin in concerned if plugin.scope is Scope.CLUSTER]
+        self.cluster_filters = [
+            (plugin, plugin if isinstance(plugin, Conditional) else None)
+            for plugin in concerned
+            if plugin.scope is Scope.CLUSTER
+        ]
         self._raw_of = [
             (weighted, weighted.plugin) for weighted in preferring if isinstance(weighted.plugin, Normalize)
         ]

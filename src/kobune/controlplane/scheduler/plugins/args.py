@@ -6,7 +6,10 @@ import msgspec
 
 from kobune.api.errors import Json
 from kobune.api.objects.core import NodeAffinity as NodeAffinityView
+from kobune.api.objects.core import TopologySpreadConstraint
+from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_rules import NodeTerm, WeightedTerm, compile_selector, compile_term
+from kobune.controlplane.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from kobune.controlplane.scheduler.plugins.resource_strategies import (
     CPU_AND_MEMORY,
     ResourceWeight,
@@ -15,6 +18,7 @@ from kobune.controlplane.scheduler.plugins.resource_strategies import (
     most_allocated,
     requested_to_capacity_ratio,
 )
+from kobune.controlplane.scheduler.pod_info import compile_spread
 
 
 def added_affinity(args: Json) -> tuple[Sequence[NodeTerm] | None, Sequence[WeightedTerm]]:
@@ -46,3 +50,11 @@ def resources(args: Json) -> Sequence[ResourceWeight]:
     if not listed:
         return CPU_AND_MEMORY
     return [ResourceWeight(resource["name"], resource.get("weight") or 1) for resource in listed]
+
+
+def topology_spread(args: Json, listers: Listers) -> PodTopologySpread:
+    """PodTopologySpread with the system's default constraints, or with the listed ones."""
+    if args.get("defaultingType", "System") == "System":
+        return PodTopologySpread(listers)
+    listed = msgspec.convert(args.get("defaultConstraints") or [], list[TopologySpreadConstraint])
+    return PodTopologySpread(listers, [compile_spread(one, {}) for one in listed], system_defaults=False)

@@ -64,6 +64,14 @@ class Filter(Protocol):
 
 
 @runtime_checkable
+class Conditional(Protocol):
+    """A CLUSTER filter that often has nothing to say."""
+
+    def applies(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """False: as things are, it lets this pod go anywhere."""
+
+
+@runtime_checkable
 class PreFilter(Protocol):
     """Can refuse a pod before any node is looked at."""
 

@@ -7,6 +7,7 @@ from kobune.api.errors import Json
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins import args as read
 from kobune.controlplane.scheduler.plugins.image_locality import ImageLocality
+from kobune.controlplane.scheduler.plugins.inter_pod_affinity import HARD_WEIGHT, InterPodAffinity
 from kobune.controlplane.scheduler.plugins.node_affinity import NodeAffinity
 from kobune.controlplane.scheduler.plugins.node_name import NodeName
 from kobune.controlplane.scheduler.plugins.node_ports import NodePorts
@@ -49,6 +50,22 @@ PLUGINS = (
         ),
         ("preFilter", "filter", "preScore", "score"),
         1,
+    ),
+    PluginRow(
+        "PodTopologySpread",
+        lambda args, listers: read.topology_spread(args, listers),
+        ("preFilter", "filter", "preScore", "score"),
+        2,
+    ),
+    PluginRow(
+        "InterPodAffinity",
+        lambda args, listers: InterPodAffinity(
+            listers,
+            hard_weight=args.get("hardPodAffinityWeight", HARD_WEIGHT),
+            ignore_existing=args.get("ignorePreferredTermsOfExistingPods", False),
+        ),
+        ("preFilter", "filter", "preScore", "score"),
+        2,
     ),
     PluginRow(
         "NodeResourcesBalancedAllocation",
