@@ -24,6 +24,14 @@ COLUMN_CPU, COLUMN_MEMORY, COLUMN_STORAGE = range(CORE)
 TaintSet = tuple[tuple[str, str, str], ...]  # (key, value, effect) of each taint, in order.
 
 
+class PriorityLoad:
+    """What the pods of one priority take of each node."""
+
+    def __init__(self, capacity: int) -> None:
+        self.pods: NDArray[np.int64] = np.zeros(capacity, dtype=np.int64)
+        self.requested: NDArray[np.int64] = np.zeros((CORE, capacity), dtype=np.int64)
+
+
 class NodeTable:
     """The nodes and the pods placed on them.
 
@@ -51,6 +59,7 @@ class NodeTable:
         self.port_users: dict[HostPort, Counts] = {}
         self.images: dict[str, dict[int, int]] = {}  # Image name to rows that have it, and its size there in bytes.
         self.counts = PodCounts(self.capacity)
+        self.by_priority: dict[int, PriorityLoad] = {}
         self.node_changes = ChangeLog()
         self.pod_changes = ChangeLog()
         self._columns: dict[str, LabelColumn] = {}
@@ -188,6 +197,11 @@ class NodeTable:
         for name, amount in shape.extended:
             self.requested[self._add_resource(name), row] += sign * amount
         self.pod_count[row] += sign
+        load = self.by_priority.get(pod.priority)
+        if load is None:
+            load = self.by_priority[pod.priority] = PriorityLoad(self.capacity)
+        load.pods[row] += sign
+        load.requested[:, row] += shape.requests * sign
         for port in shape.ports:
             self._port_counts(port)[row] += sign
         if sign > 0:
@@ -201,6 +215,15 @@ class NodeTable:
         if users is None:
             users = self.port_users[port] = np.zeros(self.capacity, dtype=np.int32)
         return users
+
+    def below(self, priority: int) -> PriorityLoad:
+        """What pods of a lower priority take of each node, all together."""
+        total = PriorityLoad(self.capacity)
+        for level, load in self.by_priority.items():
+            if level < priority:
+                total.pods += load.pods
+                total.requested += load.requested
+        return total
 
     def all_pods(self) -> Iterator[tuple[int, PodInfo]]:
         """Every placed pod with its row."""
@@ -245,6 +268,8 @@ class NodeTable:
         for column in self._columns.values():
             column.grow(capacity)
         self.counts.grow(capacity)
+        for load in self.by_priority.values():
+            load.pods, load.requested = widened(load.pods, capacity), widened(load.requested, capacity)
 
     def _add_resource(self, name: str) -> int:
         column = self._resource_column.get(name)

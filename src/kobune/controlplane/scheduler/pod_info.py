@@ -20,7 +20,7 @@ from kobune.controlplane.scheduler.node_rules import (
     compile_selector,
     compile_term,
 )
-from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, MEMORY, Requests, pod_requests
+from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, MEMORY, Amounts, Requests, pod_requests
 
 # Volume sources that bear on placement. A pod's other volumes have generated names, which would make every pod unlike.
 PLACED_VOLUMES = (
@@ -90,6 +90,7 @@ class PodShape:
 
     group: PodGroup
     requests: NDArray[np.int64]  # [cpu in millicores, memory in bytes, ephemeral storage in bytes].
+    amounts: Amounts  # All requests by resource name.
     extended: tuple[tuple[str, int], ...]  # Every other resource asked for, zero amounts left out.
     assumed: NDArray[np.int64]  # [millicores, bytes] for scoring, with upstream's guess for what is not asked for.
     node_name: str  # The node that the pod insists on.
@@ -234,6 +235,7 @@ def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
     return PodShape(
         group=group,
         requests=_core(requests),
+        amounts=requests.amounts,
         extended=tuple(sorted(_extended(requests).items())),
         assumed=np.array([requests.assumed_millicores, requests.assumed_memory_bytes], dtype=np.int64),
         node_name=node_name,

@@ -10,7 +10,7 @@ from kobune.controlplane.scheduler.arrays import Mask, Scores
 from kobune.controlplane.scheduler.diagnosis import Diagnosis, Exclusion
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
-from kobune.controlplane.scheduler.plugins.plugin import Filter, Narrow, PreFilter, Rank, Score
+from kobune.controlplane.scheduler.plugins.plugin import Conditional, Filter, Narrow, PreFilter, Rank, Scope, Score
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape
 from kobune.controlplane.scheduler.verdict import INFEASIBLE, Verdict, Weighted
 
@@ -84,6 +84,34 @@ class Profile:
         return bool(nodes.exists[row]) and all(
             plugin.filter(pod, nodes, rows)[0] for plugin in self.filters if plugin.concerns(pod)
         )
+
+    def accepts_beside(self, pod: PodInfo, nodes: NodeTable, row: int, nominated: Nominations) -> bool:
+        """Whether the node would do now, and also once pods that are expected there have come."""
+        if not self.accepts(pod, nodes, row):
+            return False
+        guests = [one for one in nominated.on(nodes.names[row]) if one.priority >= pod.priority and one.uid != pod.uid]
+        if not guests:
+            return True
+        with nominated.moved_in(guests, nodes, row):
+            return self.accepts(pod, nodes, row)
+
+    def wants_only_room(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """No filter but NodeResourcesFit looks at the pods on a node, as far as this pod is concerned."""
+        for plugin in self.filters:
+            if plugin.scope is Scope.ROOM and plugin.name != "NodeResourcesFit" and plugin.concerns(pod):
+                return False
+            silent = isinstance(plugin, Conditional) and not plugin.applies(pod, nodes)
+            if plugin.scope is Scope.CLUSTER and plugin.concerns(pod) and not silent:
+                return False
+        return True
+
+    def refusals(self, pod: PodInfo, nodes: NodeTable, row: int) -> list[str]:
+        """In upstream's words, why one node is refused as it is now."""
+        only = np.zeros(nodes.size, dtype=np.bool_)
+        only[row] = True
+        diagnosis = Diagnosis(1, resolvable=np.zeros(nodes.size, dtype=np.bool_))
+        self._exclude(pod, nodes, only, diagnosis)
+        return [exclusion.text for exclusion in diagnosis.exclusions]
 
     def verdict(self, pod: PodInfo, nodes: NodeTable) -> Verdict:
         """The verdict on the pod's shape, up to date."""

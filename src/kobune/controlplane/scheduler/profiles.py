@@ -7,9 +7,11 @@ from typing import Protocol, runtime_checkable
 from kobune.controlplane.scheduler.configuration import Configuration, ProfileConfiguration
 from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
 from kobune.controlplane.scheduler.plugins.plugin import Filter
 from kobune.controlplane.scheduler.plugins.table import PLUGINS
 from kobune.controlplane.scheduler.pod_info import PodInfo
+from kobune.controlplane.scheduler.preemption import Preemption
 from kobune.controlplane.scheduler.profile import Profile, split_scores
 
 
@@ -36,6 +38,8 @@ class Running:
     profile: Profile
     gates: tuple[Gate, ...]
     helpers: Mapping[str, Helps]
+    preemption: Preemption | None  # None: no pod is evicted for another.
+    preempting: DefaultPreemption | None
 
     def gate(self, pod: PodInfo) -> str:
         """The plugin that keeps the pod from being tried, or empty."""
@@ -63,10 +67,15 @@ def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
     filters = [made[use.name] for use in config.points.get("filter", ())]
     scores, ranks = split_scores([(made[use.name], use.weight) for use in config.points.get("score", ())])
     gates = [made[use.name] for use in config.points.get("preEnqueue", ())]
+    after = [made[use.name] for use in config.points.get("postFilter", ())]
+    preempting = next((plugin for plugin in after if isinstance(plugin, DefaultPreemption)), None)
+    profile = Profile(
+        config.scheduler_name, [plugin for plugin in filters if isinstance(plugin, Filter)], scores, ranks
+    )
     return Running(
-        profile=Profile(
-            config.scheduler_name, [plugin for plugin in filters if isinstance(plugin, Filter)], scores, ranks
-        ),
+        profile=profile,
+        preemption=None if preempting is None else Preemption(profile, preempting.limits),
+        preempting=preempting,
         gates=tuple(plugin for plugin in gates if isinstance(plugin, Gate)),
         helpers={name: plugin for name, plugin in made.items() if isinstance(plugin, Helps)},
     )

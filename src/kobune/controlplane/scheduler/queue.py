@@ -198,6 +198,17 @@ class SchedulingQueue:
             if queued is not None and queued.place in (BACKOFF, UNSCHEDULABLE, GATED):
                 self._ready(queued)
 
+    def release(self, uid: str, *, retry: bool) -> None:
+        """A gate has opened: the pod is tried again, or parked until an event helps it."""
+        queued = self._pods.get(uid)
+        if queued is None or queued.place != GATED:
+            return
+        if retry or not queued.plugins:
+            self._ready(queued)
+        else:
+            queued.gated_by = self._gate(queued.pod)
+            self._place(queued, GATED if queued.gated_by else UNSCHEDULABLE)
+
     def tick(self) -> None:
         """Release what has waited long enough. To be called about every second."""
         now = self._clock.monotonic()

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from kobune.api.clock import Clock
-from kobune.api.errors import ApiError, NotFound
+from kobune.api.errors import ApiError, Conflict, NotFound
 from kobune.api.objects.core import Node, Pod
 from kobune.api.objects.meta import Object
 from kobune.client.client import Client, Patch
@@ -21,9 +22,10 @@ from kobune.controlplane.scheduler.listers import KINDS, Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo
-from kobune.controlplane.scheduler.profiles import build_profiles
+from kobune.controlplane.scheduler.preemption import Room
+from kobune.controlplane.scheduler.profiles import Running, build_profiles
 from kobune.controlplane.scheduler.queue import QueuedPod, SchedulingQueue
-from kobune.controlplane.scheduler.reports import SCHEDULER_ERROR, UNSCHEDULABLE, not_scheduled, truncated
+from kobune.controlplane.scheduler.reports import SCHEDULER_ERROR, UNSCHEDULABLE, not_scheduled, preempted, truncated
 
 log = logging.getLogger(__name__)
 
@@ -129,24 +131,79 @@ class Scheduler:
     def attempt(self, queued: QueuedPod) -> None:
         """Try one pod: pick a node and start binding, or park it and say why."""
         pod = queued.pod
-        profile = self.profiles[pod.pod.spec.scheduler_name].profile
+        running = self.profiles[pod.pod.spec.scheduler_name]
         if pod.deleting:
             self._record(pod, "Warning", "FailedScheduling", f"skip schedule deleting pod: {pod.key}")
             self.queue.remove(pod.uid)
             return
-        row = profile.find_node(pod, self.table, self.nominated, self._rng)
+        row = running.profile.find_node(pod, self.table, self.nominated, self._rng)
         if row is None:
-            self._refuse(queued, profile.diagnose(pod, self.table, self.nominated))
+            self._refuse(queued, running)
             return
         node_name = self.table.names[row]
         self.diagnoses.pop(pod.uid, None)
         self._ingest.assume(pod, node_name)
         self._write(self._bind(queued, node_name))
 
-    def _refuse(self, queued: QueuedPod, diagnosis: Diagnosis) -> None:
-        self.diagnoses[queued.pod.uid] = diagnosis
+    def _refuse(self, queued: QueuedPod, running: Running) -> None:
+        """No node will do: make room if that helps, park the pod, and say why."""
+        pod = queued.pod
+        diagnosis = running.profile.diagnose(pod, self.table, self.nominated)
+        nominated: str | None = None
+        if running.preemption is not None and diagnosis.nodes:
+            budgets = list(self.listers.disruption_budgets.values())
+            outcome = running.preemption.make_room(pod, self.table, self.nominated, diagnosis, budgets, self._rng)
+            if isinstance(outcome, Room):
+                nominated = outcome.node_name
+                self._evict(pod, outcome, running)
+            else:
+                diagnosis = replace(diagnosis, preemption=f"preemption: {outcome.text}")
+                nominated = "" if outcome.clear else None
+        if nominated is not None:
+            self.nominated.put(pod, nominated)
+        self.diagnoses[pod.uid] = diagnosis
         self.queue.refused(queued, diagnosis.plugins)
-        self._report(queued.pod, UNSCHEDULABLE, diagnosis.message(), None)
+        self._report(pod, UNSCHEDULABLE, diagnosis.message(), nominated)
+
+    def _evict(self, pod: PodInfo, room: Room, running: Running) -> None:
+        """Start the evictions that make room for the pod; it is not tried again before they are under way."""
+        victims = [victim for victim in room.victims if not victim.deleting]
+        displaced = [one for one in self.nominated.on(room.node_name) if one.priority < pod.priority]
+        if running.preempting is not None and victims:
+            running.preempting.evicting_for.add(pod.uid)
+        self._write(self._make_room(pod, room.node_name, victims, displaced, running))
+
+    async def _make_room(
+        self, pod: PodInfo, node_name: str, victims: list[PodInfo], displaced: list[PodInfo], running: Running
+    ) -> None:
+        succeeded = True
+        for other in displaced:
+            # Less important pods expected on that node look for another one.
+            self.nominated.remove(other.uid)
+            await self._patch_status(other, {"nominatedNodeName": None})
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for victim in victims:
+                    tasks.create_task(self._evict_one(victim, pod, node_name), name=f"evict {victim.key}")
+        except* ApiError as errors:
+            succeeded = False
+            log.info("eviction failed", extra={"for": str(pod.key), "failure": str(errors.exceptions[0])})
+        if running.preempting is not None:
+            running.preempting.evicting_for.discard(pod.uid)
+        row = self.table.row_of.get(node_name)
+        waits = succeeded and row is not None and any(one.uid in self.table.pods[row] for one in victims)
+        self.queue.release(pod.uid, retry=not waits)
+        self.queue.activate(other.uid for other in displaced)
+
+    async def _evict_one(self, victim: PodInfo, pod: PodInfo, node_name: str) -> None:
+        name = pod.pod.spec.scheduler_name
+        status = preempted(name, victim.pod.metadata.generation, self._clock.now())
+        try:
+            await self._client.patch_status(Pod, victim.key, status, how=Patch.STRATEGIC)
+            await self._client.delete(Pod, victim.key, uid=victim.uid)
+        except (NotFound, Conflict):
+            return  # Gone already, or another pod of that name.
+        self._record(victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node_name}")
 
     def _report(self, pod: PodInfo, reason: str, message: str, nominated: str | None) -> None:
         self._record(pod, "Warning", "FailedScheduling", truncated(message))
@@ -155,7 +212,8 @@ class Scheduler:
             self._write(self._patch_status(pod, status))
 
     def _record(self, pod: PodInfo, kind: str, reason: str, message: str) -> None:
-        self._recorders[pod.pod.spec.scheduler_name].record(pod.pod, kind, reason, message)
+        recorder = self._recorders.get(pod.pod.spec.scheduler_name) or next(iter(self._recorders.values()))
+        recorder.record(pod.pod, kind, reason, message)
 
     # Writes.
 

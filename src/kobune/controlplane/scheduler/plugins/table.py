@@ -6,6 +6,7 @@ from typing import NamedTuple
 from kobune.api.errors import Json
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins import args as read
+from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
 from kobune.controlplane.scheduler.plugins.image_locality import ImageLocality
 from kobune.controlplane.scheduler.plugins.inter_pod_affinity import HARD_WEIGHT, InterPodAffinity
 from kobune.controlplane.scheduler.plugins.node_affinity import NodeAffinity
@@ -16,6 +17,7 @@ from kobune.controlplane.scheduler.plugins.node_resources_fit import NodeResourc
 from kobune.controlplane.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from kobune.controlplane.scheduler.plugins.scheduling_gates import SchedulingGates
 from kobune.controlplane.scheduler.plugins.taint_toleration import TaintToleration
+from kobune.controlplane.scheduler.preemption import Limits
 
 Make = Callable[[Json, Listers], object]
 
@@ -66,6 +68,13 @@ PLUGINS = (
         ),
         ("preFilter", "filter", "preScore", "score"),
         2,
+    ),
+    PluginRow(
+        "DefaultPreemption",
+        lambda args, listers: DefaultPreemption(
+            Limits(args.get("minCandidateNodesPercentage", 10), args.get("minCandidateNodesAbsolute", 100))
+        ),
+        ("preEnqueue", "postFilter"),
     ),
     PluginRow(
         "NodeResourcesBalancedAllocation",

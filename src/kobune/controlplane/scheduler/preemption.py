@@ -1,0 +1,282 @@
+"""Making room for a pod by evicting pods of lower priority: on which node, and which of its pods.
+
+Source: Kubernetes documentation, Pod Priority and Preemption; upstream preemption and defaultpreemption.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kobune.api.objects.meta import find_condition
+from kobune.controlplane.scheduler.diagnosis import Diagnosis, none_available
+from kobune.controlplane.scheduler.node_table import CORE, NodeTable
+from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.pod_info import PodInfo, selector_of
+from kobune.controlplane.scheduler.profile import Profile
+from kobune.controlplane.scheduler.views import PodDisruptionBudget
+
+NOT_HELPFUL = "Preemption is not helpful for scheduling"
+NO_VICTIMS = "No preemption victims found for incoming pod"
+NEVER = "not eligible due to preemptionPolicy=Never."
+WAITING = "not eligible due to a terminating pod on the nominated node."
+
+_LATEST = datetime.max.replace(tzinfo=UTC)  # Stands for a pod that has not started.
+_ABOVE_ALL_NEGATIVES = 2**31  # Added to every priority, so that more victims always sum up to more.
+
+
+class Room(NamedTuple):
+    """What has to go, and from where; the most important victim first."""
+
+    node_name: str
+    victims: tuple[PodInfo, ...]
+    violations: int = 0  # Victims whose disruption budget does not allow it.
+
+
+class NoRoom(NamedTuple):
+    """Why no eviction helps; `clear`: the pod's claim to a node is void."""
+
+    text: str
+    clear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many nodes are tried at most. Source: upstream DefaultPreemptionArgs."""
+
+    percentage: int = 10
+    absolute: int = 100
+
+    def candidates(self, nodes: int) -> int:
+        return min(max(nodes * self.percentage // 100, self.absolute), nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """The rules, over one profile's filters."""
+
+    profile: Profile
+    limits: Limits = Limits()
+
+    def make_room(
+        self,
+        pod: PodInfo,
+        nodes: NodeTable,
+        nominated: Nominations,
+        diagnosis: Diagnosis,
+        budgets: Sequence[PodDisruptionBudget],
+        rng: random.Random,
+    ) -> Room | NoRoom:
+        """The best node to evict pods from. The table is changed while trying, and as before in the end."""
+        if pod.pod.spec.preemption_policy == "Never":
+            return NoRoom(NEVER, clear=False)
+        if self._is_waiting(pod, nodes, diagnosis):
+            return NoRoom(WAITING, clear=False)
+        rows = np.flatnonzero(diagnosis.resolvable & nodes.exists[: len(diagnosis.resolvable)])
+        lower = nodes.below(pod.priority)
+        with_victims = rows[lower.pods[rows] > 0]
+        large_enough = with_victims[self._fits_without(pod, nodes, lower.pods, lower.requested, with_victims)]
+        wanted = self.limits.candidates(len(rows)) if len(rows) else 0
+        start = rng.randrange(len(large_enough)) if len(large_enough) else 0
+        candidates: list[Room] = []
+        refused: dict[int, list[str]] = {}
+        simple = not nominated and not pod.shape.extended and self.profile.wants_only_room(pod, nodes)
+        for row in np.roll(large_enough, -start).tolist():
+            room = (
+                _by_arithmetic(pod, nodes, row, budgets)
+                if simple
+                else self._by_trying(pod, nodes, nominated, row, budgets, refused)
+            )
+            if room is not None:
+                candidates.append(room)
+                if len(candidates) >= wanted and any(one.violations == 0 for one in candidates):
+                    break
+        if candidates:
+            # Those that break no budget come first, as upstream keeps two lists.
+            candidates.sort(key=lambda one: one.violations > 0)
+            return min(candidates, key=_cost)
+        return NoRoom(self._no_room(pod, nodes, rows, with_victims, large_enough, refused), clear=True)
+
+    def _is_waiting(self, pod: PodInfo, nodes: NodeTable, diagnosis: Diagnosis) -> bool:
+        """Victims of an earlier eviction are still going: more evictions would be too many."""
+        wish = pod.pod.status.nominated_node_name
+        row = nodes.row_of.get(wish) if wish else None
+        if row is None or row >= len(diagnosis.resolvable) or not diagnosis.resolvable[row]:
+            return False
+        return any(
+            one.priority < pod.priority and one.deleting and _is_preempted(one) for one in nodes.pods[row].values()
+        )
+
+    def _fits_without(
+        self,
+        pod: PodInfo,
+        nodes: NodeTable,
+        pods: NDArray[np.int64],
+        requested: NDArray[np.int64],
+        rows: NDArray[np.intp],
+    ) -> NDArray[np.bool_]:
+        """Rows where the pod's requests would fit if all lower pods had gone."""
+        fits: NDArray[np.bool_] = nodes.pod_count[rows] - pods[rows] < nodes.allowed_pods[rows]
+        for column in range(CORE):
+            wanted = pod.shape.requests[column]
+            if wanted:
+                used = nodes.requested[column, rows] - requested[column, rows]
+                fits &= nodes.allocatable[column, rows] - used >= wanted
+        return fits
+
+    def _by_trying(
+        self,
+        pod: PodInfo,
+        nodes: NodeTable,
+        nominated: Nominations,
+        row: int,
+        budgets: Sequence[PodDisruptionBudget],
+        refused: dict[int, list[str]],
+    ) -> Room | None:
+        """Take all lower pods off, then put back, the most important first, each that does not stand in the way."""
+        name = nodes.names[row]
+        potential = _lower(pod, nodes, row)
+        with _gone(potential, nodes, name) as away:
+            if not self.profile.accepts_beside(pod, nodes, row, nominated):
+                refused[row] = self.profile.refusals(pod, nodes, row)
+                return None
+            violating, others = split_by_budget(potential, budgets)
+            victims, violations = [], 0
+            for group in (violating, others):
+                for one in group:
+                    nodes.add_pod(one, name)
+                    away.discard(one.uid)
+                    if not self.profile.accepts_beside(pod, nodes, row, nominated):
+                        nodes.remove_pod(one.uid, name)
+                        away.add(one.uid)
+                        victims.append(one)
+                        violations += group is violating
+        return Room(name, tuple(sorted(victims, key=importance)), violations) if victims else None
+
+    def _no_room(
+        self,
+        pod: PodInfo,
+        nodes: NodeTable,
+        rows: NDArray[np.intp],
+        with_victims: NDArray[np.intp],
+        large_enough: NDArray[np.intp],
+        refused: dict[int, list[str]],
+    ) -> str:
+        counts = {NOT_HELPFUL: len(nodes) - len(rows), NO_VICTIMS: len(rows) - len(with_victims)}
+        for row in sorted(set(with_victims.tolist()) - set(large_enough.tolist())):
+            with _gone(_lower(pod, nodes, row), nodes, nodes.names[row]):
+                refused[row] = self.profile.refusals(pod, nodes, row)
+        for texts in refused.values():
+            for text in texts:
+                counts[text] = counts.get(text, 0) + 1
+        return none_available(len(nodes), counts)
+
+
+def importance(pod: PodInfo) -> tuple[int, datetime]:
+    """Sorts the most important pod first: higher priority, then longer running."""
+    return -pod.priority, pod.started or _LATEST
+
+
+def split_by_budget(
+    pods: Sequence[PodInfo], budgets: Sequence[PodDisruptionBudget]
+) -> tuple[list[PodInfo], list[PodInfo]]:
+    """(pods whose eviction would break a budget, the others), when evicted in this order."""
+    selectors = [(budget, selector_of(budget.spec.selector)) for budget in budgets]
+    allowed = [budget.status.disruptions_allowed for budget in budgets]
+    violating: list[PodInfo] = []
+    others: list[PodInfo] = []
+    for pod in pods:
+        broken = False
+        for index, (budget, selector) in enumerate(selectors if pod.shape.labels else ()):
+            if budget.metadata.namespace != pod.shape.namespace or selector.is_everything:
+                continue  # A budget without a selector means no pod.
+            if not selector.matches(pod.shape.labels) or pod.name in (budget.status.disrupted_pods or {}):
+                continue
+            allowed[index] -= 1
+            broken = broken or allowed[index] < 0
+        (violating if broken else others).append(pod)
+    return violating, others
+
+
+def _by_arithmetic(pod: PodInfo, nodes: NodeTable, row: int, budgets: Sequence[PodDisruptionBudget]) -> Room | None:
+    """The same as trying, where nothing but cpu, memory, storage and the number of pods matters."""
+    potential = _lower(pod, nodes, row)
+    missing = _missing(pod, nodes, row)
+    excess = int(nodes.pod_count[row]) - len(potential) + 1 - int(nodes.allowed_pods[row])
+    spare = {name: -amount for name, amount in missing.items()}
+    for one in potential:
+        for name in spare:
+            spare[name] += _request(one, name)
+    if excess > 0 or any(left < 0 for left in spare.values()):
+        return None
+    places = -excess
+    victims, violations = [], 0
+    violating: list[PodInfo] = []
+    others = potential
+    if budgets:
+        violating, others = split_by_budget(potential, budgets)
+    for group in (violating, others):
+        for one in group:
+            if places >= 1 and all(_request(one, name) <= left for name, left in spare.items()):
+                places -= 1
+                for name in spare:
+                    spare[name] -= _request(one, name)
+            else:
+                victims.append(one)
+                violations += group is violating
+    if violating and others:
+        victims.sort(key=importance)
+    return Room(nodes.names[row], tuple(victims), violations) if victims else None
+
+
+def _missing(pod: PodInfo, nodes: NodeTable, row: int) -> dict[str, int]:
+    """By resource that the pod wants: how much too little is free now; negative where there is enough."""
+    missing: dict[str, int] = {}
+    for column in range(CORE):
+        wanted = int(pod.shape.requests[column])
+        if wanted:
+            free = int(nodes.allocatable[column, row]) - int(nodes.requested[column, row])
+            missing[nodes.resources[column]] = wanted - free
+    return missing
+
+
+def _request(pod: PodInfo, resource: str) -> int:
+    return pod.shape.amounts.get(resource, 0)
+
+
+def _lower(pod: PodInfo, nodes: NodeTable, row: int) -> list[PodInfo]:
+    """The pods that may have to go, the most important first."""
+    return sorted((one for one in nodes.pods[row].values() if one.priority < pod.priority), key=importance)
+
+
+@contextmanager
+def _gone(pods: Sequence[PodInfo], nodes: NodeTable, name: str) -> Iterator[set[str]]:
+    """Within the block the pods are off the node; whoever puts some back takes them out of the set, which is put back after."""
+    away = {pod.uid for pod in pods}
+    for pod in pods:
+        nodes.remove_pod(pod.uid, name)
+    try:
+        yield away
+    finally:
+        for pod in pods:
+            if pod.uid in away:
+                nodes.add_pod(pod, name)
+
+
+def _cost(room: Room) -> tuple[int, int, int, int, float]:
+    """What an eviction costs: budgets broken, the highest priority lost, all priorities, all pods, and old pods lost."""
+    victims = room.victims
+    highest = victims[0].priority
+    earliest = min((one.started or _LATEST) for one in victims if one.priority == highest)
+    total = sum(one.priority + _ABOVE_ALL_NEGATIVES for one in victims)
+    return room.violations, highest, total, len(victims), -earliest.timestamp()
+
+
+def _is_preempted(pod: PodInfo) -> bool:
+    condition = find_condition(pod.pod.status.conditions, "DisruptionTarget")
+    return condition is not None and condition.status == "True" and condition.reason == "PreemptionByScheduler"
