@@ -64,6 +64,9 @@ KEYS = ServiceAccountKeys(ec.generate_private_key(ec.SECP256R1()))
 async def server() -> AsyncIterator[ApiServer]:
     config = ApiServerConfig(service_account_keys=KEYS)
     async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as one:
+        # What a cluster's controllers do.
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        await Asker(one).create(accounts, {"metadata": {"name": "default"}})
         yield one
 
 

@@ -11,8 +11,10 @@ from typing import Self
 from kobune.api.catalogue import KINDS, Kind, served
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, MethodNotAllowed, NotFound
-from kobune.controlplane.apiserver import resources
+from kobune.api.timestamps import format_time
+from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
+from kobune.controlplane.apiserver.admission.plugins import make_plugins
 from kobune.controlplane.apiserver.answers import failure, with_warnings
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
@@ -23,6 +25,9 @@ from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
+from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
+from kobune.controlplane.apiserver.services.repair import Repair
+from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations
 from kobune.controlplane.apiserver.subresources import POSTED, SUBRESOURCES
 from kobune.controlplane.store.contract import Store
 from kobune.controlplane.store.feed import Feed
@@ -58,6 +63,13 @@ class ApiServer:
             admission=Admission(()),
         )
         self.registry.shared_store = config.shared_store
+        self.registry.admission = Admission(make_plugins(self.registry, disabled=config.disabled_admission_plugins))
+        self.addresses = AddressRange(
+            config.service_cluster_ip_range, lambda: format_time(clock.now()), self.registry.mint.uid
+        )
+        self.registry.allocators["", "services"] = ServiceAllocator(
+            Reservations(store, self.registry.mint), self.addresses, PortRange(*config.service_node_port_range)
+        )
         tokens = [static_tokens(config.static_tokens)] if config.static_tokens else []
         self.service_account_tokens: ServiceAccountTokens | None = None
         if config.service_account_keys is not None:
@@ -79,6 +91,7 @@ class ApiServer:
         self.plain_render = cache(self._plain_render)
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
+        self.ready = False
 
     async def __aenter__(self) -> Self:
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
@@ -86,6 +99,13 @@ class ApiServer:
             group.create_task(self.feed.run(), name="store feed"),
             group.create_task(self._bookmarks(), name="watch bookmarks"),
         ]
+        if self.config.serve_bootstrap:
+            await bootstrap.bootstrap(self)
+            self._tasks += [
+                group.create_task(bootstrap.keep(self), name="bootstrap objects"),
+                group.create_task(Repair(self.store, self.registry).run(), name="service allocation repair"),
+            ]
+        self.ready = True
         return self
 
     async def __aexit__(self, *exception: object) -> None:

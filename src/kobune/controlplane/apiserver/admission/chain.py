@@ -15,9 +15,12 @@ class Plugin(Protocol):
     that must wait answers an awaitable. Both methods refuse by raising an ApiError.
     """
 
-    name: str
-    operations: tuple[str, ...]
-    resources: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def operations(self) -> tuple[str, ...]: ...
+    @property
+    def resources(self) -> tuple[str, ...]: ...
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         """Change the object in place, or refuse."""

@@ -1,0 +1,52 @@
+"""NamespaceLifecycle: nothing new in namespaces that are missing or ending; some namespaces never end."""
+
+from collections.abc import Awaitable
+
+from kobune.api.errors import FieldError, forbidden, not_found
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.registry.registry import Registry
+
+IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
+
+
+class NamespaceLifecycle:
+    name = "NamespaceLifecycle"
+    operations = ("CREATE", "UPDATE", "DELETE")
+    resources = ("*", "pods/binding")
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._kind = registry.builtin("", "v1", "Namespace")
+        self._phase = self._kind.selectable.index("status.phase")
+
+    def admit(self, attributes: Attributes) -> Awaitable[None] | None:
+        call = attributes.call
+        if call.kind.name == "Namespace" and not call.kind.group:
+            if attributes.operation == "DELETE" and call.name in IMMORTAL:
+                raise forbidden("namespaces", call.name, "this namespace may not be deleted")
+            return None
+        if not call.namespace or attributes.operation == "DELETE":
+            return None
+        cache = self._registry.open_cache(self._kind)
+        if cache is None:
+            return self._load_and_admit(attributes)
+        namespace = cache.get("", call.namespace)
+        if namespace is None:
+            raise not_found("namespaces", call.namespace)
+        if attributes.operation == "CREATE" and namespace.fields[self._phase] == "Terminating":
+            raise refused(
+                attributes,
+                f"unable to create new content in namespace {call.namespace} because it is being terminated",
+                FieldError(
+                    "metadata.namespace", "NamespaceTerminating", f"namespace {call.namespace} is being terminated"
+                ),
+            )
+        return None
+
+    def validate(self, attributes: Attributes) -> None:
+        return None
+
+    async def _load_and_admit(self, attributes: Attributes) -> None:
+        await self._registry.cache(self._kind)
+        self.admit(attributes)

@@ -1,0 +1,28 @@
+"""Which plugins there are, in upstream's order."""
+
+from collections.abc import Collection
+
+from kobune.controlplane.apiserver.admission.chain import Plugin
+from kobune.controlplane.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from kobune.controlplane.apiserver.admission.priority import Priority
+from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
+from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
+from kobune.controlplane.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
+from kobune.controlplane.apiserver.registry.registry import Registry
+
+
+def make_plugins(registry: Registry, *, disabled: Collection[str]) -> list[Plugin]:
+    """All plugins but the disabled ones. Raises ValueError for a name that is no plugin's."""
+    plugins: tuple[Plugin, ...] = (
+        NamespaceLifecycle(registry),
+        ServiceAccount(registry),
+        TaintNodesByCondition(registry),
+        Priority(registry),
+        DefaultTolerationSeconds(registry),
+        StorageObjectInUseProtection(registry),
+    )
+    unknown = set(disabled) - {plugin.name for plugin in plugins}
+    if unknown:
+        raise ValueError(f"no such admission plugin: {', '.join(sorted(unknown))}")
+    return [plugin for plugin in plugins if plugin.name not in disabled]

@@ -1,0 +1,80 @@
+"""Priority: turns a pod's priority class into its number."""
+
+import orjson
+
+from kobune.api.errors import Json
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.store.cache import Cache
+
+DEFAULT_PRIORITY = 0
+DEFAULT_POLICY = "PreemptLowerPriority"
+
+
+class Priority:
+    name = "Priority"
+    operations = ("CREATE", "UPDATE")
+    resources = ("pods", "priorityclasses")
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._kind = registry.builtin("scheduling.k8s.io", "v1", "PriorityClass")
+
+    async def admit(self, attributes: Attributes) -> None:
+        pod = attributes.object
+        if attributes.call.kind.name != "Pod" or pod is None:
+            return
+        spec = pod.setdefault("spec", {})
+        if attributes.operation == "UPDATE":
+            old = (attributes.old_object or {}).get("spec") or {}
+            for field in ("priority", "preemptionPolicy"):
+                if spec.get(field) is None and old.get(field) is not None:
+                    spec[field] = old[field]
+            return
+        name, priority, policy = await self._resolve(attributes, spec.get("priorityClassName") or "")
+        if name:
+            spec["priorityClassName"] = name
+        if spec.get("priority") not in (None, priority):
+            raise refused(
+                attributes,
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
+                f"priority admission controller computed {priority} from the given PriorityClass name",
+            )
+        if spec.get("preemptionPolicy") not in (None, policy):
+            raise refused(
+                attributes,
+                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in pod spec; "
+                f"priority admission controller computed {policy} from the given PriorityClass name",
+            )
+        spec["priority"], spec["preemptionPolicy"] = priority, policy
+
+    async def validate(self, attributes: Attributes) -> None:
+        obj = attributes.object
+        if attributes.call.kind.name != "PriorityClass" or obj is None or not obj.get("globalDefault"):
+            return
+        default = _default_class(await self._registry.cache(self._kind))
+        if default is not None and default["metadata"]["name"] != obj["metadata"].get("name"):
+            raise refused(
+                attributes,
+                f"PriorityClass {default['metadata']['name']} is already marked as default. Only one default can exist",
+            )
+
+    async def _resolve(self, attributes: Attributes, name: str) -> tuple[str, int, str]:
+        cache = self._registry.open_cache(self._kind) or await self._registry.cache(self._kind)
+        if not name:
+            found = _default_class(cache)
+            if found is None:
+                return "", DEFAULT_PRIORITY, DEFAULT_POLICY
+        else:
+            item = cache.get("", name)
+            if item is None:
+                raise refused(attributes, f"no PriorityClass with name {name} was found")
+            found = orjson.loads(item.body)
+        return found["metadata"]["name"], found["value"], found.get("preemptionPolicy") or DEFAULT_POLICY
+
+
+def _default_class(cache: Cache) -> Json | None:
+    """The class of pods that name none; of several the one with the least priority."""
+    marked: list[Json] = [orjson.loads(item.body) for item in cache.list() if b'"globalDefault":true' in item.body]
+    return min(marked, key=lambda one: (one["value"], one["metadata"]["name"]), default=None)

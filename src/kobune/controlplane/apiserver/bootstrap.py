@@ -1,0 +1,135 @@
+"""The objects that every cluster has: namespaces, priority classes, the `kubernetes` Service and its endpoints."""
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kobune.api.catalogue import Kind
+from kobune.api.errors import AlreadyExists, Json
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.create import create
+from kobune.controlplane.apiserver.registry.update import change
+from kobune.controlplane.apiserver.request import MASTER
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.server import ApiServer
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+# Source: upstream scheduling.SystemPriorityClasses.
+PRIORITY_CLASSES: Sequence[tuple[str, int, str]] = (
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+)
+SERVICE = "kubernetes"
+KEEP_SECONDS = 10.0  # Source: upstream DefaultEndpointReconcilerInterval.
+
+
+async def bootstrap(server: "ApiServer") -> None:
+    """Make what is missing."""
+    async with asyncio.TaskGroup() as group:
+        for name in NAMESPACES:
+            group.create_task(_ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}}))
+    async with asyncio.TaskGroup() as group:
+        for name, value, description in PRIORITY_CLASSES:
+            manifest = {"metadata": {"name": name}, "value": value, "description": description}
+            group.create_task(_ensure(server, "scheduling.k8s.io", "v1", "PriorityClass", "", manifest))
+        group.create_task(_service_range(server))
+        group.create_task(_ensure(server, "", "v1", "Service", "default", kubernetes_service(server)))
+    await keep_endpoints(server)
+
+
+async def keep(server: "ApiServer") -> None:
+    """Put the namespaces and the endpoints right again and again, until cancelled."""
+    while True:
+        await server.clock.sleep(KEEP_SECONDS)
+        for name in NAMESPACES:
+            await _ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}})
+        await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
+        await keep_endpoints(server)
+
+
+def kubernetes_service(server: "ApiServer") -> Json:
+    return {
+        "metadata": {"name": SERVICE, "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "clusterIP": server.addresses.first,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": server.config.advertise_port}],
+            "type": "ClusterIP",
+        },
+    }
+
+
+async def keep_endpoints(server: "ApiServer") -> None:
+    """Have the Service's endpoints say where this server is; nothing to do without an advertised address."""
+    address, port = server.config.advertise_address, server.config.advertise_port
+    if not address:
+        return
+    await _keep(server, "", "v1", "Endpoints", endpoints(address, port), ("subsets",))
+    await _keep(
+        server, "discovery.k8s.io", "v1", "EndpointSlice", endpoint_slice(address, port), ("endpoints", "ports")
+    )
+
+
+def endpoints(address: str, port: int) -> Json:
+    return {
+        "metadata": {"name": SERVICE, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    }
+
+
+def endpoint_slice(address: str, port: int) -> Json:
+    return {
+        "metadata": {"name": SERVICE, "labels": {"kubernetes.io/service-name": SERVICE}},
+        "addressType": f"IPv{ipaddress.ip_address(address).version}",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
+
+
+async def _service_range(server: "ApiServer") -> None:
+    if server.routes.find_kind("networking.k8s.io", "v1", "ServiceCIDR") is not None:
+        manifest = {"metadata": {"name": SERVICE}, "spec": {"cidrs": [server.config.service_cluster_ip_range]}}
+        await _ensure(server, "networking.k8s.io", "v1", "ServiceCIDR", "", manifest)
+
+
+async def _keep(server: "ApiServer", group: str, version: str, name: str, wanted: Json, fields: Sequence[str]) -> None:
+    kind = server.registry.builtin(group, version, name)
+    item = await server.registry.find_item(kind, "default", SERVICE)
+    if item is None:
+        await _ensure(server, group, version, name, "default", wanted)
+        return
+    current: Json = orjson.loads(item.body)
+    if all(current.get(field) == wanted[field] for field in fields):
+        return
+
+    async def correct(old: Json) -> Json:
+        return {**old, "metadata": dict(old["metadata"]), **{field: wanted[field] for field in fields}}
+
+    await change(server.registry, _call(server, kind, "default", SERVICE), correct, checks=False)
+
+
+async def _ensure(server: "ApiServer", group: str, version: str, name: str, namespace: str, manifest: Json) -> None:
+    kind = server.registry.builtin(group, version, name)
+    if await server.registry.find_item(kind, namespace, manifest["metadata"]["name"]) is not None:
+        return
+    obj: Json = {"kind": kind.name, "apiVersion": kind.api_version, **orjson.loads(orjson.dumps(manifest))}
+    server.registry.default(kind, obj)
+    try:
+        await create(server.registry, _call(server, kind, namespace, manifest["metadata"]["name"]), obj)
+    except AlreadyExists:
+        return  # Another server of this cluster was faster.
+
+
+def _call(server: "ApiServer", kind: Kind, namespace: str, name: str) -> Call:
+    return Call(kind, namespace, name, MASTER, server.clock.now())
