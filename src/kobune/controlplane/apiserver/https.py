@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
@@ -26,18 +27,28 @@ _REASONS = {200: "OK", 201: "Created", 202: "Accepted"}
 
 @contextlib.asynccontextmanager
 async def serve(
-    server: "ApiServer", *, host: str, port: int, tls: ssl.SSLContext | None
+    server: "ApiServer",
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    sock: socket.socket | None = None,
+    tls: ssl.SSLContext | None,
 ) -> AsyncIterator[tuple[str, int]]:
     """Answer HTTPS requests until the block is left; the address listened on (port 0 picks one).
+
+    Args:
+        sock: a socket already bound, instead of `host` and `port`.
 
     Raises:
         OSError: the port is in use.
     """
     handler = Handler(server)
     front = web.Server(handler.handle, access_log=None, keepalive_timeout=300, handler_cancellation=True)
-    listener = await asyncio.get_running_loop().create_server(
-        front, host, port, ssl=tls, backlog=1024, reuse_address=True
-    )
+    loop = asyncio.get_running_loop()
+    if sock is not None:
+        listener = await loop.create_server(front, sock=sock, ssl=tls, backlog=1024)
+    else:
+        listener = await loop.create_server(front, host, port or 0, ssl=tls, backlog=1024, reuse_address=True)
     try:
         address = listener.sockets[0].getsockname()
         yield address[0], address[1]

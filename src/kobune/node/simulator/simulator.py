@@ -55,7 +55,7 @@ class Simulator:
         self._manifests = manifests
         self._clock = clock
         self._rng = rng
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         # Unbound pods are the scheduler's affair: half the events never come here.
         self.pods = Informer(client, SimPod, fields="spec.nodeName!=", clock=clock, rng=rng)
         self._runs: dict[Key, _Run] = {}
@@ -92,7 +92,7 @@ class Simulator:
         while True:
             try:
                 await nodes.register(
-                    self._client, self._manifests, self._clock, endpoint=self._endpoint, joined=self.add
+                    self._client, self._manifests, self._clock, endpoint=self.endpoint, joined=self.add
                 )
                 break
             except* ApiError as failures:

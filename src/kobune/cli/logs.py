@@ -1,0 +1,72 @@
+"""`kobune logs`: what a component of the cluster logged; the way to look into a control plane one cannot log into."""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from kobune.cli.output import Output, fail
+from kobune.cli.state import DEFAULT_CLUSTER, ClusterName, StateDir, existing_cluster, layout_of
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+FOLLOW_SECONDS = 0.2
+
+
+def command(
+    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="For example kube-apiserver or kube-scheduler.")],
+    *,
+    since: Annotated[str, typer.Option(help="Only records younger than this: 30s, 5m, 2h, 1d.")] = "",
+    contains: Annotated[str, typer.Option("--grep", metavar="TEXT", help="Only records that contain this text.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as records come.")] = False,
+    cluster: ClusterName = DEFAULT_CLUSTER,
+    state_dir: StateDir = None,
+    output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
+) -> None:
+    """What a component logged. Each record of -o json is one line."""
+    found, _ = existing_cluster(layout_of(state_dir), cluster)
+    files = sorted(found.logs.glob(f"*{category}.log"))
+    if not files and not follow:
+        known = sorted({path.stem for path in found.logs.glob("*.log")})
+        fail(f"nothing was logged under {category!r}; there is {', '.join(known) or 'nothing yet'}")
+    oldest = (datetime.now(UTC) - _duration(since)).isoformat() if since else ""
+    for line in _lines(files, follow=follow):
+        if contains and contains not in line:
+            continue
+        record = orjson.loads(line)
+        if record["time"] < oldest:
+            continue
+        typer.echo(line.rstrip("\n") if output is Output.JSON else _text(record))
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if not found:
+        fail(f"--since {text}: a number and a unit, as in 30s, 5m, 2h or 1d")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def _lines(files: list[Path], *, follow: bool) -> Iterator[str]:
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+        open_files = [stack.enter_context(open(path)) for path in files]
+        while True:
+            some = False
+            for file in open_files:
+                for line in file:
+                    some = True
+                    yield line
+            if not follow:
+                return
+            if not some:
+                time.sleep(FOLLOW_SECONDS)
+
+
+def _text(record: dict[str, object]) -> str:
+    fields = {name: value for name, value in record.items() if name not in ("time", "level", "category", "message")}
+    details = " ".join(f"{name}={value}" for name, value in fields.items())
+    return f"{record['time']} {str(record['level']).upper():7} {record['message']} {details}".rstrip()

@@ -1,0 +1,101 @@
+"""`kobune reservations`: what a node of a VM size offers to pods, and what is kept back of it."""
+
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kobune.aks.clusters import DEFAULT_MAX_PODS
+from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs, Reservations, reservations
+from kobune.aks.versions import DEFAULT_VERSION
+from kobune.aks.vm_sizes import VM_SIZES, get_vm_size
+from kobune.api.errors import Invalid
+from kobune.cli.output import Output, fail
+
+
+def command(
+    vm_size: Annotated[str, typer.Argument(metavar="VM_SIZE", help="For example Standard_DS2_v2.")] = "",
+    *,
+    kubernetes_version: Annotated[str, typer.Option(help="The memory rule changed with 1.29.")] = DEFAULT_VERSION,
+    max_pods: Annotated[int, typer.Option(help="The pool's limit of pods per node.")] = DEFAULT_MAX_PODS,
+    os: Annotated[NodeOs, typer.Option(help="The node's operating system.", case_sensitive=False)] = NodeOs.LINUX,
+    capacity_memory_ki: Annotated[
+        int | None, typer.Option(help="What the kernel of a real node reports, instead of the estimate.", min=1)
+    ] = None,
+    list_sizes: Annotated[bool, typer.Option("--list", help="List the VM sizes.")] = False,
+    output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
+) -> None:
+    """What a node of VM_SIZE offers to pods, line by line."""
+    if list_sizes:
+        _print_sizes(output)
+        return
+    if not vm_size:
+        fail("which VM size? For example: kobune reservations Standard_DS2_v2 (all: --list)")
+    if not PODS_AT_LEAST <= max_pods <= PODS_AT_MOST:
+        fail(f"--max-pods {max_pods}: AKS allows {PODS_AT_LEAST} to {PODS_AT_MOST} pods on a node")
+    try:
+        found = reservations(
+            get_vm_size(vm_size),
+            kubernetes_version=_checked(kubernetes_version),
+            max_pods=max_pods,
+            os=os,
+            capacity_memory_ki=capacity_memory_ki,
+        )
+    except Invalid as error:
+        fail(str(error))
+    if found.memory_allocatable_ki <= 0:
+        fail(f"{capacity_memory_ki}Ki is less than what is reserved on {found.vm_size.name}")
+    if output is Output.JSON:
+        typer.echo(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(found)
+
+
+def _checked(version: str) -> str:
+    """The version, provided it has the form of one. Any minor is answered: the rules of old ones are known."""
+    parts = version.removeprefix("v").split(".")
+    if len(parts) not in (2, 3) or parts[0] != "1" or not all(part.isdecimal() for part in parts):
+        raise Invalid(f"Kubernetes version {version!r} has not the form 1.28 or 1.28.5")
+    return ".".join(parts)
+
+
+def _print(found: Reservations) -> None:
+    size = found.vm_size
+    console = Console(highlight=False)
+    console.print(
+        f"{size.name}: {size.cores} cores, {size.memory_gib:g} GiB; "
+        f"{found.os}, Kubernetes {found.kubernetes_version}, {found.max_pods} pods at most\n"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("RESOURCE")
+    table.add_column("REASON")
+    table.add_column("AMOUNT", justify="right")
+    left = {
+        "cpu": f"{found.cpu_allocatable_millicores}m",
+        "memory": f"{found.memory_allocatable_ki}Ki",
+        "ephemeral-storage": str(found.storage_allocatable_bytes),
+        "pods": str(found.max_pods),
+    }
+    for resource, allocatable in left.items():
+        for line in found.lines:
+            if line.resource == resource:
+                table.add_row(resource, line.reason, line.amount)
+        table.add_row(resource, "[bold]allocatable[/bold]", f"[bold]{allocatable}[/bold]")
+    console.print(table)
+
+
+def _print_sizes(output: Output) -> None:
+    if output is Output.JSON:
+        rows = [
+            {"vmSize": size.name, "cores": size.cores, "memoryGiB": size.memory_gib, "dataDisks": size.data_disks,
+             "tempGiB": size.temp_gib, "gpus": size.gpus, "arch": size.arch} for size in VM_SIZES.values()
+        ]  # fmt: skip
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        return
+    table = Table("VM SIZE", "CORES", "GIB", "DISKS", "TEMP GIB", "GPUS", "ARCH", box=None, pad_edge=False)
+    for size in VM_SIZES.values():
+        cells = (size.cores, f"{size.memory_gib:g}", size.data_disks, size.temp_gib, size.gpus, size.arch)
+        table.add_row(size.name, *(str(cell) for cell in cells))
+    Console(highlight=False).print(table)

@@ -1,0 +1,69 @@
+"""`kobune status`: the clusters of a state directory and how they are."""
+
+from typing import Annotated
+
+import msgspec
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kobune.api.errors import Json
+from kobune.cli.output import Output
+from kobune.cli.state import StateDir, layout_of
+from kobune.host.layout import Layout
+from kobune.host.service import is_served
+from kobune.host.spec import read_spec, read_status
+
+
+def command(
+    *,
+    state_dir: StateDir = None,
+    output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
+) -> None:
+    """The clusters of this machine and how they are."""
+    layout = layout_of(state_dir)
+    rows = [row for name in layout.cluster_names() if (row := describe(layout, name))]
+    if output is Output.JSON:
+        typer.echo(orjson.dumps({"stateDir": str(layout.root), "clusters": rows}, option=orjson.OPT_INDENT_2).decode())
+        return
+    if not rows:
+        typer.echo(f"there is no cluster in {layout.root}; kobune up makes one")
+        return
+    console = Console(highlight=False)
+    table = Table("CLUSTER", "STATE", "KUBERNETES", "NODES", "SERVER", "KUBECONFIG", box=None, pad_edge=False)
+    for row in rows:
+        nodes = f"{row['nodes']} real, {row['simulatedNodes']} simulated"
+        table.add_row(row["name"], row["state"], row["kubernetesVersion"], nodes, row["server"], row["kubeconfig"])
+    console.print(table)
+    for row in rows:
+        for process in row["processes"]:
+            again = (
+                f", restarted {process['restarts']} times, last {process['last_exit']}" if process["restarts"] else ""
+            )
+            console.print(
+                f"  {row['name']}: {process['name']} {'runs as ' + str(process['pid']) if process['pid'] else 'is down'}{again}"
+            )
+        if row["problem"]:
+            console.print(f"  {row['name']}: {row['problem']}")
+
+
+def describe(layout: Layout, name: str) -> Json | None:
+    """One cluster, as `-o json` shows it."""
+    cluster = layout.cluster(name)
+    spec = read_spec(cluster)
+    if spec is None:
+        return None
+    status = read_status(cluster)
+    is_up = spec.running and is_served(layout)
+    return {
+        "name": name,
+        "state": "Running" if is_up and status.running else "Starting" if is_up else "Stopped",
+        "kubernetesVersion": spec.cluster.kubernetes_version,
+        "nodes": sum(pool.count for pool in spec.cluster.pools if not pool.simulated),
+        "simulatedNodes": sum(pool.count for pool in spec.cluster.pools if pool.simulated),
+        "server": f"https://127.0.0.1:{spec.api_port}",
+        "kubeconfig": str(cluster.kubeconfig),
+        "processes": msgspec.to_builtins(status.processes) if is_up else [],
+        "problem": status.problem,
+    }

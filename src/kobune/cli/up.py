@@ -1,0 +1,185 @@
+"""`kobune up`: creates and starts a cluster, and returns when its nodes are Ready."""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from kobune.aks.clusters import DEFAULT_MAX_PODS, Cluster, NodePool, check_cluster
+from kobune.aks.versions import DEFAULT_VERSION
+from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
+from kobune.api.errors import ApiError, Invalid
+from kobune.api.objects.core import Node
+from kobune.cli.output import fail
+from kobune.cli.state import DEFAULT_CLUSTER, ClusterName, StateDir, layout_of
+from kobune.client.client import Client
+from kobune.client.kubeconfig import load_kubeconfig
+from kobune.host.background import NotStarted, start_service
+from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.processes import find_running
+from kobune.host.service import CONTROL_PLANE, is_served
+from kobune.host.spec import Spec, read_spec, read_status, write_spec
+from kobune.node.machine.requirements import find_missing
+
+DEFAULT_PORT = 6443
+PORTS_TRIED = 50  # From the default one on, when the user names none.
+SLOTS = 10  # Address ranges of clusters with real nodes on one machine.
+READY_SECONDS = 120.0
+MOST_REAL_NODES = 32  # On one machine; each has a container runtime of its own.
+
+
+class StoreKind(StrEnum):
+    SQLITE = "sqlite"
+
+
+def command(
+    *,
+    cluster: ClusterName = DEFAULT_CLUSTER,
+    kubernetes_version: Annotated[str, typer.Option(help="1.34 to 1.37, or a full version.")] = DEFAULT_VERSION,
+    nodes: Annotated[int, typer.Option(metavar="N", help="Nodes that run real containers.", min=0)] = 1,
+    vm_size: Annotated[str, typer.Option(metavar="SIZE", help="The nodes' VM size.")] = DEFAULT_VM_SIZE,
+    simulated_nodes: Annotated[
+        int, typer.Option(metavar="N", help="Nodes without containers, as many as you like.", min=0)
+    ] = 0,
+    max_pods: Annotated[int, typer.Option(metavar="N", help="The most pods of a node.")] = DEFAULT_MAX_PODS,
+    store: Annotated[StoreKind, typer.Option(help="Where the cluster keeps its state.")] = StoreKind.SQLITE,
+    api_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", help=f"Of the API server; else the first free one from {DEFAULT_PORT}.", min=1, max=65535
+        ),
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Create and start a cluster; return when its nodes are Ready and print its kubeconfig's path."""
+    began = time.monotonic()
+    layout = layout_of(state_dir)
+    found = layout.cluster(cluster)
+    previous = read_spec(found)
+    if previous is not None and previous.running and is_served(layout):
+        fail(f"cluster {cluster!r} already runs from {layout.root}; KUBECONFIG={found.kubeconfig} reaches it")
+    missing = find_missing() if nodes else []
+    if missing:
+        typer.echo(f"kobune: {' '.join(missing)} Going on with simulated nodes.", err=True)
+        nodes, simulated_nodes = 0, simulated_nodes + nodes
+    if nodes > MOST_REAL_NODES:
+        fail(
+            f"--nodes {nodes}: at most {MOST_REAL_NODES} real nodes fit on one machine; --simulated-nodes has room for thousands"
+        )
+    pools = []
+    if nodes:
+        pools.append(NodePool("nodepool1", nodes, vm_size, max_pods))
+    if simulated_nodes:
+        pools.append(
+            NodePool(
+                "simulated", simulated_nodes, vm_size, max_pods, mode="User" if pools else "System", simulated=True
+            )
+        )
+    try:
+        wanted = check_cluster(Cluster(cluster, kubernetes_version, tuple(pools)))
+    except Invalid as error:
+        fail(str(error))
+    spec = Spec(
+        cluster=wanted,
+        api_port=_port(api_port, previous, layout),
+        store=store.value,
+        slot=previous.slot if previous else _free_slot(layout),
+    )
+    write_spec(found, spec)
+    try:
+        start_service(layout)
+    except NotStarted as error:
+        fail(str(error))
+    ready = asyncio.run(_wait_until_ready(found, spec))
+    if ready:
+        _stop_trying(found, spec)
+        fail(ready)
+    count = sum(pool.count for pool in wanted.pools)
+    seconds = time.monotonic() - began
+    typer.echo(
+        f"cluster {cluster}: Kubernetes {wanted.kubernetes_version}, {count} node{'s' * (count != 1)} Ready after {seconds:.1f} s",
+        err=True,
+    )
+    typer.echo(f"export KUBECONFIG={found.kubeconfig}")
+
+
+def _port(asked: int | None, previous: Spec | None, layout: Layout) -> int:
+    """The API server's port: the one asked for, the one it had, or the first free one. Ends the command if it is taken."""
+    if previous is not None and asked in (None, previous.api_port):
+        # Its own control plane may still be there, when only the service was lost.
+        if find_running(layout.cluster(previous.cluster.name).processes / f"{CONTROL_PLANE}.json"):
+            return previous.api_port
+        if asked is None and _is_free(previous.api_port):
+            return previous.api_port
+    if asked is not None:
+        if not _is_free(asked):
+            fail(f"port {asked} is in use; choose another --api-port")
+        return asked
+    kept = {spec.api_port for name in layout.cluster_names() if (spec := read_spec(layout.cluster(name)))}
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED):
+        if port not in kept and _is_free(port):
+            return port
+    fail(f"ports {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED - 1} are all in use; choose an --api-port")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_slot(layout: Layout) -> int:
+    taken = {spec.slot for name in layout.cluster_names() if (spec := read_spec(layout.cluster(name)))}
+    free = [slot for slot in range(SLOTS) if slot not in taken]
+    if not free:
+        fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")
+    return free[0]
+
+
+async def _wait_until_ready(cluster: ClusterLayout, spec: Spec) -> str:
+    """Wait until the API server answers and every node is Ready; the problem in one sentence if that fails."""
+    deadline = time.monotonic() + READY_SECONDS
+    wanted = sum(pool.count for pool in spec.cluster.pools)
+    client, seen = None, "the API server does not answer"
+    try:
+        while time.monotonic() < deadline:
+            status = read_status(cluster)
+            if status.problem:
+                return status.problem
+            if client is None and cluster.kubeconfig.exists():
+                client = Client(load_kubeconfig(cluster.kubeconfig))
+            if client is not None:
+                try:
+                    nodes = (await client.list(Node)).items
+                except ApiError as error:
+                    seen = str(error)
+                else:
+                    ready = sum(node.is_ready for node in nodes)
+                    if ready >= wanted:
+                        return ""
+                    seen = f"{ready} of {wanted} nodes are Ready"
+                    if sys.stderr.isatty():
+                        typer.echo(f"\r{seen} ", err=True, nl=False)
+            await asyncio.sleep(0.05)
+        return f"after {READY_SECONDS:.0f} s {seen}; see {cluster.logs}"
+    finally:
+        if client is not None:
+            await client.transport.close()
+        if sys.stderr.isatty():
+            typer.echo("\r", err=True, nl=False)
+
+
+def _stop_trying(cluster: ClusterLayout, spec: Spec) -> None:
+    """What did not come up is not left restarting behind the user's back."""
+    write_spec(cluster, replace(spec, running=False))
+    os.sync()

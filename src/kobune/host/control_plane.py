@@ -1,0 +1,161 @@
+"""The control plane of one cluster in one process: API server, scheduler, controller manager, and simulated nodes."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from kobune.aks.nodes import NodeShape, node_shapes
+from kobune.api.clock import Clock, SystemClock
+from kobune.client.client import Client
+from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
+from kobune.controlplane.apiserver.https import serve
+from kobune.controlplane.apiserver.request import User
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.controllers.manager import ControllerManager
+from kobune.controlplane.scheduler.scheduler import Scheduler
+from kobune.controlplane.store.contract import Store
+from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.local import LocalTransport
+from kobune.host.logs import log_to_files
+from kobune.host.sockets import listener, server_tls
+from kobune.host.spec import Spec, read_spec
+
+log = logging.getLogger(__name__)
+
+AUTHENTICATED = "system:authenticated"
+SCHEDULER = User("system:kube-scheduler", groups=(AUTHENTICATED,))
+CONTROLLER_MANAGER = User("system:kube-controller-manager", groups=(AUTHENTICATED,))
+# The simulator plays thousands of kubelets at once, so it is none of them.
+SIMULATOR = User("system:kobune-simulator", groups=("system:masters", AUTHENTICATED))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which components run in this process beside the API server."""
+
+    scheduler: bool = True
+    controllers: str = "*"  # As upstream's --controllers flag; empty runs none.
+    simulated: Sequence[NodeShape] = ()
+    simulated_tls: ssl.SSLContext | None = None  # Serves the simulated nodes' logs and exec; None: they have none.
+
+
+@asynccontextmanager
+async def control_plane(
+    config: ApiServerConfig, store: Store, parts: Parts, *, clock: Clock, seed: int | None = None
+) -> AsyncIterator[ApiServer]:
+    """A running control plane in this process; its components speak to the API server through the in-process client.
+
+    Args:
+        seed: makes the scheduler's choice among equal nodes repeatable.
+    """
+    rng = random.Random(seed)
+    async with ApiServer(config, store, clock=clock) as server, asyncio.TaskGroup() as tasks:
+        running = []
+        if parts.scheduler:
+            scheduler = Scheduler(Client(LocalTransport(server, SCHEDULER)), clock=clock, rng=rng)
+            running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
+        if parts.controllers:
+            client = Client(LocalTransport(server, CONTROLLER_MANAGER))
+            manager = ControllerManager(client, clock=clock, rng=rng, controllers=parts.controllers)
+            running.append(tasks.create_task(manager.run(), name="kube-controller-manager"))
+        if parts.simulated:
+            from kobune.host.simulation import simulate  # Late: most clusters have none.
+
+            client = Client(LocalTransport(server, SIMULATOR))
+            simulation = simulate(client, parts.simulated, clock=clock, rng=rng, tls=parts.simulated_tls)
+            running.append(tasks.create_task(simulation, name="simulator"))
+        try:
+            yield server
+        finally:
+            for task in running:
+                task.cancel()
+
+
+def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
+    """The API server of a managed cluster, with the keys that the service has laid ready."""
+    key = load_pem_private_key((cluster.pki / "service-account.key").read_bytes(), password=None)
+    to_kubelets = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt"))
+    client = cluster.pki / "kube-apiserver-kubelet-client.crt"
+    to_kubelets.load_cert_chain(client, client.with_suffix(".key"))
+    return ApiServerConfig(
+        cluster_version=spec.cluster.kubernetes_version,
+        advertise_address=spec.gateway,
+        advertise_port=spec.api_port,
+        client_ca=(cluster.pki / "ca.crt").read_bytes(),
+        service_account_keys=ServiceAccountKeys(key),
+        kubelet_tls=to_kubelets,
+    )
+
+
+async def run(cluster: ClusterLayout, spec: Spec) -> None:
+    """The control plane of a managed cluster, until SIGTERM."""
+    from kobune.controlplane.store.sqlite import SqliteStore
+
+    clock = SystemClock()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    addresses = ["127.0.0.1", spec.gateway] if spec.has_real_nodes else ["127.0.0.1"]
+    sockets = [listener(address, spec.api_port) for address in addresses]
+    pki = cluster.pki
+    tls = server_tls(pki / "kube-apiserver.crt", pki / "kube-apiserver.key", pki / "ca.crt")
+    shapes = node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr)
+    parts = Parts(
+        simulated=[shape for shape in shapes if shape.pool.simulated],
+        simulated_tls=server_tls(pki / "simulator.crt", pki / "simulator.key", pki / "ca.crt", required=True),
+    )
+    store = await SqliteStore.open(cluster.store)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            server = await stack.enter_async_context(
+                control_plane(server_config(cluster, spec), store, parts, clock=clock)
+            )
+            for sock in sockets:
+                await stack.enter_async_context(serve(server, sock=sock, tls=tls))
+            log.info("control plane started", extra={"port": spec.api_port})
+            await stop.wait()
+            log.info("control plane stops")
+    finally:
+        await store.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m kobune.host.control_plane STATE_DIR CLUSTER`, as the service starts it."""
+    state_dir, name = arguments
+    cluster = Layout(Path(state_dir)).cluster(name)
+    spec = read_spec(cluster)
+    if spec is None:
+        print(f"there is no cluster {name!r} in {state_dir}", file=sys.stderr)
+        return 1
+    os.umask(0o077)
+    log_to_files(cluster.logs)
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            run_loop(run(cluster, spec))
+        except OSError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+def run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop."""
+    import uvloop
+
+    uvloop.run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""Every key and certificate of a cluster, made by the service before it starts the cluster's processes."""
+
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+
+from kobune.aks.nodes import NodeShape, node_shapes
+from kobune.client.kubeconfig import render_kubeconfig
+from kobune.host.layout import ClusterLayout
+from kobune.host.pki import Authority, Credential, is_current, new_signing_key, write_private
+from kobune.host.spec import Spec
+
+API_SERVICE_ADDRESS = "10.0.0.1"
+# Component, its user and its groups. Source: Kubernetes, PKI certificates and requirements.
+COMPONENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "kube-scheduler": ("system:kube-scheduler", ()),
+    "kube-controller-manager": ("system:kube-controller-manager", ()),
+}
+
+
+def prepare(cluster: ClusterLayout, spec: Spec, now: datetime) -> None:
+    """Make what is missing or about to expire; what is good stays as it is."""
+    authority = Authority.load_or_create(cluster.pki, "kobune-ca", now)
+    if not (cluster.pki / "service-account.key").exists():
+        write_private(cluster.pki / "service-account.key", new_signing_key())
+    hosts = api_server_hosts(spec)
+    if not is_current(cluster.pki / "kube-apiserver.crt", hosts, now):
+        authority.issue_server("kube-apiserver", hosts, now).write(cluster.pki, "kube-apiserver")
+        authority.issue_server("simulator", ["127.0.0.1"], now).write(cluster.pki, "simulator")
+        kubelet_client = authority.issue_client("kube-apiserver-kubelet-client", ["system:masters"], now)
+        kubelet_client.write(cluster.pki, "kube-apiserver-kubelet-client")
+        for component, (user, groups) in COMPONENTS.items():
+            credential = authority.issue_client(user, groups, now)
+            write_private(
+                cluster.component_kubeconfig(component), _kubeconfig(cluster, spec, component, authority, credential)
+            )
+    admin = f"clusterAdmin_{spec.cluster.resource_group}_{spec.cluster.name}"
+    if not cluster.kubeconfig.exists() or f"127.0.0.1:{spec.api_port}" not in cluster.kubeconfig.read_text():
+        credential = authority.issue_client("masterclient", ["system:masters"], now)
+        write_private(cluster.kubeconfig, _kubeconfig(cluster, spec, admin, authority, credential))
+    for shape in node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr):
+        if not shape.pool.simulated:
+            _prepare_node(cluster, spec, shape, authority, now)
+
+
+def api_server_hosts(spec: Spec) -> list[str]:
+    """The names and addresses under which the API server is reached."""
+    service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+    return ["localhost", "127.0.0.1", "::1", spec.gateway, API_SERVICE_ADDRESS, *service, socket.gethostname()]
+
+
+def _prepare_node(cluster: ClusterLayout, spec: Spec, shape: NodeShape, authority: Authority, now: datetime) -> None:
+    folder = cluster.node(shape.name) / "pki"
+    user, hosts = f"system:node:{shape.name}", [shape.name, shape.address, "127.0.0.1"]
+    if not is_current(folder / "kubelet.crt", hosts, now):
+        authority.issue_server(user, hosts, now, groups=["system:nodes"]).write(folder, "kubelet")
+    kubeconfig, server = folder / "kubeconfig", f"https://{spec.gateway}:{spec.api_port}"
+    if not kubeconfig.exists() or server not in kubeconfig.read_text():
+        credential = authority.issue_client(user, ["system:nodes"], now)
+        write_private(kubeconfig, _kubeconfig(cluster, spec, user, authority, credential, server=server))
+
+
+def _kubeconfig(
+    cluster: ClusterLayout, spec: Spec, user: str, authority: Authority, credential: Credential, *, server: str = ""
+) -> bytes:
+    return render_kubeconfig(
+        server=server or f"https://127.0.0.1:{spec.api_port}",
+        cluster=cluster.name,
+        user=user,
+        authority=authority.credential.certificate,
+        certificate=credential.certificate,
+        key=credential.key,
+    ).encode()

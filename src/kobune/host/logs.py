@@ -1,0 +1,80 @@
+"""Structured logs: one JSON object in each line, one file for each category, as AKS sorts its resource logs."""
+
+import logging
+import logging.handlers
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+# Logger and category. The longest logger that a record's logger lies under decides.
+CATEGORIES = {
+    "kobune.controlplane.apiserver": "kube-apiserver",
+    "kobune.controlplane.store": "kube-apiserver",
+    "kobune.controlplane.scheduler": "kube-scheduler",
+    "kobune.controlplane.controllers": "kube-controller-manager",
+    "kobune.controlplane.autoscaler": "cluster-autoscaler",
+    "kobune.node.kubelet": "kubelet",
+    "kobune.node.runtime": "kubelet",
+    "kobune.node.machine": "kubelet",
+    "kobune.node.proxy": "kube-proxy",
+    "kobune.node.simulator": "simulator",
+    "kobune": "service",
+}
+FILE_BYTES = 16 * 1024 * 1024  # Of each file, before it is rotated; two older ones are kept.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line: time, level, category, message, and the fields given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname.lower(),
+            "category": category_of(record.name),
+            "message": record.getMessage(),
+            **fields,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def category_of(logger: str) -> str:
+    """The log category of a logger's records."""
+    while logger and logger not in CATEGORIES:
+        logger = logger.rpartition(".")[0]
+    return CATEGORIES.get(logger, "service")
+
+
+def log_to_files(directory: Path, *, prefix: str = "", level: int = logging.INFO) -> None:
+    """Send the process's records to DIRECTORY/[PREFIX]CATEGORY.log, each file opened with its first record."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root = logging.getLogger()
+    root.setLevel(level)
+    root.handlers[:] = [_ByCategory(directory, prefix)]
+
+
+class _ByCategory(logging.Handler):
+    def __init__(self, directory: Path, prefix: str) -> None:
+        super().__init__()
+        self._directory = directory
+        self._prefix = prefix
+        self._files: dict[str, logging.Handler] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        category = category_of(record.name)
+        handler = self._files.get(category)
+        if handler is None:
+            path = self._directory / f"{self._prefix}{category}.log"
+            handler = logging.handlers.RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=2)
+            handler.setFormatter(JsonFormatter())
+            self._files[category] = handler
+        handler.handle(record)
+
+    def close(self) -> None:
+        for handler in self._files.values():
+            handler.close()
+        super().close()

@@ -1,0 +1,44 @@
+"""The machines under a cluster's real nodes, from the cluster's spec."""
+
+import asyncio
+from ipaddress import IPv4Address, IPv4Network
+
+from kobune.aks.nodes import NodeShape, node_shapes
+from kobune.api.clock import Clock
+from kobune.host.layout import ClusterLayout
+from kobune.host.spec import Spec
+from kobune.node.machine.machine import MachineSpec, NodeMachine
+from kobune.node.machine.network import Network
+
+
+def real_shapes(spec: Spec) -> list[NodeShape]:
+    """The nodes that run containers."""
+    shapes = node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr)
+    return [shape for shape in shapes if not shape.pool.simulated]
+
+
+def machine_of(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock) -> NodeMachine:
+    """The machine of one node; nothing is made yet."""
+    network = Network(cluster.name, IPv4Network(spec.node_cidr), IPv4Network(spec.pod_cidr))
+    place = MachineSpec(
+        network=network,
+        node=shape.name,
+        state=cluster.node(shape.name) / "machine",
+        address=IPv4Address(shape.address),
+        pod_range=IPv4Network(shape.pod_cidr),
+    )
+    return NodeMachine(place, clock)
+
+
+async def halt(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
+    """End every container of the cluster; images and files stay."""
+    async with asyncio.TaskGroup() as tasks:
+        for shape in real_shapes(spec):
+            tasks.create_task(machine_of(cluster, spec, shape, clock).stop(), name=f"halt {shape.name}")
+
+
+async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
+    """Leave nothing of the cluster's nodes on this machine."""
+    async with asyncio.TaskGroup() as tasks:
+        for shape in real_shapes(spec):
+            tasks.create_task(machine_of(cluster, spec, shape, clock).destroy(), name=f"destroy {shape.name}")

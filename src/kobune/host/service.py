@@ -1,0 +1,193 @@
+"""`kobune serve`: makes the processes of every cluster in the state directory match what was asked for."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kobune.aks.nodes import node_shapes
+from kobune.api.clock import Clock
+from kobune.host.credentials import prepare
+from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.processes import Keeper
+from kobune.host.spec import ProcessStatus, Spec, Status, read_spec, read_status, write_status
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.1  # How often the wishes are read again.
+CONTROL_PLANE = "control-plane"
+
+
+class AlreadyServed(Exception):
+    """Another service looks after this state directory."""
+
+
+@contextmanager
+def hold_lock(layout: Layout) -> Iterator[None]:
+    """Be the one service of this state directory. Raises AlreadyServed."""
+    layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyServed(f"another service looks after {layout.root}") from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_served(layout: Layout) -> bool:
+    """Whether a service holds the lock."""
+    if not layout.lock.exists():
+        return False
+    descriptor = os.open(layout.lock, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+async def serve(layout: Layout, clock: Clock, *, until_idle: bool) -> None:
+    """Look after every cluster until cancelled, or with `until_idle` until none is to run.
+
+    The clusters' processes outlive this one: the next service finds them again.
+    """
+    runners: dict[str, _Runner] = {}
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            for name in layout.cluster_names():
+                if name not in runners:
+                    runners[name] = _Runner(layout, layout.cluster(name), clock)
+                    tasks.create_task(runners[name].run(), name=f"cluster {name}")
+            if until_idle and runners and not any(runner.is_busy for runner in runners.values()):
+                for runner in runners.values():
+                    runner.finish()
+                return
+            await clock.sleep(LOOK_SECONDS)
+
+
+class _Runner:
+    """One cluster: reads its spec, keeps its processes, writes its status."""
+
+    def __init__(self, layout: Layout, cluster: ClusterLayout, clock: Clock) -> None:
+        self._layout = layout
+        self._cluster = cluster
+        self._clock = clock
+        self._kept: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
+        self._finished = False
+        self._halted = False
+        self.is_busy = True  # Until the first look has found that nothing is to run.
+
+    def finish(self) -> None:
+        """End after the present look."""
+        self._finished = True
+
+    async def run(self) -> None:
+        seen = 0
+        async with asyncio.TaskGroup() as tasks:
+            while not self._finished:
+                changed = self._cluster.spec.stat().st_mtime_ns if self._cluster.spec.exists() else -1
+                if changed != seen:
+                    seen = changed
+                    await self._look(tasks)
+                await self._clock.sleep(LOOK_SECONDS)
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        """One pass: start what is missing, stop what is too much, say how things are."""
+        spec = read_spec(self._cluster)
+        wanted = commands(self._layout, self._cluster, spec) if spec and spec.running else {}
+        self.is_busy = True
+        surplus = [name for name in self._kept if name not in wanted]
+        surplus += [name for name in self._recorded() if name not in wanted and name not in self._kept]
+        async with asyncio.TaskGroup() as stopping:
+            for name in sorted(surplus, key=lambda name: name == CONTROL_PLANE):
+                stopping.create_task(self._stop(name), name=f"stop {name}")
+        self._halted = spec is not None and not spec.running
+        if spec is not None and self._halted and spec.has_real_nodes:
+            from kobune.host.machines import halt  # Late: brings the runtime's client along.
+
+            await halt(self._cluster, spec, self._clock)
+        if spec is not None and wanted:
+            await asyncio.to_thread(prepare, self._cluster, spec, self._clock.now())
+        for name, command in wanted.items():
+            if name not in self._kept:
+                keeper = self._keeper(name, command)
+                self._kept[name] = keeper, tasks.create_task(keeper.run(), name=name)
+        self.is_busy = bool(wanted)
+        self._report()
+
+    async def _stop(self, name: str) -> None:
+        keeper, task = self._kept.pop(name, (None, None))
+        if task is not None:
+            task.cancel()
+        await (keeper or self._keeper(name, ())).stop()
+
+    def _keeper(self, name: str, command: tuple[str, ...]) -> Keeper:
+        return Keeper(
+            name,
+            command,
+            record=self._cluster.processes / f"{name}.json",
+            output=self._cluster.logs / f"{name}.out",
+            clock=self._clock,
+            on_change=self._report,
+        )
+
+    def _recorded(self) -> list[str]:
+        """Processes that an earlier service started."""
+        return [path.stem for path in self._cluster.processes.glob("*.json")]
+
+    def _report(self) -> None:
+        if not self._cluster.root.exists():
+            return
+        processes = []
+        for name, (keeper, _) in sorted(self._kept.items()):
+            running = keeper.running
+            processes.append(ProcessStatus(name, running.pid if running else 0, keeper.restarts, keeper.last_exit))
+        status = Status(bool(self._kept), self._halted, tuple(processes), last_words(self._cluster, processes))
+        if status != read_status(self._cluster):
+            write_status(self._cluster, status)
+
+
+def commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, tuple[str, ...]]:
+    """The processes of a running cluster: its control plane, and an agent for each real node."""
+    where = (str(layout.root), cluster.name)
+    wanted: dict[str, tuple[str, ...]] = {CONTROL_PLANE: (sys.executable, "-m", "kobune.host.control_plane", *where)}
+    if spec.has_real_nodes:
+        for shape in node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr):
+            if not shape.pool.simulated:
+                wanted[shape.name] = (sys.executable, "-m", "kobune.host.node_agent", *where, shape.name)
+    return wanted
+
+
+def last_words(cluster: ClusterLayout, processes: list[ProcessStatus]) -> str:
+    """What a process that ended last wrote, for the user; empty when all run for the first time."""
+    for process in processes:
+        if process.restarts and process.last_exit.startswith("exit status"):
+            lines = _tail(cluster.logs / f"{process.name}.out")
+            return f"{process.name} ended ({process.last_exit}): {lines[-1]}" if lines else f"{process.name} ended"
+    return ""
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []
+
+
+def purge(cluster: ClusterLayout, remove: Callable[[Path], None] = shutil.rmtree) -> None:
+    """Remove everything the cluster has on disk; call when it is stopped."""
+    remove(cluster.root)

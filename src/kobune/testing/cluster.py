@@ -1,0 +1,227 @@
+"""A cluster inside the test's process: API server, scheduler, controllers and simulated nodes over a store in memory."""
+
+import asyncio
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from kobune.aks.clusters import Cluster as ManagedCluster
+from kobune.aks.clusters import NodePool, check_cluster
+from kobune.aks.nodes import node_shapes
+from kobune.aks.versions import DEFAULT_VERSION
+from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
+from kobune.api.clock import Clock, SystemClock
+from kobune.api.objects.core import Node
+from kobune.client.client import Client
+from kobune.client.kubeconfig import render_kubeconfig
+from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
+from kobune.controlplane.apiserver.https import serve
+from kobune.controlplane.apiserver.request import User
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.control_plane import Parts, control_plane
+from kobune.host.local import LocalTransport
+from kobune.host.pki import Authority, new_signing_key
+from kobune.host.sockets import listener, server_tls
+
+if TYPE_CHECKING:
+    import kubernetes.client
+
+ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated"))
+READY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a test cluster is made of.
+
+    Attributes:
+        nodes: simulated nodes, of `vm_size`; their pods run, log a line and end as annotations say, without containers.
+        controllers: as upstream's --controllers flag: "*" is all, "*,-job" all but one, "" none.
+        scheduler: whether pods are scheduled.
+        clock: time for everything in the cluster; pass a virtual one to skip waiting.
+        seed: makes random choices repeatable.
+    """
+
+    nodes: int = 1
+    kubernetes_version: str = DEFAULT_VERSION
+    vm_size: str = DEFAULT_VM_SIZE
+    max_pods: int = 110
+    scheduler: bool = True
+    controllers: str = "*"
+    clock: Clock = field(default_factory=SystemClock)
+    seed: int = 0
+
+
+class Cluster:
+    """A cluster for tests: `with Cluster(nodes=3) as cluster:` or `async with Cluster(nodes=3) as cluster:`.
+
+    Used with `with`, it runs in a thread of its own, beside the test. Used with `async with`, it runs in the test's
+    event loop, and `client` speaks to it without a socket. Nothing is left on disk or in memory afterwards.
+    Options are the fields of `Options`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = Options(**options)
+        pool = NodePool("simulated", self.options.nodes, self.options.vm_size, self.options.max_pods, simulated=True)
+        self._managed = check_cluster(ManagedCluster("test", self.options.kubernetes_version, (pool,)))
+        self._directory = tempfile.TemporaryDirectory(prefix="kobune-test-")
+        self._server: ApiServer | None = None
+        self._running: Any = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.url = ""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig of an administrator, for any client."""
+        return Path(self._directory.name) / "kubeconfig"
+
+    @property
+    def client(self) -> Client:
+        """Our own client, without a socket; only inside `async with`, in the same event loop."""
+        if self._server is None or self._thread is not None:
+            raise RuntimeError("the in-process client is there inside `async with Cluster(...)`")
+        return Client(LocalTransport(self._server, ADMIN))
+
+    def client_configuration(self) -> "kubernetes.client.Configuration":
+        """A configuration for the `kubernetes` package: `kubernetes.client.ApiClient(cluster.client_configuration())`."""
+        import kubernetes.client
+        import kubernetes.config
+
+        configuration = kubernetes.client.Configuration()
+        kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
+            str(self.kubeconfig), client_configuration=configuration
+        )
+        return configuration
+
+    async def __aenter__(self) -> Self:
+        self._running = self._run()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._running.__aexit__(None, None, None)
+        finally:
+            self._server = None
+            self._directory.cleanup()
+
+    def __enter__(self) -> Self:
+        started: threading.Event = threading.Event()
+        failure: list[BaseException] = []
+        self._thread = threading.Thread(target=self._be_thread, args=(started, failure), name="kobune cluster")
+        self._thread.start()
+        started.wait()
+        if failure:
+            self._thread.join()
+            self._directory.cleanup()
+            raise failure[0]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loop is not None
+        assert self._thread is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._directory.cleanup()
+
+    @cached_property
+    def _stop(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    def _be_thread(self, started: threading.Event, failure: list[BaseException]) -> None:
+        async def live() -> None:
+            self._loop = asyncio.get_running_loop()
+            async with self._run():
+                started.set()
+                await self._stop.wait()
+
+        try:
+            import uvloop
+
+            uvloop.run(live())
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            started.set()
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        authority = Authority.create("kobune-test-ca", datetime.now(UTC))
+        with listener("127.0.0.1", 0) as sock:
+            address, port = sock.getsockname()
+            self.url = f"https://{address}:{port}"
+            self._write_kubeconfig(authority)
+            tls = self._tls(authority)
+            parts = Parts(
+                scheduler=self.options.scheduler,
+                controllers=self.options.controllers,
+                simulated=node_shapes(self._managed),
+                simulated_tls=tls,
+            )
+            store = MemoryStore()
+            async with (
+                control_plane(
+                    self._config(authority), store, parts, clock=self.options.clock, seed=self.options.seed
+                ) as server,
+                serve(server, sock=sock, tls=tls),
+            ):
+                self._server = server
+                await self._wait_for_nodes(Client(LocalTransport(server, ADMIN)))
+                yield
+
+    async def _wait_for_nodes(self, client: Client) -> None:
+        async with asyncio.timeout(READY_SECONDS):
+            while True:
+                found = await client.list(Node)
+                if sum(node.is_ready for node in found.items) >= self.options.nodes:
+                    return
+                await asyncio.sleep(0.005)
+
+    def _config(self, authority: Authority) -> ApiServerConfig:
+        directory = Path(self._directory.name)
+        client = authority.issue_client("kube-apiserver-kubelet-client", ["system:masters"], datetime.now(UTC))
+        to_kubelets = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+        to_kubelets.load_cert_chain(*client.write(directory, "kubelet-client"))
+        return ApiServerConfig(
+            kubelet_tls=to_kubelets,
+            cluster_version=self._managed.kubernetes_version,
+            client_ca=authority.credential.certificate,
+            service_account_keys=ServiceAccountKeys(load_pem_private_key(new_signing_key(), password=None)),
+        )
+
+    def _tls(self, authority: Authority) -> Any:
+        directory, now = Path(self._directory.name), datetime.now(UTC)
+        authority.credential.write(directory, "ca")
+        server = authority.issue_server("kube-apiserver", ["127.0.0.1", "localhost", socket.gethostname()], now)
+        certificate, key = server.write(directory, "kube-apiserver")
+        return server_tls(certificate, key, directory / "ca.crt")
+
+    def _write_kubeconfig(self, authority: Authority) -> None:
+        credential = authority.issue_client(ADMIN.name, ["system:masters"], datetime.now(UTC))
+        text = render_kubeconfig(
+            cluster="kobune-test",
+            server=self.url,
+            user=ADMIN.name,
+            authority=authority.credential.certificate,
+            certificate=credential.certificate,
+            key=credential.key,
+        )
+        self.kubeconfig.write_text(text)
+        self.kubeconfig.chmod(0o600)
