@@ -1,0 +1,166 @@
+"""Empties a namespace that is being deleted, then lets it go; says what remains while it cannot."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple
+
+from kobune.api.catalogue import Resource
+from kobune.api.errors import ApiError, Json, MethodNotAllowed, NotFound
+from kobune.api.objects.core import Namespace
+from kobune.api.objects.lean import AnyObject
+from kobune.api.objects.meta import Condition, Key
+from kobune.client.discovery import discover
+from kobune.controlplane.controllers.conditions import to_json
+from kobune.controlplane.controllers.controller import Context, Controller, For
+
+FINALIZER = "kubernetes"
+RETRY_SECONDS = 5.0  # While something remains. Upstream waits half its estimate, 15 s unless pods want longer.
+
+# Condition type: what it says when all is well (reason, message). Source: upstream namespaceConditionUpdater.
+WELL = {
+    "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
+    "NamespaceDeletionGroupVersionParsingFailure": ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    "NamespaceDeletionContentFailure": (
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+    "NamespaceContentRemaining": ("ContentRemoved", "All content successfully removed"),
+    "NamespaceFinalizersRemaining": ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+}
+
+
+class Remains(NamedTuple):
+    """What a pass left behind."""
+
+    undiscovered: list[str]  # Group versions.
+    failures: list[str]
+    counts: dict[Resource, int]
+    finalizers: Counter[str]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.undiscovered and not self.failures and not self.counts
+
+
+async def reconcile(key: Key, context: Context) -> float | None:
+    """One pass over a namespace that is being deleted: delete all, and finalize when nothing is left."""
+    namespace = context.informer(Namespace).get(key)
+    if namespace is None or not namespace.is_deleting or FINALIZER not in namespace.spec.finalizers:
+        return None
+    remains = await _empty(context, namespace)
+    conditions = plan_conditions(namespace.status.conditions, remains, context.clock.now())
+    if conditions != namespace.status.conditions or namespace.status.phase != "Terminating":
+        status = {"phase": "Terminating", "conditions": to_json(conditions)}
+        if not remains.is_empty:  # A namespace about to go needs no report.
+            await context.client.patch_status(Namespace, key, status)
+    if not remains.is_empty:
+        return RETRY_SECONDS
+    left = [each for each in namespace.spec.finalizers if each != FINALIZER]
+    body: Json = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace.name, "uid": namespace.uid},
+        "spec": {"finalizers": left},
+    }
+    with suppress(NotFound):
+        await context.client.update(Namespace, body, subresource="finalize")
+    return None
+
+
+def plan_conditions(before: Sequence[Condition], remains: Remains, now: datetime) -> list[Condition]:
+    """All five conditions, True for what is amiss. A condition that says the same keeps its time."""
+    amiss: dict[str, tuple[str, str]] = {}
+    if remains.undiscovered:
+        count, names = len(remains.undiscovered), ", ".join(remains.undiscovered)
+        message = f"Discovery failed for some groups, {count} failing: unable to retrieve the complete list of server APIs: {names}"
+        amiss["NamespaceDeletionDiscoveryFailure"] = ("DiscoveryFailed", message)
+    if remains.failures:
+        listed = ", ".join(remains.failures)
+        message = f"Failed to delete all resource types, {len(remains.failures)} remaining: {listed}"
+        amiss["NamespaceDeletionContentFailure"] = ("ContentDeletionFailed", message)
+    if remains.counts:
+        listed = ", ".join(
+            sorted(
+                f"{each.plural}.{each.group} has {count} resource instances" for each, count in remains.counts.items()
+            )
+        )
+        amiss["NamespaceContentRemaining"] = ("SomeResourcesRemain", f"Some resources are remaining: {listed}")
+    if remains.finalizers:
+        listed = ", ".join(
+            sorted(f"{name} in {count} resource instances" for name, count in remains.finalizers.items())
+        )
+        message = f"Some content in the namespace has finalizers remaining: {listed}"
+        amiss["NamespaceFinalizersRemaining"] = ("SomeFinalizersRemain", message)
+    known = {each.type: each for each in before}
+    conditions = [each for each in before if each.type not in WELL]
+    moment = now.replace(microsecond=0)
+    for kind, well in WELL.items():
+        reason, message = amiss.get(kind, well)
+        status = "True" if kind in amiss else "False"
+        old = known.get(kind)
+        if old is not None and (old.status, old.reason, old.message) == (status, reason, message):
+            conditions.append(old)
+        else:
+            conditions.append(
+                Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=moment)
+            )
+    return conditions
+
+
+async def _empty(context: Context, namespace: Namespace) -> Remains:
+    found = await discover(context.client)
+    remains = Remains(found.failed, [], {}, Counter())
+    resources = [
+        (each.resource, each.verbs) for each in found.resources if each.resource.namespaced and "delete" in each.verbs
+    ]
+    # Pods last: what makes pods goes before them, so that none is made anew meanwhile.
+    first = [each for each in resources if each[0].plural != "pods"]
+    last = [each for each in resources if each[0].plural == "pods"]
+    for stage in (first, last):
+        async with asyncio.TaskGroup() as group:
+            for resource, verbs in stage:
+                group.create_task(_delete_all(context, namespace.name, resource, verbs, remains))
+    return remains
+
+
+async def _delete_all(
+    context: Context, namespace: str, resource: Resource, verbs: tuple[str, ...], remains: Remains
+) -> None:
+    """Delete every object of one resource, and count what is still there. Failures are noted, not raised."""
+    client = context.client
+    try:
+        if "list" not in verbs:
+            return
+        # Most kinds have nothing here, so it is looked at before anything is deleted.
+        items = (await client.list(AnyObject, namespace, resource=resource)).items
+        if items and any(not item.is_deleting for item in items):
+            if "deletecollection" in verbs:
+                options = b'{"apiVersion":"v1","kind":"DeleteOptions","propagationPolicy":"Background"}'
+                try:
+                    await client.call("DELETE", resource.path(namespace), body=options)
+                except MethodNotAllowed:
+                    await _delete_each(context, resource, items)
+            else:
+                await _delete_each(context, resource, items)
+            items = (await client.list(AnyObject, namespace, resource=resource)).items
+        if items:
+            remains.counts[resource] = len(items)
+            remains.finalizers.update(finalizer for item in items for finalizer in item.metadata.finalizers)
+    except NotFound:
+        return  # The kind has just ceased to be served.
+    except ApiError as error:
+        remains.failures.append(str(error))
+
+
+async def _delete_each(context: Context, resource: Resource, items: list[AnyObject]) -> None:
+    for item in items:
+        try:
+            await context.client.delete(AnyObject, item.key, uid=item.uid, propagation="Background", resource=resource)
+        except NotFound:
+            continue
+
+
+CONTROLLER = Controller("namespace-controller", (For(Namespace),), reconcile, workers=10)
