@@ -108,7 +108,7 @@ class GarbageCollector:
                 self._wake_waiting(reference.uid)
             for reference in references:
                 self.dependents.setdefault(reference.uid, set()).add(uid)
-        if references != earlier and any(self._needs_a_look(reference) for reference in references):
+        if references != earlier and any(self._needs_a_look(node, reference) for reference in references):
             self.queue.add(uid)
         if node.is_deleting and (
             before is None or not before.is_deleting or node.meta.finalizers != before.meta.finalizers
@@ -144,9 +144,9 @@ class GarbageCollector:
         if node is not None and node.waits_for_dependents:
             self.queue.add(owner)
 
-    def _needs_a_look(self, reference: OwnerReference) -> bool:
+    def _needs_a_look(self, node: Node, reference: OwnerReference) -> bool:
         owner = self.nodes.get(reference.uid)
-        return owner is None or owner.waits_for_dependents or owner.meta.name != reference.name
+        return owner is None or owner.waits_for_dependents or not owner.is_named_by(reference, node.meta)
 
     # One uid
 
@@ -316,14 +316,7 @@ class GarbageCollector:
         for name, each in wanted.items():
             if name in self._watched:
                 continue
-            informer = shared.get(name)
-            task = None
-            if informer is None:
-                context = self._context
-                informer = Informer(
-                    context.client, AnyObject, resource=each.resource, clock=context.clock, rng=context.rng
-                )
-                task = group.create_task(informer.run(), name=f"metadata of {each.resource.plural}")
+            informer, task = self._informer(group, shared, each.resource)
             self._watched[name] = (informer, task)
             informer.on_change(partial(self.on_change, informer.resource, each.kind))
         try:
