@@ -26,7 +26,7 @@ from kobune.controlplane.store.sqlite_log import Row, SqliteLog
 FLUSH_SECONDS = 0.05  # How long a write that need not be durable may wait for company.
 RETRY_SECONDS = 0.5  # Between attempts to put such writes on a full disk.
 MOST_UNFLUSHED = 10_000  # Such writes that may wait for a disk that is full; further ones fail like others.
-COMPACTION_STEP = 100  # Revisions swept at a time: about 2 ms, in which no write is committed.
+COMPACTION_STEP = 100  # Changes swept at a time: about 2 ms, in which no write is committed.
 COMPACTION_PAUSE_SECONDS = 0.005  # Between steps.
 WATCH_BATCH = 1000  # Changes read at a time for a watch that begins in the past.
 
@@ -176,15 +176,11 @@ class SqliteStore:
             self._check_open()
             swept = await self._read(self._log.compacted)
             while swept < self._compacted:
-                upto = min(swept + COMPACTION_STEP, self._compacted)
-                while (oldest := min(self._held, default=upto)) < upto:
-                    if oldest > swept:
-                        upto = oldest
-                    else:
-                        await asyncio.sleep(FLUSH_SECONDS)  # Somebody is reading what would be deleted.
-                start = swept
-                await self._job(lambda: self._log.compact(start, upto))  # noqa: B023
-                swept = upto
+                upto = min(self._compacted, min(self._held, default=self._compacted))
+                if upto > swept:
+                    start = swept
+                    swept = await self._job(lambda: self._log.compact(start, upto, COMPACTION_STEP))  # noqa: B023
+                # Otherwise somebody is reading what would be deleted.
                 await asyncio.sleep(COMPACTION_PAUSE_SECONDS)
 
     async def close(self) -> None:

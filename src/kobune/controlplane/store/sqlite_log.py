@@ -33,8 +33,12 @@ CREATE TABLE log (
     value BLOB                  -- NULL: deleted.
 );
 CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO facts VALUES ('compacted', 0), ('clean', 1);
+-- compacted: history up to this revision has been deleted. newest: no revision up to this one is given again.
+INSERT INTO facts VALUES ('compacted', 0), ('newest', 0), ('clean', 1);
 """
+# After a crash so many revisions are skipped, because some may have been given to writes that were seen but not yet durable.
+# More than can be in that state at one time.
+SKIPPED_AFTER_CRASH = 100_000
 
 
 class InUse(Exception):
@@ -78,7 +82,7 @@ class SqliteLog:
         self._reader.close()
         with suppress(sqlite3.DatabaseError):
             # On a full disk: not clean, so the next start looks at everything.
-            self._writer.execute("UPDATE facts SET value = 1 WHERE name = 'clean'")
+            self._set("clean", 1)
         self._writer.close()  # SQLite puts everything into the main file.
         os.close(self._lock)
 
@@ -100,10 +104,18 @@ class SqliteLog:
                     self._writer.execute(_insert(count), values[: count * 5])
                     del values[: count * 5]
 
-    def compact(self, after: int, upto: int) -> None:
-        """Delete what the rows with `after` < revision <= `upto` replaced, and those of them that are deletions."""
-        span = (after, upto)
+    def compact(self, after: int, upto: int, rows: int) -> int:
+        """Delete what the first `rows` rows with `after` < revision <= `upto` replaced, and those that are deletions.
+
+        Returns:
+            The revision up to which that has been done; `upto` when nothing is left to do.
+        """
         with self._translated():
+            last = self._writer.execute(
+                "SELECT revision FROM log WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT 1 OFFSET ?",
+                (after, upto, rows - 1),
+            ).fetchone()
+            span = (after, last[0] if last else upto)
             with self._transaction():
                 self._writer.execute(
                     "DELETE FROM log WHERE revision IN"
@@ -111,11 +123,12 @@ class SqliteLog:
                     span,
                 )
                 self._writer.execute("DELETE FROM log WHERE revision > ? AND revision <= ? AND value IS NULL", span)
-                self._writer.execute("UPDATE facts SET value = ? WHERE name = 'compacted'", (upto,))
+                self._set("compacted", span[1])
             (free,) = self._writer.execute("PRAGMA freelist_count").fetchone()
             (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
             if free > max(VACUUM_PAGES, pages // 4):
                 self._writer.execute("PRAGMA incremental_vacuum(100)").fetchall()
+        return span[1]
 
     def checkpoint(self) -> None:
         """When enough has been written since the last time, move it from the write-ahead log into the main file."""
@@ -129,11 +142,10 @@ class SqliteLog:
     def compacted(self) -> int:
         """The revision up to which history has been deleted."""
         with self._translated():
-            (revision,) = self._reader.execute("SELECT value FROM facts WHERE name = 'compacted'").fetchone()
-        return int(revision)
+            return _fact(self._reader, "compacted")
 
     def index(self) -> tuple[dict[str, int], int]:
-        """The revision of every key that there is, and the newest revision."""
+        """The revision of every key that there is, and the newest revision that was ever given."""
         index: dict[str, int] = {}
         revision = 0
         with self._translated():
@@ -144,8 +156,8 @@ class SqliteLog:
                     index.pop(key, None)
                 else:
                     index[key] = revision
-        # The newest rows may have been deletions that are compacted away.
-        return index, max(revision, self.compacted())
+            # The newest rows may have been deletions that are compacted away.
+            return index, max(revision, _fact(self._reader, "compacted"), _fact(self._reader, "newest"))
 
     def values(self, revisions: Sequence[int]) -> dict[int, bytes]:
         """What was written at these revisions."""
@@ -199,13 +211,17 @@ class SqliteLog:
             raise Damaged(f"{self.path} is a database of something else")
         if version != FORMAT:
             raise Damaged(f"{self.path} has format {version}; this program reads format {FORMAT}")
-        (clean,) = db.execute("SELECT value FROM facts WHERE name = 'clean'").fetchone()
-        if not clean:
+        if not _fact(db, "clean"):
             # After a crash: the whole structure. Otherwise what is read shows it by its checksums.
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise Damaged(_damage(self.path, found))
-        db.execute("UPDATE facts SET value = 0 WHERE name = 'clean'")
+            (newest,) = db.execute("SELECT coalesce(max(revision), 0) FROM log").fetchone()
+            self._set("newest", max(newest, _fact(db, "newest"), _fact(db, "compacted")) + SKIPPED_AFTER_CRASH)
+        self._set("clean", 0)
+
+    def _set(self, fact: str, value: int) -> None:
+        self._writer.execute("UPDATE facts SET value = ? WHERE name = ?", (value, fact))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -242,6 +258,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA wal_autocheckpoint = 0")
     return db
+
+
+def _fact(db: sqlite3.Connection, name: str) -> int:
+    (value,) = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return int(value)
 
 
 def _checksum(revision: int, key: str, value: bytes | None) -> int:
