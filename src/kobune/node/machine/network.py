@@ -17,6 +17,7 @@ from kobune.node.netns import run_in
 NAMESPACES = Path("/var/run/netns")
 NODE_LINK = "eth0"
 NODE_SUBNET, POD_RANGE = IPv4Network("10.224.0.0/16"), IPv4Network("10.244.0.0/16")  # As AKS with kubenet chooses.
+SERVICE_RANGE = IPv4Network("10.0.0.0/16")
 ROUTE_PROTOCOL = 75  # Marks our routes among others'; 'K'. Numbers from 64 on are free, see /etc/iproute2/rt_protos.
 
 
@@ -27,6 +28,7 @@ class Network:
     cluster: str
     subnet: IPv4Network = NODE_SUBNET
     pod_range: IPv4Network = POD_RANGE
+    service_range: IPv4Network = SERVICE_RANGE
 
     @property
     def bridge(self) -> str:
@@ -61,17 +63,21 @@ def attach(place: Attachment) -> None:
     _make_namespace(place.namespace)
     network = place.network
     with _netlink() as ip:
-        bridge = _link(ip, network.bridge)
-        if bridge is None:
+        if _link(ip, network.bridge) is None:
             with _unless(errno.EEXIST):  # Another node's agent was faster.
                 ip.link("add", ifname=network.bridge, kind="bridge")
-            bridge = _index(ip, network.bridge)
+        bridge = _index(ip, network.bridge)
         ip.addr("replace", index=bridge, address=str(network.host.ip), prefixlen=network.subnet.prefixlen)
         ip.link("set", index=bridge, state="up")
         if _link(ip, place.host_link) is None:
             peer = {"ifname": NODE_LINK, "net_ns_fd": str(place.namespace)}
             ip.link("add", ifname=place.host_link, kind="veth", peer=peer)
         ip.link("set", index=_index(ip, place.host_link), master=bridge, state="up")
+        with _unless(errno.EEXIST):  # Somebody's route leads there, perhaps another cluster's, which does as well.
+            # Services' addresses are translated before they are looked for, but only if there is a way to them at all.
+            ip.route(
+                "add", dst=str(network.service_range), oif=bridge, prefsrc=str(network.host.ip), proto=ROUTE_PROTOCOL
+            )
     run_in(place.namespace, lambda: _furnish(place))
     _write_sysctl("net/ipv4/ip_forward", "1")  # The host carries pods' traffic to the world.
     _masquerade(network)
@@ -137,11 +143,11 @@ def detach(place: Attachment) -> None:
 
 
 def _our_routes(ip: IPRoute) -> dict[str, str]:
-    """Pod range to node, of the routes we made; the default route is not one of them."""
+    """Pod range to node, of the routes we made; the default route and the services' are not among them."""
     return {
         f"{route.get_attr('RTA_DST')}/{route['dst_len']}": route.get_attr("RTA_GATEWAY")
         for route in ip.get_routes(proto=ROUTE_PROTOCOL)
-        if route.get_attr("RTA_DST")
+        if route.get_attr("RTA_DST") and route.get_attr("RTA_GATEWAY")
     }
 
 
