@@ -11,51 +11,33 @@ import pytest
 
 from kobune.api.clock import SystemClock
 from kobune.api.errors import AlreadyExists
-from kobune.api.objects.core import Namespace
+from kobune.api.objects.core import Namespace, ServiceAccount
 from kobune.client.client import Client
-from kobune.client.transport import Answer
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.request import MASTER, Request
+from kobune.controlplane.apiserver.request import MASTER
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.local import LocalTransport
 from kobune.node.machine.machine import MachineSpec, NodeMachine
 from kobune.node.machine.network import Network
 from kobune.node.machine.requirements import find_missing
 
+SECOND = 100 + os.getpid() % 100  # Test processes side by side have networks of their own.
+SERVICES = f"10.{SECOND}.1.0/24"
 MakeNode = Callable[[int], NodeMachine]
-
-
-class InProcess:
-    """The Transport to an API server by a call, as its administrator."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._server = server
-
-    async def request(self, method, path, *, query=None, body=b"", content_type="", accept="") -> Answer:
-        response = await self._server.handle(
-            Request(method, path, dict(query or {}), {"content-type": content_type}, body, user=MASTER)
-        )
-        return Answer(response.status, response.body, response.headers)
-
-    async def stream(self, path, *, query=None) -> AsyncIterator[bytes]:
-        response = await self._server.handle(Request("GET", path, dict(query or {}), user=MASTER))
-        async for chunk in response.body:
-            for frame in chunk.splitlines():
-                yield frame
-
-    async def close(self) -> None:
-        return None
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     """A client of an API server over a store in memory."""
-    server = ApiServer(ApiServerConfig(), MemoryStore(), clock=SystemClock())
+    server = ApiServer(ApiServerConfig(service_cluster_ip_range=SERVICES), MemoryStore(), clock=SystemClock())
     async with server:
-        client = Client(InProcess(server))
+        client = Client(LocalTransport(server, MASTER))
         for name in ("default", "kube-node-lease"):
             with suppress(AlreadyExists):
                 await client.create(Namespace, {"metadata": {"name": name}})
+        with suppress(AlreadyExists):
+            await client.create(ServiceAccount, {"metadata": {"name": "default", "namespace": "default"}})
         yield client
 
 
@@ -66,12 +48,11 @@ async def make_node(tmp_path: Path) -> AsyncIterator[MakeNode]:
         if os.environ.get("CI") == "true":
             pytest.fail(" ".join(missing))
         pytest.skip(" ".join(missing))
-    second = 100 + os.getpid() % 100  # Test processes side by side have networks of their own.
     network = Network(
         f"test-{os.getpid()}",
-        IPv4Network(f"10.{second}.0.0/24"),
-        IPv4Network(f"10.{second}.128.0/17"),
-        IPv4Network(f"10.{second}.1.0/24"),
+        IPv4Network(f"10.{SECOND}.0.0/24"),
+        IPv4Network(f"10.{SECOND}.128.0/17"),
+        IPv4Network(SERVICES),
     )
     nodes: dict[int, NodeMachine] = {}
 
@@ -80,8 +61,8 @@ async def make_node(tmp_path: Path) -> AsyncIterator[MakeNode]:
             network,
             f"node-{number}",
             tmp_path / f"node-{number}",
-            IPv4Address(f"10.{second}.0.{number + 3}"),
-            IPv4Network(f"10.{second}.{128 + number}.0/24"),
+            IPv4Address(f"10.{SECOND}.0.{number + 3}"),
+            IPv4Network(f"10.{SECOND}.{128 + number}.0/24"),
         )
         nodes[number] = NodeMachine(spec)
         return nodes[number]
