@@ -5,10 +5,8 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from kobune.cli.output import Output, fail
+from kobune.cli.output import Output, columns, fail
 from kobune.cli.state import DEFAULT_CLUSTER, ClusterName, StateDir, existing_cluster, layout_of
 from kobune.host import node_images
 
@@ -49,7 +47,7 @@ def list_images(
     if output is Output.JSON:
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
-    table = Table("NODE", "IMAGE", "ID", "SIZE", box=None, pad_edge=False)
+    table = [("NODE", "IMAGE", "ID", "SIZE")]
     for row in rows:
-        table.add_row(row["node"], ", ".join(row["tags"]), row["id"][:19], f"{row['sizeBytes'] / 1e6:.1f} MB")
-    Console(highlight=False).print(table)
+        table.append((row["node"], ", ".join(row["tags"]), row["id"][:19], f"{row['sizeBytes'] / 1e6:.1f} MB"))
+    typer.echo(columns(*table))

@@ -8,7 +8,10 @@ import typer
 from typer.core import TyperGroup
 
 # Commands in the order of the help; each is a module of this folder with a `command` function or an `app`.
-COMMANDS = ("up", "down", "status", "kubeconfig", "image", "logs", "reservations", "serve")
+COMMANDS = (
+    "up", "down", "status", "kubeconfig", "image", "logs", "reservations", "serve",
+    "kube-apiserver", "kube-scheduler", "kube-controller-manager",
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):

@@ -1,5 +1,6 @@
 """How commands answer: as text for people or JSON for programs; failures in one sentence."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NoReturn
 
@@ -9,6 +10,14 @@ import typer
 class Output(StrEnum):
     TEXT = "text"
     JSON = "json"
+
+
+def columns(*rows: Sequence[str]) -> str:
+    """Rows under one another, columns three blanks apart and as wide as they need, as kubectl prints them."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def fail(sentence: str) -> NoReturn:

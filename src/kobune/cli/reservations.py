@@ -4,15 +4,13 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from kobune.aks.clusters import DEFAULT_MAX_PODS
 from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs, Reservations, reservations
 from kobune.aks.versions import DEFAULT_VERSION
 from kobune.aks.vm_sizes import VM_SIZES, get_vm_size
 from kobune.api.errors import Invalid
-from kobune.cli.output import Output, fail
+from kobune.cli.output import Output, columns, fail
 
 
 def command(
@@ -63,39 +61,38 @@ def _checked(version: str) -> str:
 
 def _print(found: Reservations) -> None:
     size = found.vm_size
-    console = Console(highlight=False)
-    console.print(
+    typer.echo(
         f"{size.name}: {size.cores} cores, {size.memory_gib:g} GiB; "
         f"{found.os}, Kubernetes {found.kubernetes_version}, {found.max_pods} pods at most\n"
     )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("RESOURCE")
-    table.add_column("REASON")
-    table.add_column("AMOUNT", justify="right")
     left = {
         "cpu": f"{found.cpu_allocatable_millicores}m",
         "memory": f"{found.memory_allocatable_ki}Ki",
         "ephemeral-storage": str(found.storage_allocatable_bytes),
         "pods": str(found.max_pods),
     }
+    width = max(len(line.amount) for line in found.lines)
+    table = [("RESOURCE", "REASON", "AMOUNT".rjust(width))]
     for resource, allocatable in left.items():
         for line in found.lines:
             if line.resource == resource:
-                table.add_row(resource, line.reason, line.amount)
-        table.add_row(resource, "[bold]allocatable[/bold]", f"[bold]{allocatable}[/bold]")
-    console.print(table)
+                table.append((resource, line.reason, line.amount.rjust(width)))
+        table.append((resource, "= allocatable", allocatable.rjust(width)))
+    typer.echo(columns(*table))
 
 
 def _print_sizes(output: Output) -> None:
+    rows = [
+        {"vmSize": size.name, "cores": size.cores, "memoryGiB": size.memory_gib, "dataDisks": size.data_disks,
+         "tempGiB": size.temp_gib, "gpus": size.gpus, "arch": size.arch} for size in VM_SIZES.values()
+    ]  # fmt: skip
     if output is Output.JSON:
-        rows = [
-            {"vmSize": size.name, "cores": size.cores, "memoryGiB": size.memory_gib, "dataDisks": size.data_disks,
-             "tempGiB": size.temp_gib, "gpus": size.gpus, "arch": size.arch} for size in VM_SIZES.values()
-        ]  # fmt: skip
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
-    table = Table("VM SIZE", "CORES", "GIB", "DISKS", "TEMP GIB", "GPUS", "ARCH", box=None, pad_edge=False)
-    for size in VM_SIZES.values():
-        cells = (size.cores, f"{size.memory_gib:g}", size.data_disks, size.temp_gib, size.gpus, size.arch)
-        table.add_row(size.name, *(str(cell) for cell in cells))
-    Console(highlight=False).print(table)
+    header = ("VM SIZE", "CORES", "GIB", "DISKS", "TEMP GIB", "GPUS", "ARCH")
+    typer.echo(
+        columns(
+            header,
+            *(tuple(f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row.values()) for row in rows),
+        )
+    )

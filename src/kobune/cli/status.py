@@ -5,11 +5,9 @@ from typing import Annotated
 import msgspec
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from kobune.api.errors import Json
-from kobune.cli.output import Output
+from kobune.cli.output import Output, columns
 from kobune.cli.state import StateDir, layout_of
 from kobune.host.layout import Layout
 from kobune.host.service import is_served
@@ -30,22 +28,22 @@ def command(
     if not rows:
         typer.echo(f"there is no cluster in {layout.root}; kobune up makes one")
         return
-    console = Console(highlight=False)
-    table = Table("CLUSTER", "STATE", "KUBERNETES", "NODES", "SERVER", "KUBECONFIG", box=None, pad_edge=False)
+    table = [("CLUSTER", "STATE", "KUBERNETES", "NODES", "SERVER", "KUBECONFIG")]
     for row in rows:
         nodes = f"{row['nodes']} real, {row['simulatedNodes']} simulated"
-        table.add_row(row["name"], row["state"], row["kubernetesVersion"], nodes, row["server"], row["kubeconfig"])
-    console.print(table)
+        table.append((row["name"], row["state"], row["kubernetesVersion"], nodes, row["server"], row["kubeconfig"]))
+    typer.echo(columns(*table))
     for row in rows:
         for process in row["processes"]:
-            again = (
-                f", restarted {process['restarts']} times, last {process['last_exit']}" if process["restarts"] else ""
-            )
-            console.print(
-                f"  {row['name']}: {process['name']} {'runs as ' + str(process['pid']) if process['pid'] else 'is down'}{again}"
-            )
+            typer.echo(f"  {row['name']}: {_process(process)}")
         if row["problem"]:
-            console.print(f"  {row['name']}: {row['problem']}")
+            typer.echo(f"  {row['name']}: {row['problem']}")
+
+
+def _process(process: Json) -> str:
+    state = f"runs as {process['pid']}" if process["pid"] else "is down"
+    again = f", restarted {process['restarts']} times, last {process['last_exit']}" if process["restarts"] else ""
+    return f"{process['name']} {state}{again}"
 
 
 def describe(layout: Layout, name: str) -> Json | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from kobune.aks.nodes import NodeShape, node_shapes
 from kobune.client.kubeconfig import render_kubeconfig
 from kobune.host.layout import ClusterLayout
-from kobune.host.pki import Authority, Credential, is_current, new_signing_key, write_private
+from kobune.host.pki import SERVICE_NAMES, Authority, Credential, is_current, new_signing_key, write_private
 from kobune.host.spec import Spec
 
 API_SERVICE_ADDRESS = "10.0.0.1"
@@ -45,8 +45,7 @@ def prepare(cluster: ClusterLayout, spec: Spec, now: datetime) -> None:
 
 def api_server_hosts(spec: Spec) -> list[str]:
     """The names and addresses under which the API server is reached."""
-    service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-    return ["localhost", "127.0.0.1", "::1", spec.gateway, API_SERVICE_ADDRESS, *service, socket.gethostname()]
+    return ["localhost", "127.0.0.1", "::1", spec.gateway, API_SERVICE_ADDRESS, *SERVICE_NAMES, socket.gethostname()]
 
 
 def _prepare_node(cluster: ClusterLayout, spec: Spec, shape: NodeShape, authority: Authority, now: datetime) -> None:

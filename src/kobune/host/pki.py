@@ -16,6 +16,14 @@ CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 BACKDATED = timedelta(minutes=5)  # Clocks of other machines may be behind ours.
 
+# The API server's names inside the cluster; its certificate bears them.
+SERVICE_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:

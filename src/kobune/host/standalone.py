@@ -1,0 +1,264 @@
+"""Components started one by one, as upstream's binaries are; each generates what it is not given."""
+
+import asyncio
+import ipaddress
+import random
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from kobune.api.clock import SystemClock
+from kobune.api.objects.meta import Key
+from kobune.client.client import Client
+from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
+from kobune.client.leases import LeaderElection
+from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
+from kobune.controlplane.store.contract import Store
+from kobune.host.pki import SERVICE_NAMES, Authority, new_signing_key, write_private
+from kobune.host.sockets import listener, server_tls
+
+
+class BadFlag(Exception):
+    """A flag's value cannot be used; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerFlags:
+    """kube-apiserver's flags, under upstream's names; empty is not given."""
+
+    secure_port: int = 6443
+    bind_address: str = "0.0.0.0"
+    advertise_address: str = ""
+    tls_cert_file: Path | None = None
+    tls_private_key_file: Path | None = None
+    client_ca_file: Path | None = None
+    token_auth_file: Path | None = None
+    service_account_key_file: Sequence[Path] = ()
+    service_account_signing_key_file: Path | None = None
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    api_audiences: Sequence[str] = ()
+    service_cluster_ip_range: str = "10.0.0.0/24"
+    service_node_port_range: str = "30000-32767"
+    authorization_mode: Sequence[str] = ("Node", "RBAC")
+    disable_admission_plugins: Sequence[str] = ()
+    kubelet_client_certificate: Path | None = None
+    kubelet_client_key: Path | None = None
+    kubelet_certificate_authority: Path | None = None
+    store: str = ""
+    cert_dir: Path = Path("/var/run/kubernetes")
+    kubernetes_version: str = "1.36"
+
+
+async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
+    """kube-apiserver until a signal; `say` is told what was generated. Raises BadFlag, OSError."""
+    from kobune.controlplane.apiserver.https import serve
+    from kobune.controlplane.apiserver.server import ApiServer
+
+    clock = SystemClock()
+    with listener(flags.bind_address, flags.secure_port) as sock:
+        config, tls, kubeconfig = _api_server(flags, clock.now())
+        store = await open_store(flags.store or f"sqlite:{flags.cert_dir / 'kobune.db'}")
+        try:
+            async with ApiServer(config, store, clock=clock) as server, serve(server, sock=sock, tls=tls):
+                say(f"kube-apiserver answers on {flags.bind_address}:{flags.secure_port}")
+                if kubeconfig is not None:
+                    say(f"export KUBECONFIG={kubeconfig}")
+                await _signalled()
+        finally:
+            await store.close()
+
+
+async def run_scheduler(kubeconfig: Path, *, leader_elect: bool) -> None:
+    """kube-scheduler against any API server, until a signal. Raises LeadershipLost, KubeconfigError."""
+    from kobune.controlplane.scheduler.scheduler import Scheduler
+
+    clock, rng = SystemClock(), random.Random()
+    client = Client(load_kubeconfig(kubeconfig, user_agent="kube-scheduler"))
+    scheduler = Scheduler(client, clock=clock, rng=rng)
+    if leader_elect:
+        election = LeaderElection(client, Key("kube-system", "kube-scheduler"), identity(rng), clock=clock, rng=rng)
+        await _until_signalled(election.lead(scheduler.run), client)
+    else:
+        await _until_signalled(scheduler.run(), client)
+
+
+async def run_controller_manager(kubeconfig: Path, *, leader_elect: bool, controllers: str) -> None:
+    """kube-controller-manager against any API server, until a signal. Raises LeadershipLost, KubeconfigError."""
+    from kobune.controlplane.controllers.manager import ControllerManager
+
+    rng = random.Random()
+    client = Client(load_kubeconfig(kubeconfig, user_agent="kube-controller-manager"))
+    manager = ControllerManager(
+        client,
+        clock=SystemClock(),
+        rng=rng,
+        controllers=controllers,
+        leader_elect=leader_elect,
+        identity=identity(rng),
+    )
+    await _until_signalled(manager.run(), client)
+
+
+async def open_store(url: str) -> Store:
+    """The store that `--store` names: `sqlite:PATH` or `memory`. Raises BadFlag, and what the engine raises."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory":
+        from kobune.controlplane.store.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite" and rest:
+        from kobune.controlplane.store.sqlite import SqliteStore
+
+        path = Path(rest)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return await SqliteStore.open(path)
+    raise BadFlag(f"--store {url}: sqlite:PATH or memory")
+
+
+def identity(rng: random.Random) -> str:
+    """A candidate's name in a leader election: the machine's name and something that tells its processes apart."""
+    return f"{socket.gethostname()}_{rng.getrandbits(64):016x}"
+
+
+def _api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerConfig, ssl.SSLContext, Path | None]:
+    """Configuration, TLS and, where an authority was generated, the kubeconfig of its administrator."""
+    authority = None if flags.client_ca_file else Authority.load_or_create(flags.cert_dir, "kobune-ca", now)
+    advertised = flags.advertise_address or _outward(flags.bind_address)
+    certificate, key = flags.tls_cert_file, flags.tls_private_key_file
+    if certificate is None or key is None:
+        issuer = authority or Authority.load_or_create(flags.cert_dir, "kobune-ca", now)
+        service = str(ipaddress.ip_network(flags.service_cluster_ip_range)[1])
+        hosts = ["localhost", "127.0.0.1", advertised, service, *SERVICE_NAMES, socket.gethostname()]
+        certificate, key = issuer.issue_server("kube-apiserver", hosts, now).write(flags.cert_dir, "apiserver")
+    kubeconfig = None
+    if authority is not None:
+        kubeconfig = flags.cert_dir / "admin.kubeconfig"
+        _write_admin(kubeconfig, authority, flags, now)
+    ca = flags.client_ca_file or flags.cert_dir / "ca.crt"
+    low, _, high = flags.service_node_port_range.partition("-")
+    if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
+        raise BadFlag(f"--service-node-port-range {flags.service_node_port_range}: as in 30000-32767")
+    config = ApiServerConfig(
+        cluster_version=flags.kubernetes_version,
+        advertise_address=advertised,
+        advertise_port=flags.secure_port,
+        service_cluster_ip_range=flags.service_cluster_ip_range,
+        service_node_port_range=(int(low), int(high)),
+        client_ca=_read("--client-ca-file", ca),
+        static_tokens=_tokens(flags.token_auth_file),
+        service_account_keys=_service_account_keys(flags),
+        service_account_issuer=flags.service_account_issuer,
+        api_audiences=tuple(flags.api_audiences),
+        kubelet_tls=_kubelet_tls(flags, ca),
+        authorization_mode=tuple(flags.authorization_mode),
+        disabled_admission_plugins=tuple(flags.disable_admission_plugins),
+    )
+    try:
+        return config, server_tls(certificate, key, ca), kubeconfig
+    except (OSError, ssl.SSLError) as error:
+        raise BadFlag(f"--tls-cert-file {certificate}, --tls-private-key-file {key}: {error}") from error
+
+
+def _outward(bind_address: str) -> str:
+    """The address that others reach us under: the one bound to, or for "all of them" the one of the default route."""
+    if not ipaddress.ip_address(bind_address).is_unspecified:
+        return bind_address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # Sends nothing; only asks for the route.
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def _write_admin(path: Path, authority: Authority, flags: ApiServerFlags, now: datetime) -> None:
+    credential = authority.issue_client("kubernetes-admin", ["system:masters"], now)
+    address = flags.bind_address if not ipaddress.ip_address(flags.bind_address).is_unspecified else "127.0.0.1"
+    text = render_kubeconfig(
+        cluster="kobune",
+        server=f"https://{address}:{flags.secure_port}",
+        user="kubernetes-admin",
+        authority=authority.credential.certificate,
+        certificate=credential.certificate,
+        key=credential.key,
+    )
+    write_private(path, text.encode())
+
+
+def _tokens(path: Path | None) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+    if path is None:
+        return {}
+    from kobune.controlplane.apiserver.authentication.authenticator import read_token_file
+
+    try:
+        return read_token_file(_read("--token-auth-file", path).decode())
+    except ValueError as error:
+        raise BadFlag(f"--token-auth-file {path}: {error}") from error
+
+
+def _service_account_keys(flags: ApiServerFlags) -> ServiceAccountKeys:
+    path = flags.service_account_signing_key_file
+    if path is None:
+        path = flags.cert_dir / "service-account.key"
+        if not path.exists():
+            write_private(path, new_signing_key())
+    try:
+        signing = load_pem_private_key(_read("--service-account-signing-key-file", path), password=None)
+        verifying = [_public(_read("--service-account-key-file", file)) for file in flags.service_account_key_file]
+    except ValueError as error:
+        raise BadFlag(f"the service account keys cannot be read: {error}") from error
+    return ServiceAccountKeys(signing, verifying)
+
+
+def _public(pem: bytes) -> PublicKeyTypes:
+    """The key of a public or, as upstream also takes it, a private key file."""
+    if b"PRIVATE KEY" in pem:
+        return load_pem_private_key(pem, password=None).public_key()
+    return load_pem_public_key(pem)
+
+
+def _kubelet_tls(flags: ApiServerFlags, ca: Path) -> ssl.SSLContext | None:
+    if flags.kubelet_client_certificate is None or flags.kubelet_client_key is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(flags.kubelet_certificate_authority or ca))
+        context.load_cert_chain(flags.kubelet_client_certificate, flags.kubelet_client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadFlag(f"--kubelet-client-certificate {flags.kubelet_client_certificate}: {error}") from error
+    return context
+
+
+def _read(flag: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFlag(f"{flag} {path}: {error.strerror}") from error
+
+
+async def _signalled() -> None:
+    """Return on SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _until_signalled(work: Coroutine[Any, Any, None], client: Client) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(work, name="component")
+            waiting = tasks.create_task(_signalled(), name="signals")
+            await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+            running.cancel()
+            waiting.cancel()
+    finally:
+        await client.transport.close()

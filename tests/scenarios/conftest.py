@@ -1,0 +1,78 @@
+"""Whole clusters for whole stories: started by the command line, used with the real kubectl."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pytest
+
+
+@dataclass(frozen=True)
+class RealCluster:
+    """A cluster that `kobune up` started."""
+
+    state_dir: Path
+    name: str
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state_dir / "clusters" / self.name / "kubeconfig"
+
+    def kobune(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this state directory."""
+        command = [sys.executable, "-m", "kobune", *arguments, "--state-dir", str(self.state_dir)]
+        return run(command, check=check)
+
+    def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
+        """What kubectl printed; its complaint is the assertion's message when it failed."""
+        done = run(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], check=check, stdin=stdin)
+        return done.stdout + ("" if check else done.stderr)
+
+    def get(self, *arguments: str) -> dict:
+        """What `kubectl get … -o json` answered."""
+        return orjson.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, manifest: dict | str) -> str:
+        """Apply one manifest."""
+        text = manifest if isinstance(manifest, str) else orjson.dumps(manifest).decode()
+        return self.kubectl("apply", "-f", "-", stdin=text)
+
+    @staticmethod
+    def eventually(condition, *, seconds: float = 60):
+        """The first true value of `condition()`; fails after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            value = condition()
+            if value:
+                return value
+            assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
+            time.sleep(0.1)
+
+    def status(self) -> dict:
+        """The cluster's row of `kobune status -o json`."""
+        [row] = orjson.loads(self.kobune("status", "-o", "json").stdout)["clusters"]
+        return row
+
+
+def run(
+    command: list[str], *, check: bool = True, stdin: str = "", seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; a failure shows what it wrote."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds)
+    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """Two real nodes, for the tests of one module."""
+    cluster = RealCluster(tmp_path_factory.mktemp("state"), "story")
+    try:
+        cluster.kobune("up", "--cluster", "story", "--nodes", "2", "--vm-size", "Standard_D2s_v3")
+        yield cluster
+    finally:
+        cluster.kobune("down", "--cluster", "story", "--purge")
