@@ -98,7 +98,7 @@ def endpoint_slice(address: str, port: int) -> Json:
 
 
 async def _service_range(server: "ApiServer") -> None:
-    if server.routes.find_kind("networking.k8s.io", "v1", "ServiceCIDR") is not None:
+    if server.catalogue.find_kind("networking.k8s.io", "v1", "ServiceCIDR") is not None:
         manifest = {"metadata": {"name": SERVICE}, "spec": {"cidrs": [server.config.service_cluster_ip_range]}}
         await _ensure(server, "networking.k8s.io", "v1", "ServiceCIDR", "", manifest)
 

@@ -1,6 +1,6 @@
 """Kinds served in two versions: stored in one, converted when the client names the other."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import orjson
 
@@ -20,15 +20,6 @@ _CORE_EVENT: Json = {
 }  # fmt: skip
 METRICS_ANNOTATION = "autoscaling.alpha.kubernetes.io/metrics"
 BEHAVIOR_ANNOTATION = "autoscaling.alpha.kubernetes.io/behavior"
-
-
-def stored_kind(kinds: Iterable[Kind]) -> Kind:
-    """Which of the served versions of one kind is stored."""
-    rows = {row.api_version: row for row in kinds}
-    row = next(iter(rows.values()))
-    while row.stored in rows and rows[row.stored] is not row:
-        row = rows[row.stored]
-    return row
 
 
 def converted(obj: Json, source: Kind, target: Kind) -> Json:

@@ -1,9 +1,9 @@
 """What a URL asks for: verb, kind, namespace, name and subresource, found by splitting the path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from kobune.api.catalogue import Kind
+from kobune.api.catalogue import Catalogue, Kind
 
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 VERB_OF_COLLECTION = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
@@ -28,37 +28,10 @@ class RequestInfo(NamedTuple):
 
 
 class Routes:
-    """The kinds being served, by group, version and plural; definitions come and go while the server runs."""
+    """Reads URLs by the kinds being served."""
 
-    def __init__(self, kinds: Iterable[Kind]) -> None:
-        self._kinds: dict[tuple[str, str], dict[str, Kind]] = {}
-        self._names: dict[tuple[str, str, str], Kind] = {}
-        self.generation = 0  # Counts changes, so that what is derived from the kinds can be cached.
-        for kind in kinds:
-            self.add(kind)
-
-    def add(self, kind: Kind) -> None:
-        self._kinds.setdefault((kind.group, kind.version), {})[kind.plural] = kind
-        self._names[kind.group, kind.version, kind.name] = kind
-        self.generation += 1
-
-    def remove(self, kind: Kind) -> None:
-        of_version = self._kinds.get((kind.group, kind.version), {})
-        of_version.pop(kind.plural, None)
-        if not of_version:
-            self._kinds.pop((kind.group, kind.version), None)
-        self._names.pop((kind.group, kind.version, kind.name), None)
-        self.generation += 1
-
-    def kinds(self) -> list[Kind]:
-        return [kind for of_version in self._kinds.values() for kind in of_version.values()]
-
-    def find(self, group: str, version: str, plural: str) -> Kind | None:
-        of_version = self._kinds.get((group, version))
-        return of_version.get(plural) if of_version else None
-
-    def find_kind(self, group: str, version: str, name: str) -> Kind | None:
-        return self._names.get((group, version, name))
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
 
     def parse(self, method: str, path: str, query: Mapping[str, str]) -> RequestInfo | None:
         """The resource request in a URL, or None when the path is not under a group's version.
@@ -98,7 +71,7 @@ class Routes:
             verb = VERB_OF_COLLECTION.get(method, "")
         if method == "GET" and not subresource and (watching or ("watch" in query and query["watch"] in TRUE)):
             verb = "watch"
-        kind = self.find(group, version, plural)
+        kind = self._catalogue.find(group, version, plural)
         if kind is not None and not kind.namespaced and plural != "namespaces":
             namespace = ""
         return RequestInfo(verb, group, version, plural, namespace, name, subresource, rest, kind)

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import cache
 from typing import Self
 
-from kobune.api.catalogue import KINDS, Kind, served
+from kobune.api.catalogue import Kind, builtin
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, MethodNotAllowed, NotFound
 from kobune.api.timestamps import format_time
@@ -20,7 +20,11 @@ from kobune.controlplane.apiserver.authentication.authenticator import Authentic
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
 from kobune.controlplane.apiserver.authorization.authorizer import Access, AlwaysAllow, Authorization, Verdict, refusal
 from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.discovery import Discovery
+from kobune.controlplane.apiserver.metrics import Metrics
 from kobune.controlplane.apiserver.minting import Mint
+from kobune.controlplane.apiserver.openapi.documents import OpenApi
+from kobune.controlplane.apiserver.paths import find_path
 from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.request import Request, Response
@@ -40,7 +44,6 @@ VERB_OF_METHOD = {
     "GET": "get", "HEAD": "head", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete",
     "OPTIONS": "options",
 }  # fmt: skip
-PathHandler = Callable[["ApiServer", Request], Awaitable[Response]]
 
 
 class ApiServer:
@@ -52,11 +55,12 @@ class ApiServer:
         self.config = config
         self.clock = clock
         self.store = store
-        self.routes = Routes(served(KINDS, config.cluster_version))
+        self.catalogue = builtin(config.cluster_version)
+        self.routes = Routes(self.catalogue)
         self.feed = Feed(store, clock)
         self.registry = Registry(
             self.feed,
-            self.routes,
+            self.catalogue,
             version=config.cluster_version,
             clock=clock,
             mint=Mint(source or random.SystemRandom()),
@@ -83,15 +87,19 @@ class ApiServer:
             tokens.append(self.service_account_tokens.authenticate)
         self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
         self.authorization = Authorization([AlwaysAllow()])
-        # Handlers of one kind's subresources, of kinds that are asked and not kept, and of paths that name no kind.
+        # Handlers of one kind's subresources, and of kinds that are asked and not kept.
         self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)
         self.virtual: dict[tuple[str, str], resources.Handler] = dict(POSTED)
-        self.paths: dict[str, PathHandler] = {}
-        self.path_prefixes: dict[str, PathHandler] = {}
+        self.discovery = Discovery(
+            self.catalogue, address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}"
+        )
+        self.openapi = OpenApi(self.catalogue, config.cluster_version)
+        self.metrics = Metrics()
         self.plain_render = cache(self._plain_render)
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
+        self.stopping = False
 
     async def __aenter__(self) -> Self:
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
@@ -109,6 +117,7 @@ class ApiServer:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        self.stopping = True
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -144,15 +153,9 @@ class ApiServer:
             decision = await self.authorization.decide(access)
             if decision.verdict is not Verdict.ALLOW:
                 raise refusal(access, decision.reason)
-        path = request.path.rstrip("/") or "/"
-        handler = self.paths.get(path)
+        handler = find_path(request.path)
         if handler is None:
-            for prefix, one in self.path_prefixes.items():
-                if path.startswith(prefix):
-                    handler = one
-                    break
-            else:
-                raise NotFound("the server could not find the requested resource")
+            raise NotFound("the server could not find the requested resource")
         return await handler(self, request)
 
     def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -6,17 +6,16 @@ from typing import Protocol
 
 import orjson
 
-from kobune.api.catalogue import Kind
+from kobune.api.catalogue import Catalogue, Kind
 from kobune.api.clock import Clock
 from kobune.api.defaulting import apply_defaults
 from kobune.api.errors import FieldError, Json
 from kobune.api.schema import Schema, Schemas, load_schemas
 from kobune.controlplane.apiserver.admission.chain import Admission
-from kobune.controlplane.apiserver.conversion import converted, converted_body, stored_kind
+from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL
-from kobune.controlplane.apiserver.routes import Routes
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.selection import Item
@@ -46,10 +45,10 @@ class Allocator(Protocol):
 
 class Registry:
     def __init__(
-        self, feed: Feed, routes: Routes, *, version: str, clock: Clock, mint: Mint, admission: Admission
+        self, feed: Feed, catalogue: Catalogue, *, version: str, clock: Clock, mint: Mint, admission: Admission
     ) -> None:
         self.feed = feed
-        self.routes = routes
+        self.catalogue = catalogue
         self.version = version
         self.clock = clock
         self.mint = mint
@@ -57,8 +56,6 @@ class Registry:
         self.shared_store = False  # Others write to the store too: consistent reads must ask it.
         self.allocators: dict[tuple[str, str], Allocator] = {}
         self._caches: dict[str, Cache] = {}
-        self._stored: dict[str, Kind] = {}
-        self._stored_at = -1
         self._schemas: Schemas | None = None
         self._custom_schemas: dict[Kind, Schema] = {}
 
@@ -66,13 +63,7 @@ class Registry:
 
     def stored(self, kind: Kind) -> Kind:
         """The version of the kind in which its objects are stored."""
-        if self._stored_at != self.routes.generation:
-            versions: dict[str, list[Kind]] = {}
-            for one in self.routes.kinds():
-                versions.setdefault(one.prefix, []).append(one)
-            self._stored = {prefix: stored_kind(kinds) for prefix, kinds in versions.items()}
-            self._stored_at = self.routes.generation
-        return self._stored.get(kind.prefix, kind)
+        return self.catalogue.storage_version(kind) if kind.stored else kind
 
     def schema(self, kind: Kind) -> Schema:
         if kind.custom:
@@ -133,7 +124,7 @@ class Registry:
 
     def builtin(self, group: str, version: str, name: str) -> Kind:
         """A kind that every cluster serves."""
-        kind = self.routes.find_kind(group, version, name)
+        kind = self.catalogue.find_kind(group, version, name)
         if kind is None:
             raise LookupError(f"{group}/{version} {name} is not served")
         return kind

@@ -1,0 +1,89 @@
+"""Discovery and OpenAPI documents, in the form and state that the client asks for."""
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kobune.api.errors import NotAcceptable, NotFound
+from kobune.controlplane.apiserver.discovery import AGGREGATED_VERSIONS, Document
+from kobune.controlplane.apiserver.request import Request, Response
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.server import ApiServer
+
+PATHS = (
+    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
+    "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+)  # fmt: skip
+PROTOBUF = "application/com.github.proto-openapi.spec"
+
+
+async def root(server: "ApiServer", request: Request) -> Response:
+    """`/`: the paths there are."""
+    groups = server.catalogue.groups()
+    served = [f"/apis/{one.name}" for one in groups]
+    served += [f"/apis/{one.name}/{version}" for one in groups for version in one.versions]
+    return Response(200, orjson.dumps({"paths": sorted([*PATHS, *served])}))
+
+
+async def api(server: "ApiServer", request: Request) -> Response:
+    version = _aggregated(request)
+    return _answer(request, server.discovery.aggregated("api", version) if version else server.discovery.versions())
+
+
+async def apis(server: "ApiServer", request: Request) -> Response:
+    version = _aggregated(request)
+    return _answer(request, server.discovery.aggregated("apis", version) if version else server.discovery.groups())
+
+
+async def group(server: "ApiServer", request: Request) -> Response:
+    return _answer(request, server.discovery.group(request.path.split("/")[2]))
+
+
+async def resources(server: "ApiServer", request: Request) -> Response:
+    parts = request.path.rstrip("/").split("/")
+    name, version = ("", parts[2]) if parts[1] == "api" else (parts[2], parts[3])
+    return _answer(request, server.discovery.resources(name, version))
+
+
+async def openapi_v2(server: "ApiServer", request: Request) -> Response:
+    accept = request.headers.get("accept") or ""
+    if PROTOBUF in accept and "json" not in accept and "*/*" not in accept:
+        raise NotAcceptable("only the following media types are accepted: application/json")
+    return _answer(request, server.openapi.v2())
+
+
+async def openapi_v3(server: "ApiServer", request: Request) -> Response:
+    path = request.path.rstrip("/").removeprefix("/openapi/v3").lstrip("/")
+    if not path:
+        return _answer(request, server.openapi.index())
+    response = _answer(request, server.openapi.v3(path))
+    if request.query.get("hash"):
+        # The hash names the content: whatever has it never changes.
+        response.headers = {**response.headers, "Cache-Control": "public, immutable", "Vary": "Accept"}
+    return response
+
+
+def _aggregated(request: Request) -> str:
+    """The version of aggregated discovery that the client prefers to the classic form; empty for the latter."""
+    for clause in (request.headers.get("accept") or "").split(","):
+        media_type, *parameters = (part.strip() for part in clause.split(";"))
+        values = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if media_type not in ("application/json", "*/*"):
+            continue
+        if "as" not in values:
+            return ""
+        if values["as"] == "APIGroupDiscoveryList" and values.get("v") in AGGREGATED_VERSIONS:
+            return values["v"]
+    return ""
+
+
+def _answer(request: Request, document: Document | None) -> Response:
+    if document is None:
+        raise NotFound("the server could not find the requested resource")
+    headers = {"Vary": "Accept"}
+    if document.etag:
+        headers["ETag"] = document.etag
+        if request.headers.get("if-none-match") == document.etag:
+            return Response(304, b"", document.content_type, headers)
+    return Response(200, document.body, document.content_type, headers)
