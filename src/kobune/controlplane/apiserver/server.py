@@ -21,6 +21,7 @@ from kobune.controlplane.apiserver.authentication.service_accounts import Servic
 from kobune.controlplane.apiserver.authorization.authorizer import Access, AlwaysAllow, Authorization, Verdict, refusal
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.discovery import Discovery
+from kobune.controlplane.apiserver.kubelets import Kubelets
 from kobune.controlplane.apiserver.metrics import Metrics
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.openapi.documents import OpenApi
@@ -95,6 +96,7 @@ class ApiServer:
         )
         self.openapi = OpenApi(self.catalogue, config.cluster_version)
         self.metrics = Metrics()
+        self.kubelets = Kubelets(config.kubelet_tls)
         self.plain_render = cache(self._plain_render)
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,6 +104,7 @@ class ApiServer:
         self.stopping = False
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.kubelets)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),

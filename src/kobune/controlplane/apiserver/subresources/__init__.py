@@ -7,8 +7,11 @@ from kobune.controlplane.apiserver.subresources.approval import approve
 from kobune.controlplane.apiserver.subresources.binding import bind, bind_collection
 from kobune.controlplane.apiserver.subresources.eviction import evict
 from kobune.controlplane.apiserver.subresources.finalize import finalize
+from kobune.controlplane.apiserver.subresources.log import log
 from kobune.controlplane.apiserver.subresources.pod_parts import ephemeral_containers, resize
+from kobune.controlplane.apiserver.subresources.proxy import proxy
 from kobune.controlplane.apiserver.subresources.scale import scale
+from kobune.controlplane.apiserver.subresources.streams import attach, execute, port_forward
 from kobune.controlplane.apiserver.subresources.token import issue_token
 
 SUBRESOURCES: Mapping[tuple[str, str, str], Handler] = {
@@ -16,6 +19,13 @@ SUBRESOURCES: Mapping[tuple[str, str, str], Handler] = {
     ("", "pods", "eviction"): evict,
     ("", "pods", "ephemeralcontainers"): ephemeral_containers,
     ("", "pods", "resize"): resize,
+    ("", "pods", "log"): log,
+    ("", "pods", "exec"): execute,
+    ("", "pods", "attach"): attach,
+    ("", "pods", "portforward"): port_forward,
+    ("", "pods", "proxy"): proxy,
+    ("", "services", "proxy"): proxy,
+    ("", "nodes", "proxy"): proxy,
     ("", "namespaces", "finalize"): finalize,
     ("", "serviceaccounts", "token"): issue_token,
     ("", "replicationcontrollers", "scale"): scale,

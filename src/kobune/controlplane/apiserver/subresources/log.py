@@ -1,0 +1,54 @@
+"""pods/log: what a container has written, from its kubelet."""
+
+from typing import TYPE_CHECKING
+
+from kobune.api.errors import FieldError, MethodNotAllowed, invalid
+from kobune.controlplane.apiserver.request import Request, Response
+from kobune.controlplane.apiserver.resources import new_call
+from kobune.controlplane.apiserver.routes import RequestInfo
+from kobune.controlplane.apiserver.subresources.pod_location import choose_container, find_node, find_pod
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.server import ApiServer
+
+PASSED_ON = (
+    "follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream",
+)  # fmt: skip
+NOT_NEGATIVE, POSITIVE = ("tailLines",), ("limitBytes", "sinceSeconds")
+
+
+async def log(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
+    """Raises BadRequest, Invalid, NotFound; ServiceUnavailable when the kubelet cannot be reached."""
+    if info.verb != "get":
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    call = new_call(server, request, info, writing=False)
+    _check(request)
+    pod = await find_pod(server, call)
+    container = choose_container(pod, request.query.get("container", ""))
+    if not (pod.get("spec") or {}).get("nodeName"):
+        return Response(200, b"", "text/plain")
+    node = await find_node(server, pod)
+    path = f"/containerLogs/{call.namespace}/{call.name}/{container}"
+    query = [(name, request.query[name]) for name in PASSED_ON if request.query.get(name)]
+    return Response(200, await server.kubelets.get(node, path, query), "text/plain")
+
+
+def _check(request: Request) -> None:
+    faults = []
+    for name in (*NOT_NEGATIVE, *POSITIVE):
+        text = request.query.get(name, "")
+        if not text:
+            continue
+        least = 1 if name in POSITIVE else 0
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            words = "must be greater than 0" if least else "must be greater than or equal to 0"
+            faults.append(FieldError(name, "FieldValueInvalid", f"Invalid value: {text}: {words}"))
+    if request.query.get("sinceSeconds") and request.query.get("sinceTime"):
+        words = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+        faults.append(FieldError("sinceSeconds", "FieldValueForbidden", words))
+    if faults:
+        raise invalid("PodLogOptions", info_name(request), *faults)
+
+
+def info_name(request: Request) -> str:
+    return request.path.split("/")[-2]

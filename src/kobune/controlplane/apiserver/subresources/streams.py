@@ -1,0 +1,122 @@
+"""pods/exec, attach and portforward: a WebSocket passed through to the pod's kubelet."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import WSMsgType, web
+
+from kobune.api.errors import BadRequest, Json, MethodNotAllowed
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.options import flag
+from kobune.controlplane.apiserver.request import Request, Response
+from kobune.controlplane.apiserver.resources import new_call
+from kobune.controlplane.apiserver.routes import RequestInfo
+from kobune.controlplane.apiserver.subresources.pod_location import choose_container, find_node, find_pod
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.server import ApiServer
+
+# The API's names of the streams and the kubelet's.
+STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
+PING_SECONDS = 30.0
+
+
+async def execute(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
+    """pods/exec"""
+    query = [("command", value) for name, value in request.repeated if name == "command"]
+    if not query:
+        raise BadRequest("you must specify at least one command for the container")
+    return await _container_stream(server, request, info, "exec", query)
+
+
+async def attach(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
+    """pods/attach"""
+    return await _container_stream(server, request, info, "attach", [])
+
+
+async def port_forward(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
+    """pods/portforward"""
+    incoming, pod = await _prepare(server, request, info)
+    call = new_call(server, request, info, writing=False)
+    query = [("port", value) for name, value in request.repeated if name == "ports"]
+    node = await find_node(server, pod)
+    return await _pass_through(server, incoming, node, f"/portForward/{call.namespace}/{call.name}", query)
+
+
+async def _container_stream(
+    server: "ApiServer", request: Request, info: RequestInfo, what: str, query: list[tuple[str, str]]
+) -> Response:
+    incoming, pod = await _prepare(server, request, info)
+    phase = (pod.get("status") or {}).get("phase")
+    if phase in ("Succeeded", "Failed"):
+        raise BadRequest(f"cannot {what} into a container in a completed pod; current phase is {phase}")
+    container = choose_container(pod, request.query.get("container", ""))
+    wanted = [("1", kubelet) for name, kubelet in STREAMS if flag(request.query, name)]
+    if not any(kubelet != "tty" for _, kubelet in wanted):
+        raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
+    query += [(kubelet, value) for value, kubelet in wanted]
+    node = await find_node(server, pod)
+    path = f"/{what}/{info.namespace}/{info.name}/{container}"
+    return await _pass_through(server, incoming, node, path, query)
+
+
+async def _prepare(server: "ApiServer", request: Request, info: RequestInfo) -> tuple[web.BaseRequest, Json]:
+    """The client's connection, which asks for a WebSocket, and the pod. Raises BadRequest, NotFound, what admission does."""
+    if info.verb not in ("get", "create"):
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    call = new_call(server, request, info, writing=False)
+    pod = await find_pod(server, call)
+    attributes = Attributes("CONNECT", call, pod, None)
+    await server.registry.admission.admit(attributes)
+    await server.registry.admission.validate(attributes)
+    upgrade = (request.headers.get("upgrade") or "").lower()
+    if "spdy" in upgrade:
+        raise BadRequest("SPDY is not served here; use a client that speaks WebSockets, such as kubectl 1.31 or newer")
+    if upgrade != "websocket" or not isinstance(request.connection, web.BaseRequest):
+        raise BadRequest("Upgrade request required")
+    return request.connection, pod
+
+
+async def _pass_through(
+    server: "ApiServer", incoming: web.BaseRequest, node: Json, path: str, query: Sequence[tuple[str, str]]
+) -> Response:
+    offered = [one.strip() for one in incoming.headers.get("Sec-WebSocket-Protocol", "").split(",") if one.strip()]
+    # The kubelet chooses, so that the client is told the truth.
+    async with await server.kubelets.open_socket(node, path, query, offered) as kubelet:
+        chosen = (kubelet.protocol,) if kubelet.protocol else ()
+        client = web.WebSocketResponse(protocols=chosen, max_msg_size=0, heartbeat=PING_SECONDS, compress=False)
+        await client.prepare(incoming)
+        await _both_ways(client, kubelet)
+    return Response(101, taken=client)
+
+
+async def _both_ways(client: web.WebSocketResponse, kubelet: aiohttp.ClientWebSocketResponse) -> None:
+    """Until one side closes; the other is then closed alike."""
+    async with asyncio.TaskGroup() as tasks:
+        outward = tasks.create_task(_copy(kubelet, client), name="from kubelet")
+        inward = tasks.create_task(_copy(client, kubelet), name="from client")
+        await asyncio.wait((outward, inward), return_when=asyncio.FIRST_COMPLETED)
+        if outward.done():
+            await client.close(code=kubelet.close_code or 1000)
+        else:
+            await kubelet.close()
+        outward.cancel()
+        inward.cancel()
+
+
+async def _copy(
+    source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+) -> None:
+    try:
+        async for message in source:
+            if message.type is WSMsgType.BINARY:
+                await target.send_bytes(message.data)
+            elif message.type is WSMsgType.TEXT:
+                await target.send_str(message.data)
+            else:
+                return
+    except (ConnectionError, aiohttp.ClientError):
+        return

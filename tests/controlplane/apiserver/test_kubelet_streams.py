@@ -1,0 +1,100 @@
+"""Logs and exec come from the pod's kubelet."""
+
+import ssl
+from datetime import UTC, datetime
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.https import serve
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.pki import Authority
+
+PODS = "/api/v1/namespaces/default/pods"
+PROTOCOL = "v5.channel.k8s.io"
+
+
+async def logs(request):
+    return web.Response(text=f"{request.match_info['container']} {request.query_string}")
+
+
+async def execute(request):
+    socket = web.WebSocketResponse(protocols=(PROTOCOL,))
+    await socket.prepare(request)
+    await socket.send_bytes(b"\x01" + " ".join(request.query.getall("command")).encode())
+    async for message in socket:
+        await socket.send_bytes(b"\x01" + message.data[1:].upper())
+        await socket.send_bytes(b"\x03" + orjson.dumps({"status": "Success"}))
+        await socket.close()
+    return socket
+
+
+@pytest.fixture
+def tls(tmp_path):
+    authority = Authority.create("test", datetime.now(UTC))
+    leaf = authority.issue_server("kubelet", ["127.0.0.1"], datetime.now(UTC))
+    certificate, key = leaf.write(tmp_path, "kubelet")
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate, key)
+    asked = ssl.create_default_context(cadata=authority.credential.certificate.decode())
+    return served, asked
+
+
+@pytest.fixture
+async def session(tls):
+    application = web.Application()
+    application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", logs)
+    application.router.add_get("/exec/{namespace}/{pod}/{container}", execute)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls[0])
+    await site.start()
+    port = runner.addresses[0][1]
+    config = ApiServerConfig(
+        static_tokens={"secret": ("admin", "1", ("system:masters",))},
+        kubelet_tls=tls[1],
+        disabled_admission_plugins=("ServiceAccount",),
+    )
+    async with (
+        ApiServer(config, MemoryStore(), clock=SystemClock()) as server,
+        serve(server, host="127.0.0.1", port=0, tls=None) as (host, api),
+        aiohttp.ClientSession(f"http://{host}:{api}", headers={"Authorization": "Bearer secret"}) as session,
+    ):
+        node = {"metadata": {"name": "n", "annotations": {"kobune.local/kubelet-endpoint": f"127.0.0.1:{port}"}}}
+        await session.post("/api/v1/nodes", json=node)
+        spec = {"nodeName": "n", "containers": [{"name": "main", "image": "busybox"}]}
+        await session.post(PODS, json={"metadata": {"name": "a"}, "spec": spec})
+        yield session
+    await runner.cleanup()
+
+
+async def test_logs_come_from_the_kubelet(session):
+    async with session.get(f"{PODS}/a/log?tailLines=5&follow=true") as answer:
+        assert (answer.status, await answer.text()) == (200, "main follow=true&tailLines=5")
+
+
+async def test_a_container_that_is_not_there_is_refused(session):
+    async with session.get(f"{PODS}/a/log?container=nix") as answer:
+        assert (answer.status, (await answer.json())["message"]) == (400, "container nix is not valid for pod a")
+
+
+async def test_exec_passes_both_ways(session):
+    url = f"{PODS}/a/exec?command=echo&command=hi&stdin=true&stdout=true"
+    async with session.ws_connect(url, protocols=(PROTOCOL,)) as socket:
+        assert socket.protocol == PROTOCOL
+        assert await socket.receive_bytes() == b"\x01echo hi"
+        await socket.send_bytes(b"\x00hello")
+        assert await socket.receive_bytes() == b"\x01HELLO"
+        assert (await socket.receive_bytes())[:1] == b"\x03"
+
+
+async def test_spdy_is_refused_plainly(session):
+    headers = {"Upgrade": "SPDY/3.1", "Connection": "Upgrade"}
+    async with session.post(f"{PODS}/a/exec?command=ls&stdout=true", headers=headers) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["message"].startswith("SPDY is not served here")
