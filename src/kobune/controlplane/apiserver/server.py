@@ -28,6 +28,7 @@ from kobune.controlplane.apiserver.openapi.documents import OpenApi
 from kobune.controlplane.apiserver.paths import find_path
 from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.apiserver.rendering import table_render
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
@@ -98,6 +99,7 @@ class ApiServer:
         self.metrics = Metrics()
         self.kubelets = Kubelets(config.kubelet_tls)
         self.plain_render = cache(self._plain_render)
+        self.table_render = cache(self._table_render)
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
@@ -167,6 +169,9 @@ class ApiServer:
 
     def _plain_render(self, kind: Kind) -> Render:
         return plain_render(self.registry, kind)
+
+    def _table_render(self, kind: Kind, include: str) -> Render:
+        return table_render(self.clock, self.plain_render(kind), kind, include)
 
     async def _bookmarks(self) -> None:
         while True:

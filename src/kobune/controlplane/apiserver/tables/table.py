@@ -8,6 +8,7 @@ from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.tables import cluster, extensions, network, pods, storage, workloads
 from kobune.controlplane.apiserver.tables.columns import CREATED_AT, NAME, GroupKind, Printer, name_of
+from kobune.controlplane.apiserver.tables.custom import custom_printer
 
 _META = "meta.k8s.io/v1"
 _PRINTERS: Mapping[GroupKind, Printer] = {
@@ -26,10 +27,13 @@ def _plain_cells(obj: Json, now: datetime) -> list[Any]:
 
 # Built-in kinds without columns of their own show when they were created, not how long ago.
 _PLAIN = Printer((NAME, CREATED_AT), _plain_cells)
+_CUSTOM = custom_printer(None)
 
 
 def find_printer(kind: Kind) -> Printer:
-    """The columns of a built-in kind; a custom kind's are made by `custom_printer`."""
+    """The columns of a built-in kind, or of a custom one whose definition names none."""
+    if kind.custom:
+        return _CUSTOM
     return _PRINTERS.get((kind.group, kind.name), _PLAIN)
 
 
