@@ -92,6 +92,10 @@ class Informer(Generic[T]):
         found = self._indexes[name].entries.get(key)
         return list(found.values()) if found else []
 
+    def index_size(self, name: str, key: Hashable) -> int:
+        """How many objects `index` would give."""
+        return len(self._indexes[name].entries.get(key, ()))
+
     def on_change(self, callback: OnChange[T]) -> None:
         """Call back for every change, and now for everything already here."""
         self._callbacks.append(callback)

@@ -1,6 +1,14 @@
 """The table of controllers. Nothing registers itself: what is not here does not run."""
 
-from kobune.controlplane.controllers import garbage_collector, namespace, replicaset
+from kobune.controlplane.controllers import (
+    endpoint_slice,
+    endpoints,
+    garbage_collector,
+    namespace,
+    replicaset,
+    root_ca_certificate_publisher,
+    service_account,
+)
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.deployment import deployment
 
@@ -9,4 +17,8 @@ CONTROLLERS: tuple[Controller, ...] = (
     *replicaset.CONTROLLERS,
     garbage_collector.CONTROLLER,
     namespace.CONTROLLER,
+    service_account.CONTROLLER,
+    root_ca_certificate_publisher.CONTROLLER,
+    endpoint_slice.CONTROLLER,
+    endpoints.CONTROLLER,
 )

@@ -28,11 +28,21 @@ class Owns(NamedTuple):
     view: type[Object]
 
 
+def leads_nowhere(_context: "Context", _old: object, _new: object) -> tuple[Key, ...]:
+    """For `Maps`: the kind is only read."""
+    return ()
+
+
 class Maps(NamedTuple):
-    """A kind that it looks at: `keys(context, old, new)` says what a change leads to."""
+    """A kind that it looks at: `keys(context, old, new)` says what a change leads to.
+
+    With `namespace` or `fields` only a part of the kind is looked at; such a part is a view class of its own.
+    """
 
     view: type[Object]
-    keys: Callable[["Context", Any, Any], Iterable[Key]]
+    keys: Callable[["Context", Any, Any], Iterable[Key]] = leads_nowhere
+    namespace: str = ""
+    fields: str = ""
 
 
 Watch = For | Owns | Maps

@@ -116,8 +116,10 @@ class ControllerManager:
         kept = next((watch.view for watch in controller.watches if isinstance(watch, For)), None)
         for watch in controller.watches:
             if watch.view not in self._informers:
-                informer: Informer[Any] = Informer(self._client, watch.view, clock=self._clock, rng=self._rng)
-                self._informers[watch.view] = informer
+                namespace, fields = (watch.namespace, watch.fields) if isinstance(watch, Maps) else ("", "")
+                self._informers[watch.view] = Informer(
+                    self._client, watch.view, namespace=namespace, fields=fields, clock=self._clock, rng=self._rng
+                )
         if controller.prepare is not None:
             controller.prepare(context)
         for watch in controller.watches:

@@ -1,0 +1,186 @@
+"""Stories told in virtual time: a real API server over the memory store, controllers, and nodes as simple as can be."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import orjson
+import pytest
+
+from kobune.api.catalogue import KINDS, Resource
+from kobune.api.errors import ApiError, NotFound
+from kobune.api.objects.core import Pod
+from kobune.api.objects.meta import Key
+from kobune.api.timestamps import format_time
+from kobune.client.client import Client
+from kobune.client.informer import Informer
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.request import MASTER
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.controllers.controller import Settings
+from kobune.controlplane.controllers.manager import ControllerManager
+from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.local import LocalTransport
+from kobune.testing.virtual import VirtualClock, run_virtual
+
+
+class CountingTransport(LocalTransport):
+    """Counts requests by method and path, and fails as told: `faults(method, path)` may give an error to raise."""
+
+    def __init__(self, server, user):
+        super().__init__(server, user)
+        self.log = []
+        self.faults = lambda method, path: None
+
+    async def request(self, method, path, **rest):
+        self.log.append((method, path))
+        error = self.faults(method, path)
+        if error is not None:
+            raise error
+        return await super().request(method, path, **rest)
+
+
+class World:
+    """A cluster to tell stories about. Objects go in and come out as JSON."""
+
+    def __init__(self, server, clock, transport):
+        self.server, self.clock, self.transport = server, clock, transport
+        self.client = Client(LocalTransport(server, MASTER))
+        self.ready_after = 1.0  # Seconds from a pod's creation to its being ready; None: never.
+        self.manager = None
+
+    def path(self, plural, namespace="default", name="", subresource=""):
+        return resource_of(plural).path(namespace, name, subresource)
+
+    async def create(self, plural, manifest, namespace="default"):
+        kind = next(kind for kind in KINDS if kind.plural == plural and kind.resource == resource_of(plural))
+        body = {"apiVersion": kind.api_version, "kind": kind.name, **manifest}
+        return await self._send("POST", self.path(plural, namespace), body)
+
+    async def get(self, plural, name, namespace="default"):
+        return await self._send("GET", self.path(plural, namespace, name))
+
+    async def find(self, plural, name, namespace="default"):
+        try:
+            return await self.get(plural, name, namespace)
+        except NotFound:
+            return None
+
+    async def list(self, plural, namespace="default", **query):
+        body = await self.client.call("GET", self.path(plural, namespace), query=query)
+        return orjson.loads(body)["items"]
+
+    async def patch(self, plural, name, patch, namespace="default", subresource=""):
+        path = self.path(plural, namespace, name, subresource)
+        return await self._send("PATCH", path, patch, content_type="application/merge-patch+json")
+
+    async def delete(self, plural, name, namespace="default", **options):
+        await self._send(
+            "DELETE", self.path(plural, namespace, name), {"kind": "DeleteOptions", "apiVersion": "v1", **options}
+        )
+
+    async def sleep(self, seconds):
+        await self.clock.sleep(seconds)
+
+    async def until(self, condition: Callable[[], Awaitable[object]], seconds=60.0):
+        """Wait until the condition holds; what it gives, or a failure that shows its last word."""
+        deadline = self.clock.monotonic() + seconds
+        while True:
+            value = await condition()
+            if value:
+                return value
+            assert self.clock.monotonic() < deadline, f"not within {seconds} s: {value!r}"
+            await self.sleep(0.05)
+
+    async def _send(self, method, path, body=None, content_type="application/json"):
+        data = b"" if body is None else orjson.dumps(body)
+        return orjson.loads(await self.client.call(method, path, body=data, content_type=content_type))
+
+    async def run_nodes(self):
+        """Every pod becomes ready after a while on the node it names (any), and goes when it is deleted."""
+        async with asyncio.TaskGroup() as group:
+            pods = Informer(self.client, Pod, clock=self.clock, rng=random.Random(7))
+            begun = set()
+            count = 0
+
+            def on_change(old, new):
+                nonlocal count
+                if new is None:
+                    return
+                if new.is_deleting:
+                    group.create_task(self._end(new))
+                elif new.uid not in begun and self.ready_after is not None:
+                    begun.add(new.uid)
+                    count += 1
+                    group.create_task(self._start(new.key, f"10.244.{count // 250}.{count % 250 + 1}"))
+
+            pods.on_change(on_change)
+            await pods.run()
+
+    async def _start(self, key, address):
+        await self.sleep(self.ready_after)
+        await self.set_ready(key.name, key.namespace, address=address)
+
+    async def set_ready(self, name, namespace="default", ready=True, address="10.244.0.9"):
+        now = format_time(self.clock.now())
+        verdict = {"status": "True" if ready else "False", "lastTransitionTime": now}
+        conditions = [{"type": kind, **verdict} for kind in ("Ready", "ContainersReady")]
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
+        with contextlib.suppress(NotFound):
+            await self.patch("pods", name, {"status": status}, namespace, "status")
+
+    async def _end(self, pod):
+        with contextlib.suppress(ApiError):
+            await self.delete("pods", pod.name, pod.namespace, gracePeriodSeconds=0)
+
+
+def resource_of(plural) -> Resource:
+    return next(
+        kind.resource
+        for kind in KINDS
+        if kind.plural == plural and "beta" not in kind.version and "alpha" not in kind.version
+    )
+
+
+async def tell_story(story, controllers, settings, nodes, faults):
+    clock = VirtualClock()
+    rng = random.Random(1)
+    # No service account controller runs in most stories, and without it no pod would be admitted.
+    config = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",))
+    async with ApiServer(config, MemoryStore(), clock=clock, source=random.Random(2)) as server:
+        transport = CountingTransport(server, MASTER)
+        world = World(server, clock, transport)
+        for namespace in ("default", "kube-system"):
+            with contextlib.suppress(ApiError):
+                await world.create("namespaces", {"metadata": {"name": namespace}}, "")
+        if faults is not None:
+            transport.faults = faults(world)
+        world.manager = ControllerManager(
+            Client(transport), clock=clock, rng=rng, controllers=controllers, settings=settings or Settings()
+        )
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(world.manager.run())]
+            if nodes:
+                tasks.append(group.create_task(world.run_nodes()))
+            await world.manager.started.wait()
+            try:
+                return await story(world)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+@pytest.fixture
+def tell():
+    """tell(story, controllers="*"): the story's result, with those controllers running."""
+
+    def run(story, controllers="*", *, settings=None, nodes=True, faults=None):
+        return run_virtual(tell_story(story, controllers, settings, nodes, faults))
+
+    return run
+
+
+@pytest.fixture
+def key():
+    return Key

@@ -1,0 +1,50 @@
+ONLY = "namespace-controller"
+
+
+def condition(namespace, kind):
+    found = next(each for each in namespace["status"]["conditions"] if each["type"] == kind)
+    return found["status"], found["reason"], found["message"]
+
+
+def test_a_deleted_namespace_takes_its_content_along(tell):
+    async def story(world):
+        await world.create("namespaces", {"metadata": {"name": "gone"}}, "")
+        await world.create("configmaps", {"metadata": {"name": "a"}}, "gone")
+        await world.create("configmaps", {"metadata": {"name": "b"}})
+        await world.create(
+            "pods", {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}, "gone"
+        )
+        await world.delete("namespaces", "gone", "")
+
+        async def gone():
+            return await world.find("namespaces", "gone", "") is None
+
+        await world.until(gone)
+        return [each["metadata"]["name"] for plural in ("configmaps", "pods") for each in await world.list(plural, "")]
+
+    assert tell(story, ONLY) == ["b"]
+
+
+def test_a_namespace_that_cannot_go_says_why(tell):
+    async def story(world):
+        await world.create("namespaces", {"metadata": {"name": "stuck"}}, "")
+        await world.create("configmaps", {"metadata": {"name": "a", "finalizers": ["example.com/keep"]}}, "stuck")
+        await world.delete("namespaces", "stuck", "")
+        await world.sleep(10)
+        stuck = await world.get("namespaces", "stuck", "")
+        await world.patch("configmaps", "a", {"metadata": {"finalizers": None}}, "stuck")
+        await world.sleep(10)
+        return stuck, await world.find("namespaces", "stuck", "")
+
+    stuck, after = tell(story, ONLY)
+    assert after is None
+    assert stuck["status"]["phase"] == "Terminating"
+    assert condition(stuck, "NamespaceContentRemaining") == (
+        "True", "SomeResourcesRemain", "Some resources are remaining: configmaps. has 1 resource instances",
+    )  # fmt: skip
+    assert condition(stuck, "NamespaceFinalizersRemaining") == (
+        "True",
+        "SomeFinalizersRemain",
+        "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances",
+    )
+    assert condition(stuck, "NamespaceDeletionDiscoveryFailure")[:2] == ("False", "ResourcesDiscovered")
