@@ -1,0 +1,528 @@
+"""One pod on this node, from the moment it is bound here until nothing of it is left."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from kobune.api.errors import ApiError, Json, NotFound
+from kobune.api.timestamps import parse_time
+from kobune.node.kubelet.backoff import BackOff
+from kobune.node.kubelet.containers import log_directory
+from kobune.node.kubelet.ending import Grace, end_container, end_pod
+from kobune.node.kubelet.images import ImageProblem
+from kobune.node.kubelet.messages import termination_message
+from kobune.node.kubelet.node_status import wait_or
+from kobune.node.kubelet.plan import Plan, plan_pod
+from kobune.node.kubelet.pod import Container, Pod, describe, field_path
+from kobune.node.kubelet.probe_actions import Client as ProbeClient
+from kobune.node.kubelet.probes import Probes
+from kobune.node.kubelet.runtime_state import PodState
+from kobune.node.kubelet.services import Services
+from kobune.node.kubelet.starting import (
+    StartFailed,
+    find_image,
+    message_file,
+    run_post_start,
+    start_container,
+    start_sandbox,
+)
+from kobune.node.kubelet.status import Facts, Verdict, Waiting, render_status
+from kobune.node.kubelet.status_writer import StatusWriter
+from kobune.node.kubelet.volumes.manager import VolumeFailure
+from kobune.node.runtime.runtime import Image, RuntimeFailure, Sandbox, State
+
+log = logging.getLogger(__name__)
+
+SANDBOX_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
+VOLUME_RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 122.0)  # Source: upstream, exponential to 2m2s.
+ENDING_RETRY_SECONDS = 2.0
+IDLE_SECONDS = 60.0  # A pod is looked at so often even when nothing happens. Source: upstream syncFrequency.
+
+
+class Stage(StrEnum):
+    """What the worker is doing."""
+
+    STARTING = "starting"  # Sandbox, volumes, images, containers.
+    RUNNING = "running"
+    TERMINATING = "terminating"  # Containers are being ended.
+    TERMINATED = "terminated"  # Nothing runs; volumes and cgroup are gone.
+    GONE = "gone"  # Nothing is left on the node.
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the pod's containers are ended, and how long they may take."""
+
+    grace_seconds: int
+    verdict: Verdict | None = None
+    hooks: bool = True
+
+
+class PodWorker:
+    """Args:
+    pod: as first seen; `update` brings newer versions.
+    """
+
+    def __init__(self, services: Services, pod: Pod, probe_client: ProbeClient) -> None:
+        self.pod = pod
+        self.stage = Stage.STARTING
+        self.writer = StatusWriter(
+            services.client, pod.key, "" if pod.is_static else pod.uid, pod.status, clock=services.clock
+        )
+        self._services = services
+        self._woken = asyncio.Event()
+        self._ending: Ending | None = None
+        self._end = asyncio.Event()
+        self._grace = Grace(pod.grace_seconds())
+        self._removed = asyncio.Event()  # The API server has forgotten the pod, or wants it deleted.
+        self._probes = Probes(services, probe_client, self.wake)
+        self._backoff = BackOff()
+        self._waiting: dict[str, Waiting] = {}
+        self._retry_at: dict[str, float] = {}  # By container name; "" is the sandbox, "volumes" the volumes.
+        self._tries: dict[str, int] = {}
+        self._volumes: dict[str, Path] | None = None
+        self._refreshed_at = 0.0
+        self._images: dict[str, Image] = {}
+        self._hooking: set[str] = set()  # Ids of containers whose postStart hook runs.
+        self._messages: dict[str, str] = {}
+        self._reported: Json = {}
+        self._was_finished = pod.is_finished
+        self._start_time = parse_time(pod.status["startTime"]) if "startTime" in pod.status else services.clock.now()
+        if pod.metadata.deletion_timestamp is not None:
+            self._end_with(Ending(pod.grace_seconds()))
+        elif pod.is_finished:
+            self._end_with(Ending(pod.spec.termination_grace_period_seconds))
+
+    # Told from outside; none of these waits.
+
+    def update(self, pod: Pod) -> None:
+        """A newer version of the pod."""
+        # What we reported last is newer than what the API server tells of it, but others' conditions are theirs.
+        self.pod = _with_status(pod, self._reported, pod.status) if self._reported else pod
+        if pod.metadata.deletion_timestamp is not None:
+            self._grace.shorten(pod.grace_seconds())
+            self._end_with(Ending(pod.grace_seconds()))
+            self._removed.set()
+        self.wake()
+
+    def remove(self) -> None:
+        """The pod has disappeared from its source."""
+        self.writer.uid = ""
+        self._grace.shorten(self.pod.grace_seconds())
+        self._end_with(Ending(self.pod.grace_seconds()))
+        self._removed.set()
+
+    def end(self, ending: Ending) -> None:
+        """End the pod for the node's own reasons (eviction, shutdown)."""
+        self._end_with(ending)
+
+    def wake(self) -> None:
+        """Something in the runtime or a probe's outcome has changed."""
+        self._woken.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it runs or will run."""
+        return self.stage in (Stage.TERMINATED, Stage.GONE)
+
+    @property
+    def is_ending(self) -> bool:
+        return self._ending is not None
+
+    @property
+    def start_time(self) -> datetime:
+        return self._start_time
+
+    # The life of the pod.
+
+    async def run(self) -> None:
+        """Live, end, and clean up; returns when nothing of the pod is left on the node."""
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(self.writer.run(), name=f"status of {self.pod.key}")
+            living = tasks.create_task(self._live(tasks), name=f"pod {self.pod.key}")
+            await self._end.wait()
+            living.cancel()
+            await asyncio.wait((living,))
+            await self._terminate()
+            if not self._removed.is_set():
+                await self._wait_for_removal()
+            await self._remove()
+            writing.cancel()
+
+    def _end_with(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._grace.shorten(ending.grace_seconds)
+            self._end.set()
+        if self.pod.metadata.deletion_timestamp is not None:
+            self._removed.set()
+
+    async def _live(self, tasks: asyncio.TaskGroup) -> None:
+        """Bring the pod forward whenever something happens, until it is to end."""
+        while True:
+            self._woken.clear()
+            try:
+                pause = await self._step(tasks)
+            except (RuntimeFailure, ApiError, OSError) as error:
+                log.warning("pod not synced", extra={"pod": str(self.pod.key), "error": str(error)})
+                pause = 1.0
+            self._report()
+            await wait_or(self._services.clock, pause, self._woken)
+
+    async def _step(self, tasks: asyncio.TaskGroup) -> float:
+        """One step of the plan; the seconds until the next look."""
+        clock = self._services.clock
+        state = self._state()
+        pod_ip = self._pod_ips(state)[0] if self._pod_ips(state) else ""
+        self._probes.follow(self.pod, state, pod_ip, tasks, held=self._hooking)
+        deadline = self._deadline_in()
+        if deadline is not None and deadline <= 0:
+            words = "Pod was active on the node longer than the specified deadline"
+            self._services.recorder.normal(self.pod, "DeadlineExceeded", words)
+            grace = self.pod.spec.termination_grace_period_seconds
+            self._end_with(Ending(grace, Verdict("DeadlineExceeded", words)))
+            return IDLE_SECONDS
+        plan = plan_pod(
+            self.pod,
+            state,
+            backoff=self._backoff,
+            condemned=self._probes.condemned,
+            started=self._probes.started,
+            now=clock.now(),
+        )
+        if plan.finished:
+            self._end_with(Ending(self.pod.spec.termination_grace_period_seconds))
+            return IDLE_SECONDS
+        for kill in plan.kill:
+            # In the background: a container that takes its time to end must not keep the others waiting.
+            self._kill(kill.container.id, kill.message, kill.why, tasks)
+        self._note_resting(plan)
+        await self._bring_up(plan, tasks)
+        waits = [left for each in self._retry_at.values() if (left := each - clock.monotonic()) > 0]
+        waits += [(each.until - clock.now()).total_seconds() for each in plan.resting.values()]
+        waits += [deadline] if deadline is not None else []
+        return max(0.01, min([*waits, IDLE_SECONDS]))
+
+    async def _bring_up(self, plan: Plan, tasks: asyncio.TaskGroup) -> None:
+        """Sandbox, volumes and images side by side, then the containers in order."""
+        for sandbox_id in plan.stop_sandboxes:
+            await self._replace_sandbox(sandbox_id)
+        wanted = [each for each in plan.start if self._may_try(each.name)]
+        async with asyncio.TaskGroup() as group:
+            if plan.create_sandbox:
+                making = group.create_task(self._make_sandbox(plan.attempt))
+            volumes = group.create_task(self._set_up_volumes())
+            for container in wanted:
+                group.create_task(self._have_image(container))
+        if (plan.create_sandbox and not making.result()) or not volumes.result():
+            return
+        sandbox = self._state().sandbox
+        if sandbox is None or not sandbox.ready:
+            return
+        for container in wanted:
+            if container.name in self._images:
+                await self._start(container, sandbox, tasks)
+
+    async def _make_sandbox(self, attempt: int) -> bool:
+        if not self._may_try(""):
+            return False
+        if attempt:
+            words = "Pod sandbox changed, it will be killed and re-created."
+            self._services.recorder.normal(self.pod, "SandboxChanged", words)
+        try:
+            await start_sandbox(self._services, self.pod, attempt)
+        except (RuntimeFailure, OSError) as error:
+            words = f"Failed to create pod sandbox: {error}"
+            self._services.recorder.warning(self.pod, "FailedCreatePodSandBox", words)
+            self._try_later("", SANDBOX_RETRY_SECONDS)
+            return False
+        self._succeeded("")
+        return True
+
+    async def _replace_sandbox(self, sandbox_id: str) -> None:
+        for record in self._state().containers:
+            if record.sandbox_id == sandbox_id and record.state is State.RUNNING:
+                message = f"Stopping container {record.name}"
+                await end_container(self._services, self.pod, record, message=message, grace=self._grace)
+        await self._services.runtime.stop_sandbox(sandbox_id)
+        await self._services.state.refresh_sandbox(sandbox_id)
+
+    async def _set_up_volumes(self) -> bool:
+        """True when all volumes are there. They are brought up to date now and then."""
+        now = self._services.clock.monotonic()
+        first = self._volumes is None
+        if not first and now - self._refreshed_at < self._services.config.sync_seconds:
+            return True
+        if not self._may_try("volumes"):
+            return not first
+        place = self._services.place(tuple(self._pod_ips(self._state())))
+        try:
+            if first:
+                self._volumes = await self._services.volumes.set_up(self.pod, place)
+            else:
+                await self._services.volumes.refresh(self.pod, place)
+        except VolumeFailure as error:
+            self._services.recorder.warning(self.pod, "FailedMount", str(error))
+            self._try_later("volumes", VOLUME_RETRY_SECONDS)
+            return not first
+        self._succeeded("volumes")
+        self._refreshed_at = now
+        return True
+
+    async def _have_image(self, container: Container) -> None:
+        if container.name in self._images:
+            return  # It was had before, but its container could not be started yet.
+        try:
+            self._images[container.name] = await find_image(self._services, self.pod, container)
+        except ImageProblem as problem:
+            self._images.pop(container.name, None)
+            words = f"Error: {problem.reason}"
+            where = field_path(self.pod, container.name)
+            self._services.recorder.warning(self.pod, "Failed", words, field_path=where)
+            self._waiting[container.name] = Waiting(problem.reason, str(problem))
+            self._retry_at[container.name] = self._services.clock.monotonic() + problem.retry_seconds
+
+    async def _start(self, container: Container, sandbox: Sandbox, tasks: asyncio.TaskGroup) -> None:
+        name = container.name
+        last = self._state().current(name)
+        if last is not None and last.finished is not None:
+            self._backoff.failed(name, last.finished.timestamp())
+        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        try:
+            image = self._images.pop(name)
+            container_id = await start_container(
+                self._services, self.pod, container, sandbox, self._volumes or {}, image
+            )
+            self._waiting.pop(name, None)
+            if container.lifecycle is not None and container.lifecycle.post_start is not None:
+                self._hooking.add(container_id)
+                try:
+                    self._report()
+                    await run_post_start(self._services, self.pod, container, container_id, pod_ip)
+                finally:
+                    self._hooking.discard(container_id)
+            self._succeeded(name)
+        except StartFailed as failure:
+            self._waiting[name] = failure.waiting
+            self._retry_at[name] = self._services.clock.monotonic() + failure.retry_seconds
+        self._probes.follow(self.pod, self._state(), pod_ip, tasks, held=self._hooking)
+        self._report()
+        self._forget_old_records(name, tasks)
+
+    def _kill(self, container_id: str, message: str, why: str, tasks: asyncio.TaskGroup) -> None:
+        if container_id in self._hooking or f"kill {container_id}" in self._tries:
+            return
+        self._tries[f"kill {container_id}"] = 1
+        tasks.create_task(self._end_one(container_id, message, why), name=f"kill {container_id}")
+
+    async def _end_one(self, container_id: str, message: str, why: str) -> None:
+        record = next((each for each in self._state().containers if each.id == container_id), None)
+        container = self.pod.find_container(record.name) if record else None
+        if record is None or container is None:
+            return
+        seconds = self.pod.spec.termination_grace_period_seconds
+        probe = {"liveness": container.liveness_probe, "startup": container.startup_probe}.get(why)
+        if probe is not None and probe.termination_grace_period_seconds is not None:
+            seconds = probe.termination_grace_period_seconds
+        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        try:
+            await end_container(self._services, self.pod, record, message=message, grace=Grace(seconds), pod_ip=pod_ip)
+        except RuntimeFailure as error:
+            log.warning("container not ended", extra={"container": container_id, "error": str(error)})
+        finally:
+            self._tries.pop(f"kill {container_id}", None)
+            self.wake()
+
+    def _forget_old_records(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        """Keep the newest dead container for `logs --previous`; remove older ones."""
+        dead = [each for each in self._state().all_of(name) if each.state is State.EXITED]
+        for record in dead[self._services.config.dead_containers_per_container :]:
+            tasks.create_task(self._remove_record(record.id, record.name, record.attempt), name=f"remove {record.id}")
+
+    async def _remove_record(self, container_id: str, name: str, attempt: int) -> None:
+        with contextlib.suppress(RuntimeFailure):
+            await self._services.runtime.remove_container(container_id)
+            self._services.state.forget(container_id)
+        self._messages.pop(container_id, None)
+        logs = log_directory(self.pod, self._services.config) / name
+        for path in (*logs.glob(f"{attempt}.log*"), message_file(self._services, self.pod.uid, name, attempt)):
+            path.unlink(missing_ok=True)
+
+    # The end.
+
+    async def _terminate(self) -> None:
+        """End what runs, then release what it used; tries until it succeeds."""
+        ending = self._ending
+        assert ending is not None
+        if ending.verdict is not None:
+            self._report()
+        self.stage = Stage.TERMINATING
+        self._probes.stop(keep_readiness=True)
+        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        while True:
+            try:
+                await end_pod(self._services, self.pod, self._grace, pod_ip=pod_ip, hooks=ending.hooks)
+                break
+            except RuntimeFailure as error:
+                self._services.recorder.warning(self.pod, "FailedKillPod", f"error killing pod: {error}")
+                await self._services.clock.sleep(ENDING_RETRY_SECONDS)
+        self._probes.stop()
+        self._collect_messages(self._state())
+        await self._services.volumes.take_down(self.pod.uid)
+        self._services.cgroups.remove(self.pod)
+        self.stage = Stage.TERMINATED
+        self._report()
+
+    async def _wait_for_removal(self) -> None:
+        """A finished pod stays, its logs readable, until somebody deletes it."""
+        await self._removed.wait()
+        self._report()
+
+    async def _remove(self) -> None:
+        """Delete the pod from the API server, and everything of it from the node."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._delete_object())
+            group.create_task(self._remove_from_runtime())
+        self._services.images.forget(self.pod.uid)
+        directory = log_directory(self.pod, self._services.config)
+        await self._services.offload(_remove_tree, directory)
+        self._services.cgroups.remove(self.pod)
+        self.stage = Stage.GONE
+
+    async def _delete_object(self) -> None:
+        await self.writer.flush()
+        if not self.writer.uid:
+            return
+        while True:
+            try:
+                await self._services.client.delete(Pod, self.pod.key, uid=self.writer.uid, grace_seconds=0)
+                return
+            except NotFound:
+                return
+            except ApiError as error:
+                if error.code == 409:
+                    return  # Another pod of that name has taken its place.
+                log.info("pod not deleted", extra={"pod": str(self.pod.key), "error": str(error)})
+                await self._services.clock.sleep(1.0)
+
+    async def _remove_from_runtime(self) -> None:
+        while True:
+            state = self._state()
+            try:
+                for record in state.containers:
+                    await self._services.runtime.remove_container(record.id)
+                    self._services.state.forget(record.id)
+                for sandbox in state.sandboxes:
+                    await self._services.runtime.stop_sandbox(sandbox.id)
+                    await self._services.runtime.remove_sandbox(sandbox.id)
+                    self._services.state.forget(sandbox.id)
+                return
+            except RuntimeFailure as error:
+                log.warning("pod not removed", extra={"pod": str(self.pod.key), "error": str(error)})
+                await self._services.clock.sleep(ENDING_RETRY_SECONDS)
+
+    # What is known and told.
+
+    def _state(self) -> PodState:
+        return self._services.state.pod(self.pod.uid)
+
+    def _pod_ips(self, state: PodState) -> list[str]:
+        if self.pod.spec.host_network:
+            ip = self._services.config.node_ip
+            return [ip] if ip and state.sandbox is not None else []
+        # A stopped sandbox has lost its addresses, but the pod's status keeps them.
+        known = next((each.ips for each in state.sandboxes if each.ips), ())
+        return list(known) or [each["ip"] for each in self.pod.status.get("podIPs") or ()]
+
+    def _report(self) -> None:
+        """Have the present status written. A pod that was finished before we came has had its last word."""
+        if self._was_finished:
+            return
+        services = self._services
+        state = self._state()
+        self._collect_messages(state)
+        ending = self._ending
+        over = self.is_over
+        facts = Facts(
+            state=state,
+            now=services.clock.now(),
+            start_time=self._start_time,
+            runtime_name=services.runtime_name,
+            waiting=self._waiting,
+            ready=self._probes.ready if not over else frozenset(),
+            started=self._probes.started,
+            messages=self._messages,
+            host_ips=[services.config.node_ip] if services.config.node_ip else [],
+            pod_ips=self._pod_ips(state),
+            ending=over,
+            verdict=ending.verdict if ending else None,
+        )
+        status = render_status(self.pod, facts)
+        # Later statuses build on this one, whatever the watch brings in between.
+        self._reported = status
+        self.pod = _with_status(self.pod, status, self.pod.status)
+        creating = not state.containers and not self._waiting and ending is None
+        self.writer.set(status, lazy=creating)
+        if self.stage is Stage.STARTING and any(each.state is State.RUNNING for each in state.containers):
+            self.stage = Stage.RUNNING
+
+    def _collect_messages(self, state: PodState) -> None:
+        """Termination messages are read while their files are there."""
+        for record in state.containers:
+            if record.state is State.EXITED and record.id not in self._messages:
+                file = message_file(self._services, self.pod.uid, record.name, record.attempt)
+                logs = log_directory(self.pod, self._services.config) / record.name / f"{record.attempt}.log"
+                self._messages[record.id] = termination_message(record, file, logs)
+
+    def _deadline_in(self) -> float | None:
+        seconds = self.pod.spec.active_deadline_seconds
+        if seconds is None:
+            return None
+        return (self._start_time + timedelta(seconds=seconds) - self._services.clock.now()).total_seconds()
+
+    def _note_resting(self, plan: Plan) -> None:
+        for name, rest in plan.resting.items():
+            message = (
+                f"back-off {_spoken(rest.pause_seconds)} restarting failed container={name} pod={describe(self.pod)}"
+            )
+            if name not in self._waiting or self._waiting[name].message != message:
+                words = f"Back-off restarting failed container {name} in pod {describe(self.pod)}"
+                where = field_path(self.pod, name)
+                self._services.recorder.warning(self.pod, "BackOff", words, field_path=where)
+            self._waiting[name] = Waiting("CrashLoopBackOff", message)
+
+    def _may_try(self, what: str) -> bool:
+        return self._services.clock.monotonic() >= self._retry_at.get(what, 0.0)
+
+    def _try_later(self, what: str, pauses: tuple[float, ...]) -> None:
+        tries = self._tries.get(what, 0)
+        self._tries[what] = tries + 1
+        self._retry_at[what] = self._services.clock.monotonic() + pauses[min(tries, len(pauses) - 1)]
+
+    def _succeeded(self, what: str) -> None:
+        self._tries.pop(what, None)
+        self._retry_at.pop(what, None)
+
+
+def _spoken(seconds: float) -> str:
+    """`10s`, `1m20s`, `5m0s`, as Go prints a duration."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _with_status(pod: Pod, own: Json, told: Json) -> Pod:
+    """The pod with our own status, and the conditions in `told` that are not ours."""
+    ours = {each["type"] for each in own["conditions"]}
+    others = [each for each in told.get("conditions") or () if each.get("type") not in ours]
+    return msgspec.structs.replace(pod, status={**told, **own, "conditions": [*own["conditions"], *others]})
+
+
+def _remove_tree(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The node's HTTPS server, under upstream's paths: logs, exec, attach, port-forward, pods, stats and metrics."""
