@@ -33,6 +33,8 @@ from kobune.node.machine.network import Network
 from kobune.node.runtime.runtime import ContainerSpec, Runtime, SandboxSpec
 
 IMAGE = "kobune.local/busybox"
+# No controllers run here, so nothing makes service accounts or waits for the default namespaces.
+API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_bootstrap=False)
 ROUNDS, CROWD = 20, 30
 
 
@@ -80,7 +82,7 @@ async def node(folder: Path) -> AsyncIterator[tuple[NodeMachine, Runtime, Client
     try:
         await machine.start()
         runtime = machine.open_runtime()
-        async with ApiServer(ApiServerConfig(), MemoryStore(), clock=clock, source=random.Random(1)) as server:
+        async with ApiServer(API, MemoryStore(), clock=clock, source=random.Random(1)) as server:
             client = Client(Local(server))
             for name in ("default", "kube-node-lease"):
                 with suppress(Exception):

@@ -25,6 +25,8 @@ from kobune.node.runtime.simulated import Behaviour, SimulatedRuntime
 from kobune.testing.virtual import VirtualClock, run_virtual
 
 Json = dict[str, Any]
+# No controllers run here, so nothing makes service accounts or waits for the default namespaces.
+API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_bootstrap=False)
 MACHINE = Machine("amd64", "6.1.0", "Debian GNU/Linux 12 (bookworm)", "machine", "system", "boot")
 
 
@@ -176,7 +178,7 @@ async def world_of(
 ) -> AsyncIterator[World]:
     clock = clock or VirtualClock()
     runtime = SimulatedRuntime(clock, behaviours=behaviours)
-    server = ApiServer(ApiServerConfig(), MemoryStore(), clock=clock, source=random.Random(1))
+    server = ApiServer(API, MemoryStore(), clock=clock, source=random.Random(1))
     settings: Json = {"manage_cgroups": False, "addresses": [("InternalIP", "10.224.0.4"), ("Hostname", "node-1")]}
     async with server:
         kubelet_config = KubeletConfig("node-1", root_dir=root, **settings | config)

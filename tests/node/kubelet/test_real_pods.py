@@ -21,6 +21,8 @@ from kobune.node.machine.mounts import unmount_below
 pytestmark = [pytest.mark.real]
 
 IMAGE = "kobune.local/busybox"
+# No controllers run here, so nothing makes service accounts or waits for the default namespaces.
+API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_bootstrap=False)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ async def real(make_node, tmp_path, make_world):
     machine = make_node(1)
     await machine.start()
     runtime = machine.open_runtime()
-    server = ApiServer(ApiServerConfig(), MemoryStore(), clock=SystemClock(), source=random.Random(1))
+    server = ApiServer(API, MemoryStore(), clock=SystemClock(), source=random.Random(1))
     async with server:
         config = KubeletConfig(
             "node-1",
