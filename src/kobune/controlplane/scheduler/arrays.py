@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask: TypeAlias = NDArray[np.bool_]  # One truth per row.
-Scores: TypeAlias = NDArray[np.int64]  # One score per row.
+Scores: TypeAlias = NDArray[np.signedinteger[Any]]  # One score per row.
 Counts: TypeAlias = NDArray[np.int32]
 Codes: TypeAlias = NDArray[np.int32]  # Interned values; 0 is "none".
 Rows: TypeAlias = slice | NDArray[np.intp]  # Some rows of the table.

@@ -17,12 +17,11 @@ class DefaultSelectors:
     def __init__(self, listers: Listers) -> None:
         self._listers = listers
         self._known: dict[tuple[PodGroup, tuple[str, str, str]], LabelSelector] = {}
-        self._version: tuple[int, ...] = ()
+        self._version = -1
 
     def selector(self, pod: PodInfo) -> LabelSelector:
         """The selector of the pod's siblings; EVERYTHING when it has none."""
-        changes = self._listers.changes
-        version = tuple(changes[kind] for kind in ("Service", "ReplicationController", "ReplicaSet", "StatefulSet"))
+        version = self._listers.selector_changes
         if version != self._version or len(self._known) > REMEMBERED:
             self._known.clear()
             self._version = version

@@ -28,6 +28,12 @@ class Listers:
     # By kind, how often such objects changed in what plugins read: whoever remembers an answer remembers this beside it.
     changes: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def selector_changes(self) -> int:
+        """Changes of the kinds that say which pods belong together."""
+        changes = self.changes
+        return changes["Service"] + changes["ReplicationController"] + changes["ReplicaSet"] + changes["StatefulSet"]
+
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """The labels of a namespace; none when it is not known."""
         namespace = self.namespaces.get(Key("", name))

@@ -99,6 +99,15 @@ class NodeTable:
         node = self.nodes[row]
         return None if node is None else node.metadata.labels.get(key)
 
+    def room_state(self, row: int) -> bytes:
+        """Equal for nodes that have the same of every resource and of which the same is requested."""
+        return b"".join(
+            (
+                self.allocatable[:, row].tobytes(), self.requested[:, row].tobytes(), self.assumed[:, row].tobytes(),
+                self.allowed_pods[row].tobytes(), self.pod_count[row].tobytes(),
+            )
+        )  # fmt: skip
+
     # Nodes.
 
     def put_node(self, node: Node) -> int:

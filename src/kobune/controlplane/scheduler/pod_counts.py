@@ -133,6 +133,10 @@ class PodCounts:
         for residents in self._residents.values():
             residents.matchers.clear()
 
+    def has_terms(self, kind: str) -> bool:
+        """Whether a placed pod has, or lately had, such a term."""
+        return bool(self._terms.get(kind))
+
     def terms_about(
         self, kind: str, group: PodGroup, namespace_labels: Mapping[str, str], version: object
     ) -> list[TermCounts]:

@@ -58,11 +58,10 @@ class Profile:
             if row is not None and (verdict.mask if mask is None else mask)[row]:
                 return row
         total = self._totals(pod, nodes, verdict, mask)
-        best = total.max(initial=INFEASIBLE)
+        best = total.max()
         if best == INFEASIBLE:
             return None
-        winners = np.flatnonzero(total == best)
-        return int(winners[rng.randrange(len(winners))] if len(winners) > 1 else winners[0])
+        return _pick(total == best, rng)
 
     def feasible(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Mask:
         """Which rows of the table could take the pod."""
@@ -96,9 +95,9 @@ class Profile:
             return self.accepts(pod, nodes, row)
 
     def wants_only_room(self, pod: PodInfo, nodes: NodeTable) -> bool:
-        """No filter but NodeResourcesFit looks at the pods on a node, as far as this pod is concerned."""
+        """No filter looks at more of the pods on a node than what they request, as far as this pod is concerned."""
         for plugin in self.filters:
-            if plugin.scope is Scope.ROOM and plugin.name != "NodeResourcesFit" and plugin.concerns(pod):
+            if plugin.scope is Scope.ROOM and plugin.concerns(pod):
                 return False
             silent = isinstance(plugin, Conditional) and not plugin.applies(pod, nodes)
             if plugin.scope is Scope.CLUSTER and plugin.concerns(pod) and not silent:
@@ -151,8 +150,8 @@ class Profile:
             total = np.where(mask, total, INFEASIBLE)
         extra: Scores | None = None
         for raw in verdict.raw:
-            if not raw.scores.any():
-                continue  # All alike: nothing to choose by.
+            if raw.is_flat:
+                continue  # All nodes alike: nothing to choose by.
             part = raw.normalize.normalize(raw.scores, feasible) * raw.weight
             extra = part if extra is None else extra + part
         for ranked in self.ranks:
@@ -252,6 +251,21 @@ class Profile:
                         unresolvable |= rows
             diagnosis.resolvable |= refused & ~unresolvable
         return left
+
+
+def _pick(winners: Mask, rng: random.Random) -> int:
+    """One of the True entries, each as likely as the others; there is at least one."""
+    count = int(np.count_nonzero(winners))
+    if count == 1:
+        return int(winners.argmax())
+    size = len(winners)
+    if 8 * count > size:
+        # Where most nodes tie, guessing is faster than listing them.
+        while True:
+            row = rng.randrange(size)
+            if winners[row]:
+                return row
+    return int(np.flatnonzero(winners)[rng.randrange(count)])
 
 
 def _none_left(naming: list[str]) -> str:

@@ -13,6 +13,8 @@ from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Conditional, Filter, Normalize, Scope, Score
 from kobune.controlplane.scheduler.pod_info import PodInfo
 
+IN_ROOM = (Scope.RESOURCES, Scope.ROOM)
+ROOMS_KEPT = 10_000
 INFEASIBLE = -1  # The total of a node that may not take the pod.
 
 
@@ -28,6 +30,7 @@ class Raw:
         self.plugin, self.weight = weighted
         self.normalize = normalize
         self.scores: Scores = np.zeros(capacity, dtype=np.int64)
+        self.is_flat = True  # All zero.
 
 
 class Verdict:
@@ -42,9 +45,15 @@ class Verdict:
         preferring = [weighted for weighted in scores if weighted.plugin.prefers(pod)]
         plain = [weighted for weighted in preferring if not isinstance(weighted.plugin, Normalize)]
         self._node_filters = [plugin for plugin in concerned if plugin.scope is Scope.NODE]
-        self._room_filters = [plugin for plugin in concerned if plugin.scope is Scope.ROOM]
+        self._room_filters = [plugin for plugin in concerned if plugin.scope in IN_ROOM]
         self._node_scores = [weighted for weighted in plain if weighted.plugin.scope is Scope.NODE]
-        self._room_scores = [weighted for weighted in plain if weighted.plugin.scope is Scope.ROOM]
+        self._room_scores = [weighted for weighted in plain if weighted.plugin.scope in IN_ROOM]
+        scopes = [plugin.scope for plugin in self._room_filters]
+        scopes += [weighted.plugin.scope for weighted in self._room_scores]
+        # Nodes with the same resources and requests are judged alike, and there are few such states in a large cluster.
+        self._rooms: dict[bytes, tuple[bool, int]] | None = (
+            {} if all(scope is Scope.RESOURCES for scope in scopes) else None
+        )
         self._nodes_scores = [weighted for weighted in plain if weighted.plugin.scope is Scope.NODES]
         self.cluster_filters = [
             (plugin, plugin if isinstance(plugin, Conditional) else None)
@@ -79,7 +88,9 @@ class Verdict:
             if changed_nodes:
                 self._judge_nodes(pod, nodes, some_rows(changed_nodes))
             rooms = changed_nodes + (changed_rooms or [])
-            if rooms:
+            if len(rooms) == 1 and self._rooms is not None:
+                self._judge_room(pod, nodes, rooms[0], self._rooms)
+            elif rooms:
                 few = 4 * len(rooms) <= nodes.size
                 self._judge_rooms(pod, nodes, some_rows(rooms) if few else nodes.rows)
         if self._nodes_scores and (changed_nodes is None or changed_nodes):
@@ -92,7 +103,7 @@ class Verdict:
         self._nodes_total: Scores = np.zeros(capacity, dtype=np.int64)
         self.mask: Mask = np.zeros(capacity, dtype=np.bool_)
         self._room_total: Scores = np.zeros(capacity, dtype=np.int64)
-        self.total: Scores = np.full(capacity, INFEASIBLE, dtype=np.int64)
+        self.total: Scores = np.full(capacity, INFEASIBLE, dtype=np.int32)
         self.raw = [Raw(weighted, normalize, capacity) for weighted, normalize in self._raw_of]
 
     def _judge_nodes(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> None:
@@ -104,6 +115,7 @@ class Verdict:
             self._node_total[rows] = _sum(self._node_scores, pod, nodes, rows)
         for raw in self.raw:
             raw.scores[rows] = raw.plugin.score(pod, nodes, rows)
+            raw.is_flat = not raw.scores.any()
 
     def _judge_rooms(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> None:
         mask: Mask = self._node_mask[rows]
@@ -116,6 +128,24 @@ class Verdict:
         if self._nodes_scores:
             total = total + self._nodes_total[rows]
         self.total[rows] = np.where(mask, total, INFEASIBLE)
+
+    def _judge_room(self, pod: PodInfo, nodes: NodeTable, row: int, rooms: dict[bytes, tuple[bool, int]]) -> None:
+        """The same for one row, looked up when a room in this state has been judged before."""
+        state = nodes.room_state(row)
+        known = rooms.get(state)
+        if known is None:
+            rows = slice(row, row + 1)
+            mask = all(plugin.filter(pod, nodes, rows)[0] for plugin in self._room_filters)
+            total = int(_sum(self._room_scores, pod, nodes, rows)[0]) if self._room_scores else 0
+            if len(rooms) >= ROOMS_KEPT:
+                rooms.clear()
+            known = rooms[state] = (mask, total)
+        fits, total = known
+        fits = fits and bool(self._node_mask[row])
+        self.mask[row] = fits
+        self._room_total[row] = total
+        rest = self._node_total[row] + self._nodes_total[row]
+        self.total[row] = total + rest if fits else INFEASIBLE
 
     def _judge_all(self, pod: PodInfo, nodes: NodeTable) -> None:
         rows = nodes.rows

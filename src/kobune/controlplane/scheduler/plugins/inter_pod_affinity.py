@@ -142,6 +142,8 @@ class InterPodAffinity:
     # Namespaces.
 
     def _about(self, kind: str, pod: PodInfo, nodes: NodeTable) -> list[TermCounts]:
+        if not nodes.counts.has_terms(kind):
+            return []
         group = pod.shape.group
         version = self._listers.changes["Namespace"]
         return nodes.counts.terms_about(kind, group, self._listers.namespace_labels(group.namespace), version)

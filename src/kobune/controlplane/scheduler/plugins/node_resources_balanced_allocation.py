@@ -17,7 +17,7 @@ _CORE = {CPU: 0, MEMORY: 1, EPHEMERAL_STORAGE: 2}
 
 class NodeResourcesBalancedAllocation:
     name = "NodeResourcesBalancedAllocation"
-    scope = Scope.ROOM
+    scope = Scope.RESOURCES
 
     def __init__(self, resources: Sequence[ResourceWeight] = CPU_AND_MEMORY) -> None:
         self._resources = tuple(resources)

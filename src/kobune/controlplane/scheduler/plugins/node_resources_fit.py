@@ -25,7 +25,7 @@ class NodeResourcesFit:
     """Args: extended resources not to look at, by name or by the part before the slash; how to score."""
 
     name = "NodeResourcesFit"
-    scope = Scope.ROOM
+    scope = Scope.RESOURCES
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ class Scope(Enum):
     """What a plugin's answer for one node depends on, beside the pod: how long the answer stays good."""
 
     NODE = "the Node object"
+    RESOURCES = "what the node has of each resource, and what is requested of it"
     ROOM = "the Node object and the pods on that node"
     NODES = "all Node objects"
     CLUSTER = "all nodes and all pods"
