@@ -1,0 +1,199 @@
+"""The running scheduler against a real API server over the memory store."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+
+from kobune.api.clock import SystemClock
+from kobune.client.client import Client, error_of
+from kobune.client.transport import NO_QUERY, Answer
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.request import MASTER, Request
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.scheduler.scheduler import Scheduler
+from kobune.controlplane.store.memory import MemoryStore
+
+
+class InProcess:
+    """Requests by an administrator, by a call."""
+
+    def __init__(self, server):
+        self._server = server
+
+    async def request(self, method, path, *, query=NO_QUERY, body=b"", content_type="application/json", accept=""):
+        headers = {"content-type": content_type}
+        response = await self._server.handle(Request(method, path, query, headers, body, MASTER))
+        return Answer(response.status, response.body, response.headers)
+
+    async def stream(self, path, *, query=NO_QUERY):
+        response = await self._server.handle(Request("GET", path, query, user=MASTER))
+        if response.status >= 300:
+            raise error_of(Answer(response.status, response.body, response.headers))
+        async for chunk in response.body:
+            for frame in chunk.splitlines():
+                yield frame
+
+    async def close(self):
+        """Nothing is held."""
+
+
+class Cluster:
+    """An API server with a scheduler, and the few requests that the tests make."""
+
+    def __init__(self, server):
+        self.client = Client(InProcess(server))
+        self.scheduler = Scheduler(self.client, clock=SystemClock(), rng=random.Random(1))
+
+    async def post(self, path, manifest):
+        return orjson.loads(await self.client.call("POST", path, body=orjson.dumps(manifest)))
+
+    async def node(self, name, *, cpu="4", taints=(), labels=None):
+        amounts = {"cpu": cpu, "memory": "16Gi", "pods": "110"}
+        await self.post(
+            "/api/v1/nodes",
+            {
+                "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}},
+                "spec": {"taints": list(taints)}, "status": {"capacity": amounts, "allocatable": amounts},
+            },
+        )  # fmt: skip
+
+    async def pod(self, name, *, cpu="1", **spec):
+        container = {"name": "c", "image": "app", "resources": {"requests": {"cpu": cpu}}}
+        return await self.post(
+            "/api/v1/namespaces/default/pods",
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name},
+                "spec": {"containers": [container], **spec},
+            },
+        )
+
+    async def get(self, name):
+        return orjson.loads(await self.client.call("GET", f"/api/v1/namespaces/default/pods/{name}"))
+
+    async def until(self, question):
+        """What `question` gives once it is true."""
+        async with asyncio.timeout(10):
+            while not (answer := await question()):
+                await asyncio.sleep(0.01)
+        return answer
+
+    async def node_of(self, name):
+        async def bound():
+            return (await self.get(name))["spec"].get("nodeName")
+
+        return await self.until(bound)
+
+    async def condition(self, name):
+        async def said():
+            conditions = (await self.get(name))["status"].get("conditions") or []
+            return next((one for one in conditions if one["type"] == "PodScheduled" and one.get("message")), None)
+
+        return await self.until(said)
+
+    async def event(self, name, reason):
+        async def found():
+            events = orjson.loads(await self.client.call("GET", "/api/v1/namespaces/default/events"))["items"]
+            return next(
+                (one for one in events if one["involvedObject"]["name"] == name and one["reason"] == reason), None
+            )
+
+        return await self.until(found)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    config = ApiServerConfig(authorization_mode=("AlwaysAllow",), disabled_admission_plugins=("ServiceAccount",))
+    async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
+        cluster = Cluster(server)
+        running = asyncio.create_task(cluster.scheduler.run())
+        yield cluster
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_pod_is_bound_and_an_event_says_so(cluster):
+    await cluster.node("a")
+    await cluster.pod("web")
+    assert await cluster.node_of("web") == "a"
+    event = await cluster.event("web", "Scheduled")
+    assert event["message"] == "Successfully assigned default/web to a"
+    assert (event["type"], event["source"]["component"]) == ("Normal", "default-scheduler")
+
+
+async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_room_appears(cluster):
+    await cluster.node("small", cpu="1")
+    await cluster.pod("web", cpu="2")
+    condition = await cluster.condition("web")
+    message = (
+        "0/1 nodes are available: 1 Insufficient cpu. "
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+    assert (condition["status"], condition["reason"], condition["message"]) == ("False", "Unschedulable", message)
+    assert (await cluster.event("web", "FailedScheduling"))["message"] == message
+    await cluster.node("large")
+    assert await cluster.node_of("web") == "large"
+
+
+async def test_a_deleted_pod_leaves_room_for_one_that_waits(cluster):
+    await cluster.node("a", cpu="1")
+    await cluster.pod("first")
+    await cluster.node_of("first")
+    await cluster.pod("second")
+    await cluster.condition("second")
+    await cluster.client.call("DELETE", "/api/v1/namespaces/default/pods/first", body=b'{"gracePeriodSeconds": 0}')
+    assert await cluster.node_of("second") == "a"
+
+
+async def test_a_pod_for_another_scheduler_is_left_alone(cluster):
+    await cluster.node("a")
+    await cluster.pod("theirs", schedulerName="other")
+    await cluster.pod("ours")
+    await cluster.node_of("ours")
+    assert "nodeName" not in (await cluster.get("theirs"))["spec"]
+
+
+async def test_a_gated_pod_waits_for_its_gates(cluster):
+    await cluster.node("a")
+    await cluster.pod("gated", schedulingGates=[{"name": "example.com/wait"}])
+    await cluster.pod("free")
+    await cluster.node_of("free")
+    assert "nodeName" not in (await cluster.get("gated"))["spec"]
+    assert cluster.scheduler.queue.counts["gated"] == 1
+    path = "/api/v1/namespaces/default/pods/gated"
+    patch = b'{"spec": {"schedulingGates": null}}'
+    await cluster.client.call("PATCH", path, body=patch, content_type="application/merge-patch+json")
+    assert await cluster.node_of("gated") == "a"
+
+
+async def test_a_pod_of_higher_priority_takes_the_place_of_a_lower_one(cluster):
+    await cluster.node("a", cpu="1")
+    await cluster.pod("low")
+    await cluster.node_of("low")
+    await cluster.post(
+        "/apis/scheduling.k8s.io/v1/priorityclasses",
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1000},
+    )
+    await cluster.pod("high", priorityClassName="high", priority=1000)
+    assert (await cluster.event("low", "Preempted"))["message"].endswith("on node a")
+
+    async def marked():
+        return (await cluster.get("high"))["status"].get("nominatedNodeName")
+
+    assert await cluster.until(marked) == "a"
+    await cluster.client.call("DELETE", "/api/v1/namespaces/default/pods/low", body=b'{"gracePeriodSeconds": 0}')
+    assert await cluster.node_of("high") == "a"
+
+
+async def test_pods_bound_by_others_count(cluster):
+    await cluster.node("a", cpu="1")
+    await cluster.node("b", cpu="1")
+    await cluster.pod("placed", nodeName="a")
+    await cluster.pod("web")
+    assert await cluster.node_of("web") == "b"
