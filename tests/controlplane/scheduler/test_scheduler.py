@@ -9,43 +9,20 @@ import orjson
 import pytest
 
 from kobune.api.clock import SystemClock
-from kobune.client.client import Client, error_of
-from kobune.client.transport import NO_QUERY, Answer
+from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.request import MASTER, Request
+from kobune.controlplane.apiserver.request import MASTER
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.store.memory import MemoryStore
-
-
-class InProcess:
-    """Requests by an administrator, by a call."""
-
-    def __init__(self, server):
-        self._server = server
-
-    async def request(self, method, path, *, query=NO_QUERY, body=b"", content_type="application/json", accept=""):
-        headers = {"content-type": content_type}
-        response = await self._server.handle(Request(method, path, query, headers, body, MASTER))
-        return Answer(response.status, response.body, response.headers)
-
-    async def stream(self, path, *, query=NO_QUERY):
-        response = await self._server.handle(Request("GET", path, query, user=MASTER))
-        if response.status >= 300:
-            raise error_of(Answer(response.status, response.body, response.headers))
-        async for chunk in response.body:
-            for frame in chunk.splitlines():
-                yield frame
-
-    async def close(self):
-        """Nothing is held."""
+from kobune.host.local import LocalTransport
 
 
 class Cluster:
     """An API server with a scheduler, and the few requests that the tests make."""
 
     def __init__(self, server):
-        self.client = Client(InProcess(server))
+        self.client = Client(LocalTransport(server, MASTER))
         self.scheduler = Scheduler(self.client, clock=SystemClock(), rng=random.Random(1))
 
     async def post(self, path, manifest):
@@ -108,7 +85,9 @@ class Cluster:
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
-    config = ApiServerConfig(authorization_mode=("AlwaysAllow",), disabled_admission_plugins=("ServiceAccount",))
+    config = ApiServerConfig(
+        authorization_mode=("AlwaysAllow",), disabled_admission_plugins=("ServiceAccount", "TaintNodesByCondition")
+    )
     async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
         cluster = Cluster(server)
         running = asyncio.create_task(cluster.scheduler.run())

@@ -5,12 +5,14 @@ has judged all rows before judges only those again. Nothing here waits or reads 
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kobune.api.objects.core import Node, Taint
+from kobune.api.objects.meta import Key
 from kobune.controlplane.scheduler.arrays import Codes, Counts, Mask, widened
 from kobune.controlplane.scheduler.change_log import ChangeLog
 from kobune.controlplane.scheduler.label_column import LabelColumn
@@ -60,6 +62,10 @@ class NodeTable:
         self.images: dict[str, dict[int, int]] = {}  # Image name to rows that have it, and its size there in bytes.
         self.counts = PodCounts(self.capacity)
         self.by_priority: dict[int, PriorityLoad] = {}
+        self.storage_pods: dict[
+            int, dict[str, PodInfo]
+        ] = {}  # By row, then by uid: pods whose volumes bear on placement.
+        self.claim_users: Counter[Key] = Counter()  # Placed pods by the claims that they name.
         self.node_changes = ChangeLog()
         self.pod_changes = ChangeLog()
         self._columns: dict[str, LabelColumn] = {}
@@ -213,11 +219,25 @@ class NodeTable:
         load.requested[:, row] += shape.requests * sign
         for port in shape.ports:
             self._port_counts(port)[row] += sign
+        if shape.volumes:
+            self._count_storage(pod, row, sign)
         if sign > 0:
             self.counts.add(pod, row)
         else:
             self.counts.remove(pod, row)
         self.pod_changes.add(row, keep=self.capacity)
+
+    def _count_storage(self, pod: PodInfo, row: int, sign: int) -> None:
+        pods = self.storage_pods.setdefault(row, {})
+        if sign > 0:
+            pods[pod.uid] = pod
+        else:
+            del pods[pod.uid]
+            if not pods:
+                del self.storage_pods[row]
+        for volume in pod.shape.volumes:
+            if volume.kind == "persistentVolumeClaim":
+                self.claim_users[Key(pod.shape.namespace, str(volume.source.get("claimName", "")))] += sign
 
     def _port_counts(self, port: HostPort) -> Counts:
         users = self.port_users.get(port)

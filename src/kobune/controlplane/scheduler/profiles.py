@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from kobune.api.clock import Clock
+from kobune.client.client import Client
 from kobune.controlplane.scheduler.configuration import Configuration, ProfileConfiguration
 from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
 from kobune.controlplane.scheduler.plugins.plugin import Filter
 from kobune.controlplane.scheduler.plugins.table import PLUGINS
@@ -27,6 +30,23 @@ class Gate(Protocol):
 
 
 @runtime_checkable
+class Reserve(Protocol):
+    """A plugin that has something to do between the choice of a node and the binding."""
+
+    def reserve(self, pod: PodInfo, nodes: NodeTable, row: int) -> None:
+        """The pod goes to this node: keep what it needs there from others."""
+
+    def unreserve(self, pod: PodInfo) -> None:
+        """The pod does not go there after all."""
+
+    def prepares(self, pod: PodInfo) -> bool:
+        """Whether `prepare` has anything to do for the pod."""
+
+    async def prepare(self, pod: PodInfo, node_name: str, client: Client, clock: Clock) -> None:
+        """Do what must be done before the pod is bound. Raises ApiError."""
+
+
+@runtime_checkable
 class Helps(Protocol):
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool: ...
 
@@ -37,6 +57,7 @@ class Running:
 
     profile: Profile
     gates: tuple[Gate, ...]
+    reserves: tuple[Reserve, ...]
     helpers: Mapping[str, Helps]
     preemption: Preemption | None  # None: no pod is evicted for another.
     preempting: DefaultPreemption | None
@@ -67,6 +88,7 @@ def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
     filters = [made[use.name] for use in config.points.get("filter", ())]
     scores, ranks = split_scores([(made[use.name], use.weight) for use in config.points.get("score", ())])
     gates = [made[use.name] for use in config.points.get("preEnqueue", ())]
+    reserves = [made[use.name] for use in config.points.get("reserve", ())]
     after = [made[use.name] for use in config.points.get("postFilter", ())]
     preempting = next((plugin for plugin in after if isinstance(plugin, DefaultPreemption)), None)
     profile = Profile(
@@ -76,6 +98,7 @@ def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
         profile=profile,
         preemption=None if preempting is None else Preemption(profile, preempting.limits),
         preempting=preempting,
+        reserves=tuple(plugin for plugin in reserves if isinstance(plugin, Reserve)),
         gates=tuple(plugin for plugin in gates if isinstance(plugin, Gate)),
         helpers={name: plugin for name, plugin in made.items() if isinstance(plugin, Helps)},
     )

@@ -142,8 +142,10 @@ class Scheduler:
             return
         node_name = self.table.names[row]
         self.diagnoses.pop(pod.uid, None)
+        for plugin in running.reserves:
+            plugin.reserve(pod, self.table, row)
         self._ingest.assume(pod, node_name)
-        self._write(self._bind(queued, node_name))
+        self._write(self._bind(queued, node_name, running))
 
     def _refuse(self, queued: QueuedPod, running: Running) -> None:
         """No node will do: make room if that helps, park the pod, and say why."""
@@ -228,7 +230,7 @@ class Scheduler:
             self._writes -= 1
             self._room.set()
 
-    async def _bind(self, queued: QueuedPod, node_name: str) -> None:
+    async def _bind(self, queued: QueuedPod, node_name: str, running: Running) -> None:
         pod = queued.pod
         binding = {
             "apiVersion": "v1",
@@ -236,16 +238,23 @@ class Scheduler:
             "metadata": {"name": pod.key.name, "namespace": pod.key.namespace, "uid": pod.uid},
             "target": {"kind": "Node", "name": node_name},
         }
+        doing = 'Bind plugin "DefaultBinder"'
         try:
+            for plugin in running.reserves:
+                if plugin.prepares(pod):
+                    doing = "PreBind plugin"
+                    await plugin.prepare(pod, node_name, self._client, self._clock)
             await self._client.create_subresource(Pod, pod.key, "binding", binding)
         except ApiError as error:
+            for plugin in running.reserves:
+                plugin.unreserve(pod)
             self._ingest.forget(pod)
             if isinstance(error, NotFound):
                 self.queue.remove(pod.uid)
                 return
             log.info("binding failed", extra={"pod": str(pod.key), "node": node_name, "failure": str(error)})
             self.queue.failed(queued)
-            self._report(pod, SCHEDULER_ERROR, f'running Bind plugin "DefaultBinder": {error}', None)
+            self._report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
             return
         self.queue.done(pod.uid)
         self._record(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node_name}")

@@ -15,8 +15,12 @@ from kobune.controlplane.scheduler.plugins.node_ports import NodePorts
 from kobune.controlplane.scheduler.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
 from kobune.controlplane.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from kobune.controlplane.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from kobune.controlplane.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from kobune.controlplane.scheduler.plugins.scheduling_gates import SchedulingGates
 from kobune.controlplane.scheduler.plugins.taint_toleration import TaintToleration
+from kobune.controlplane.scheduler.plugins.volume_binding import BIND_TIMEOUT_SECONDS, VolumeBinding
+from kobune.controlplane.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from kobune.controlplane.scheduler.plugins.volume_zone import VolumeZone
 from kobune.controlplane.scheduler.preemption import Limits
 
 Make = Callable[[Json, Listers], object]
@@ -53,6 +57,16 @@ PLUGINS = (
         ("preFilter", "filter", "preScore", "score"),
         1,
     ),
+    PluginRow("VolumeRestrictions", lambda args, listers: VolumeRestrictions(listers), ("preFilter", "filter")),
+    PluginRow("NodeVolumeLimits", lambda args, listers: NodeVolumeLimits(listers), ("preFilter", "filter")),
+    PluginRow(
+        "VolumeBinding",
+        lambda args, listers: VolumeBinding(
+            listers, bind_timeout_seconds=args.get("bindTimeoutSeconds", BIND_TIMEOUT_SECONDS)
+        ),
+        ("preFilter", "filter", "reserve", "preBind"),
+    ),
+    PluginRow("VolumeZone", lambda args, listers: VolumeZone(listers), ("preFilter", "filter")),
     PluginRow(
         "PodTopologySpread",
         lambda args, listers: read.topology_spread(args, listers),
