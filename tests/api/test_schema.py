@@ -1,5 +1,8 @@
 """The schemas of a cluster version: shapes, references and merge rules."""
 
+import subprocess
+import sys
+
 import pytest
 
 from kobune.api.schema import Schema, load_schemas
@@ -89,3 +92,9 @@ def test_a_custom_kind_is_the_same_class():
     assert fields["labels"].additional is not None
     assert fields["free"].preserve_unknown
     assert (fields["size"].default, fields["size"].nullable) == (3, True)
+
+
+def test_the_packages_own_code_is_never_loaded():
+    code = "import sys; from kobune.api.schema import load_schemas; load_schemas('1.36'); print('kubernetes_validate' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -163,14 +164,13 @@ class Schemas:
 
     def __init__(self, version: str, *, described: bool = False) -> None:
         self.version = version
+        self._described = described
         self._names: dict[tuple[str, str, str], str] = {}
         # Kept as text and parsed when asked for: a cluster uses few of some 800 definitions.
         self._texts: dict[str, bytes] = {}
         for name, definition in read_definitions(version).items():
             for gvk in definition.get("x-kubernetes-group-version-kind") or ():
                 self._names[gvk["group"], gvk["version"], gvk["kind"]] = name
-            if not described:
-                _strip(definition)  # Descriptions are most of the text, and only OpenAPI documents show them.
             self._texts[name] = orjson.dumps(definition)
         self._schemas: dict[str, Schema] = {}
 
@@ -190,7 +190,10 @@ class Schemas:
         """The schema of a named type, such as "io.k8s.api.core.v1.PodSpec"."""
         schema = self._schemas.get(name)
         if schema is None:
-            schema = Schema(orjson.loads(self._texts[name]), self)
+            raw = orjson.loads(self._texts[name])
+            if not self._described:
+                _strip(raw)  # Descriptions are most of the text, and only OpenAPI documents show them.
+            schema = Schema(raw, self)
             schema.definition = name
             if name == _QUANTITY:
                 schema.type, schema.format = "string", "quantity"
@@ -227,7 +230,11 @@ def load_schemas(cluster_version: str, *, described: bool = False) -> Schemas:
 def read_definitions(cluster_version: str) -> dict[str, Json]:
     """The definitions of a cluster version as the package holds them, read anew: about 10 ms and 8 MB."""
     major, minor, *_ = cluster_version.split(".")
-    folder = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{major}.{minor}.0-local"
+    # Looked up, not imported: the package's own code would bring a validator with it.
+    package = find_spec("kubernetes_validate")
+    if package is None or not package.submodule_search_locations:
+        raise LookupError("the package kubernetes-validate, which holds the schemas, is not installed")
+    folder = Path(package.submodule_search_locations[0]) / "kubernetes-json-schema" / f"v{major}.{minor}.0-local"
     try:
         text = (folder / "_definitions.json").read_bytes()
     except FileNotFoundError as error:
