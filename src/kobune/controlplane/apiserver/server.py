@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from functools import cache
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kobune.api.catalogue import Kind, builtin
 from kobune.api.clock import Clock
@@ -38,6 +38,9 @@ from kobune.controlplane.apiserver.subresources import POSTED, SUBRESOURCES
 from kobune.controlplane.store.contract import Store
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.watchers import Render
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.tables.columns import Printer
 
 log = logging.getLogger(__name__)
 
@@ -167,11 +170,17 @@ class ApiServer:
         """The frames of a watch being served."""
         return frames
 
-    def _plain_render(self, kind: Kind) -> Render:
-        return plain_render(self.registry, kind)
+    def printer(self, kind: Kind) -> "Printer":
+        """The columns of a kind."""
+        from kobune.controlplane.apiserver.tables import find_printer
+
+        return find_printer(kind)
 
     def _table_render(self, kind: Kind, include: str) -> Render:
-        return table_render(self.clock, self.plain_render(kind), kind, include)
+        return table_render(self, kind, include)
+
+    def _plain_render(self, kind: Kind) -> Render:
+        return plain_render(self.registry, kind)
 
     async def _bookmarks(self) -> None:
         while True:

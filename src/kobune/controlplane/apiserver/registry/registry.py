@@ -11,6 +11,7 @@ from kobune.api.clock import Clock
 from kobune.api.defaulting import apply_defaults
 from kobune.api.errors import FieldError, Json
 from kobune.api.schema import Schema, Schemas, load_schemas
+from kobune.api.validation import validate_create, validate_subresource_update, validate_update
 from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.minting import Mint
@@ -77,10 +78,13 @@ class Registry:
         apply_defaults(kind, obj)
 
     def validate_create(self, kind: Kind, obj: Json) -> list[FieldError]:
-        return []
+        return validate_create(kind, obj)
 
     def validate_update(self, kind: Kind, new: Json, old: Json, *, subresource: str = "") -> list[FieldError]:
-        return []
+        # A scale is a change of the whole object, made elsewhere.
+        if subresource and subresource != "scale":
+            return validate_subresource_update(kind, subresource, new, old)
+        return validate_update(kind, new, old)
 
     # Reading
 
