@@ -71,9 +71,9 @@ def kubernetes_service(server: "ApiServer") -> Json:
 
 
 async def keep_endpoints(server: "ApiServer") -> None:
-    """Have the Service's endpoints say where this server is; nothing to do without an advertised address."""
+    """Have the Service's endpoints say where this server is, unless nobody else can reach it there."""
     address, port = server.config.advertise_address, server.config.advertise_port
-    if not address:
+    if not address or ipaddress.ip_address(address).is_loopback:
         return
     await _keep(server, "", "v1", "Endpoints", endpoints(address, port), ("subsets",))
     await _keep(
