@@ -9,7 +9,7 @@ import typer
 from kobune.cli.output import fail
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
-from kobune.host.standalone import run_controller_manager
+from kobune.host.standalone import BadFlag, run_controller_manager
 
 
 def command(
@@ -17,9 +17,21 @@ def command(
     kubeconfig: Annotated[Path, typer.Option(help="How to reach the API server.")],
     leader_elect: Annotated[bool, typer.Option(help="Work only while holding the lease.")] = True,
     controllers: Annotated[str, typer.Option(help="'*' is all, 'foo' adds one, '-foo' leaves one out.")] = "*",
+    root_ca_file: Annotated[Path | None, typer.Option(help="Published to every namespace as kube-root-ca.crt.")] = None,
+    allocate_node_cidrs: Annotated[bool, typer.Option(help="Give each node a range of --cluster-cidr.")] = False,
+    cluster_cidr: Annotated[str, typer.Option(help="The addresses of pods.")] = "10.244.0.0/16",
 ) -> None:
     """Keep what is as it should be."""
     try:
-        asyncio.run(run_controller_manager(kubeconfig, leader_elect=leader_elect, controllers=controllers))
-    except (KubeconfigError, LeadershipLost, ValueError) as error:
+        asyncio.run(
+            run_controller_manager(
+                kubeconfig,
+                leader_elect=leader_elect,
+                controllers=controllers,
+                root_ca_file=root_ca_file,
+                allocate_node_cidrs=allocate_node_cidrs,
+                cluster_cidr=cluster_cidr,
+            )
+        )
+    except (BadFlag, KubeconfigError, LeadershipLost, ValueError) as error:
         fail(str(error))

@@ -1,6 +1,7 @@
 """`kobune`: every command by its name. A command's module is imported when the command is called."""
 
 import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +33,9 @@ class _Commands(TyperGroup):
         return command
 
 
-app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=_Commands, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 
 
 @app.callback()
@@ -44,4 +47,8 @@ def main() -> None:
     """The entry point of the `kobune` command."""
     # Containers, sockets and keys are made for their owner alone, whatever the caller's mask.
     os.umask(0o077)
-    app()
+    try:
+        app()
+    except OSError as error:
+        # A full disk, a file that is not ours: the user's to mend, and the traceback would not help.
+        sys.exit(f"kobune: {error}")

@@ -23,6 +23,7 @@ from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccount
 from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.manager import ControllerManager
 from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.store.contract import Store
@@ -68,7 +69,8 @@ async def control_plane(
             running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
         if parts.controllers:
             client = Client(LocalTransport(server, CONTROLLER_MANAGER))
-            manager = ControllerManager(client, clock=clock, rng=rng, controllers=parts.controllers)
+            settings = Settings(root_ca=config.client_ca)  # One authority signs for clients and for the API server.
+            manager = ControllerManager(client, clock=clock, rng=rng, controllers=parts.controllers, settings=settings)
             running.append(tasks.create_task(manager.run(), name="kube-controller-manager"))
         if parts.simulated:
             from kobune.host.simulation import simulate  # Late: most clusters have none.

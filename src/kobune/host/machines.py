@@ -1,6 +1,7 @@
 """The machines under a cluster's real nodes, from the cluster's spec."""
 
 import asyncio
+import hashlib
 from ipaddress import IPv4Address, IPv4Network
 
 from kobune.aks.nodes import NodeShape, node_shapes
@@ -8,7 +9,9 @@ from kobune.api.clock import Clock
 from kobune.host.layout import ClusterLayout
 from kobune.host.spec import Spec
 from kobune.node.machine.machine import MachineSpec, NodeMachine
+from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Network
+from kobune.node.proxy import nftables
 
 
 def real_shapes(spec: Spec) -> list[NodeShape]:
@@ -30,11 +33,18 @@ def machine_of(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Cloc
     return NodeMachine(place, clock)
 
 
+def host_table(cluster: ClusterLayout) -> str:
+    """The nftables table by which the machine itself reaches the cluster's Services."""
+    digest = hashlib.sha256(str(cluster.root).encode()).hexdigest()
+    return f"kobune-{digest[:8]}"
+
+
 async def halt(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     """End every container of the cluster; images and files stay."""
     async with asyncio.TaskGroup() as tasks:
         for shape in real_shapes(spec):
-            tasks.create_task(machine_of(cluster, spec, shape, clock).stop(), name=f"halt {shape.name}")
+            tasks.create_task(_halt(cluster, machine_of(cluster, spec, shape, clock)), name=f"halt {shape.name}")
+    await asyncio.to_thread(nftables.remove, host_table(cluster), None)
 
 
 async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
@@ -42,3 +52,9 @@ async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     async with asyncio.TaskGroup() as tasks:
         for shape in real_shapes(spec):
             tasks.create_task(machine_of(cluster, spec, shape, clock).destroy(), name=f"destroy {shape.name}")
+
+
+async def _halt(cluster: ClusterLayout, machine: NodeMachine) -> None:
+    await machine.stop()
+    # The kubelet's volumes in memory: without their pods nobody needs them.
+    await asyncio.to_thread(unmount_below, cluster.node(machine.spec.node))

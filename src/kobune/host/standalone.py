@@ -90,10 +90,24 @@ async def run_scheduler(kubeconfig: Path, *, leader_elect: bool) -> None:
         await _until_signalled(scheduler.run(), client)
 
 
-async def run_controller_manager(kubeconfig: Path, *, leader_elect: bool, controllers: str) -> None:
-    """kube-controller-manager against any API server, until a signal. Raises LeadershipLost, KubeconfigError."""
+async def run_controller_manager(
+    kubeconfig: Path,
+    *,
+    leader_elect: bool,
+    controllers: str,
+    root_ca_file: Path | None,
+    allocate_node_cidrs: bool,
+    cluster_cidr: str,
+) -> None:
+    """kube-controller-manager against any API server, until a signal. Raises BadFlag, LeadershipLost, KubeconfigError."""
+    from kobune.controlplane.controllers.controller import Settings
     from kobune.controlplane.controllers.manager import ControllerManager
 
+    settings = Settings(
+        root_ca=_read("--root-ca-file", root_ca_file) if root_ca_file else b"",
+        allocate_node_cidrs=allocate_node_cidrs,
+        cluster_cidr=cluster_cidr,
+    )
     rng = random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-controller-manager"))
     manager = ControllerManager(
@@ -101,6 +115,7 @@ async def run_controller_manager(kubeconfig: Path, *, leader_elect: bool, contro
         clock=SystemClock(),
         rng=rng,
         controllers=controllers,
+        settings=settings,
         leader_elect=leader_elect,
         identity=identity(rng),
     )

@@ -404,6 +404,11 @@ class Node(Object):
         ready = find_condition(self.status.conditions, "Ready")
         return ready is not None and ready.status == "True"
 
+    @property
+    def internal_ip(self) -> str:
+        """Where other nodes reach it; empty when it does not say."""
+        return next((each.address for each in self.status.addresses if each.type == "InternalIP"), "")
+
 
 # The rest of the group.
 

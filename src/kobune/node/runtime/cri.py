@@ -11,6 +11,7 @@ from kobune.node.runtime import containerd_events_pb2 as events_pb
 from kobune.node.runtime import cri_pb2 as pb
 from kobune.node.runtime import messages
 from kobune.node.runtime.calls import CALL_SECONDS, Calls, NotOffered, NotPresent
+from kobune.node.runtime.images import LOCAL_IMAGES
 from kobune.node.runtime.remote import RemoteCommand
 from kobune.node.runtime.runtime import (
     ByteReader,
@@ -223,7 +224,15 @@ class CriRuntime:
         return messages.image_of(answer.image) if answer.HasField("image") else None
 
     async def pull_image(self, reference: str, *, auth: Mapping[str, str] | None = None) -> Image:
-        """`auth` has the names of CRI's AuthConfig: username, password, server_address, …"""
+        """`auth` has the names of CRI's AuthConfig: username, password, server_address, …
+
+        Images under kobune.local are made or loaded on the node and in no registry: what is there is what a pull gets.
+        """
+        if reference.startswith(LOCAL_IMAGES):
+            present = await self.find_image(reference)
+            if present is None:
+                raise ImageNotFound(f"image {reference!r} is not on this node; kobune image load puts images there")
+            return present
         request = pb.PullImageRequest(image=pb.ImageSpec(image=reference), auth=pb.AuthConfig(**auth) if auth else None)
         try:
             answer = await self._calls.call("PullImage", request, pb.PullImageResponse, seconds=PULL_SECONDS)

@@ -16,8 +16,9 @@ from typing import Any
 
 from kobune.node.runtime.runtime import Runtime, RuntimeFailure
 
-PAUSE = "kobune.local/pause:latest"
-BUSYBOX = "kobune.local/busybox:latest"
+LOCAL_IMAGES = "kobune.local/"  # What no registry has.
+PAUSE = f"{LOCAL_IMAGES}pause:latest"
+BUSYBOX = f"{LOCAL_IMAGES}busybox:latest"
 IMAGE_NAME = "io.containerd.image.name"  # Source: containerd, images.AnnotationImageName.
 REF_NAME = "org.opencontainers.image.ref.name"  # Source: OCI image specification, annotations.
 
