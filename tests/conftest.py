@@ -2,9 +2,14 @@
 
 import os
 import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from kobune.controlplane.store.etcd_member import member_command
 from kobune.node.machine.requirements import find_missing
 
 
@@ -18,8 +23,24 @@ def _nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory):
     patch.undo()
 
 
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an etcd of one member; whoever uses it keeps to a root of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        client, peer = (f"127.0.0.1:{port.getsockname()[1]}" for port in (one, other))
+    folder: Path = tmp_path_factory.mktemp("etcd")
+    command = member_command("one", folder / "data", client=client, peers={"one": peer})
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+        yield f"http://{client}"
+        process.terminate()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without root, containerd or kubectl the real tests are skipped, except in continuous integration."""
+    """What needs programs that are not here is skipped, except in continuous integration."""
+    if shutil.which("etcd") is None and os.environ.get("CI") != "true":
+        for item in items:
+            if item.get_closest_marker("etcd"):
+                item.add_marker(pytest.mark.skip(reason="The program etcd is not on the PATH."))
     real = [item for item in items if item.get_closest_marker("real")]
     if not real or os.environ.get("CI") == "true":
         return

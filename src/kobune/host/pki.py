@@ -82,14 +82,24 @@ class Authority:
 
     def issue_client(self, user: str, groups: Sequence[str], now: datetime) -> Credential:
         """A certificate that makes its bearer `user` in `groups`, as Kubernetes reads common name and organizations."""
-        return self._issue(user, groups, ExtendedKeyUsageOID.CLIENT_AUTH, (), now)
+        return self._issue(user, groups, (ExtendedKeyUsageOID.CLIENT_AUTH,), (), now)
 
     def issue_server(self, name: str, hosts: Sequence[str], now: datetime, *, groups: Sequence[str] = ()) -> Credential:
         """A certificate for a server reached under `hosts`: DNS names and IP addresses."""
-        return self._issue(name, groups, ExtendedKeyUsageOID.SERVER_AUTH, hosts, now)
+        return self._issue(name, groups, (ExtendedKeyUsageOID.SERVER_AUTH,), hosts, now)
+
+    def issue_peer(self, name: str, hosts: Sequence[str], now: datetime) -> Credential:
+        """A certificate for servers that are each other's clients, as the members of an etcd cluster."""
+        usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._issue(name, (), usages, hosts, now)
 
     def _issue(
-        self, name: str, groups: Sequence[str], usage: x509.ObjectIdentifier, hosts: Sequence[str], now: datetime
+        self,
+        name: str,
+        groups: Sequence[str],
+        usages: Sequence[x509.ObjectIdentifier],
+        hosts: Sequence[str],
+        now: datetime,
     ) -> Credential:
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key()
@@ -102,7 +112,7 @@ class Authority:
             .not_valid_after(now + LEAF_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(issuer_key, critical=False)
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 class Entry(NamedTuple):
     key: str
     value: bytes
-    revision: int  # The write that made this value; counts store-wide from 1, and is the API's resourceVersion.
+    revision: int  # The write that made this value; counts store-wide, and is the API's resourceVersion.
 
 
 class Page(NamedTuple):
@@ -37,7 +37,7 @@ class Compacted(Exception):
     """The history asked for is no longer kept."""
 
     def __init__(self, oldest: int) -> None:
-        super().__init__(f"required revision has been compacted; the oldest kept is {oldest}")
+        super().__init__(f"required revision has been compacted; the oldest kept is {oldest} or later")
         self.oldest = oldest
 
 
@@ -66,7 +66,7 @@ class Store(Protocol):
     """
 
     async def revision(self) -> int:
-        """The newest committed revision; 0 for a store never written to."""
+        """The newest committed revision, by whomever; for an embedded store never written to 0."""
 
     async def read(self, key: str) -> Entry | None:
         """The newest entry under `key`."""
@@ -99,7 +99,7 @@ class Store(Protocol):
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
         """Every change under `prefix` with a revision greater than `after`, in order, in batches, for ever.
 
-        A change is delivered before or in the same loop iteration in which its `write` returns.
+        The embedded engines deliver a change before its `write` returns.
 
         Raises:
             Compacted: changes after `after` have been compacted away.

@@ -2,14 +2,18 @@
 
 import asyncio
 import heapq
+import logging
 from collections.abc import Sequence
 from itertools import count
 
 from kobune.api.clock import Clock
 from kobune.controlplane.store.cache import Cache, Tuning
-from kobune.controlplane.store.contract import Change, Compacted, Store
+from kobune.controlplane.store.contract import Change, Compacted, Store, Unavailable
 
-ROOT = "/registry/"
+log = logging.getLogger(__name__)
+
+ROOT = "/registry/"  # Where every cache's prefix begins.
+RETRY_SECONDS = 0.5
 PAGE = 2000  # Entries loaded at a time.
 
 
@@ -31,14 +35,19 @@ class Feed:
 
     async def run(self) -> None:
         """Apply what is committed, until cancelled. Raises Closed when the store is closed."""
-        self._advance(await self.store.revision())
-        self._started.set()
         while True:
             try:
-                async for batch in self.store.watch(ROOT, after=self.revision):
+                if not self._started.is_set():
+                    self._advance(await self.store.revision())
+                    self._started.set()
+                # Whatever is written there, by others too: only so is it certain that the newest revision is reached.
+                async for batch in self.store.watch("", after=self.revision):
                     self._apply(batch)
             except Compacted:
                 await self._start_again()
+            except Unavailable as error:
+                log.warning("The store does not answer: %s", error)
+                await self._clock.sleep(RETRY_SECONDS)
 
     async def open(
         self,

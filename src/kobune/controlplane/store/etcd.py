@@ -1,0 +1,159 @@
+"""The engine for more than one machine: the same promises, kept by an etcd v3 cluster.
+
+Revisions are etcd's own. Needs nothing newer than etcd 3.4: watches learn how far they are from events alone, never from
+progress notifications, so the cluster should hold nothing else that is written while the control plane is idle.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from kobune.controlplane.store import etcd_pb2 as pb
+from kobune.controlplane.store.contract import Change, Compacted, Conflict, Entry, Full, Page, Unavailable
+from kobune.controlplane.store.etcd_calls import EtcdCalls, Refused, Tls
+
+M = TypeVar("M", bound=Message)
+
+RECONNECT_SECONDS = 0.2
+
+
+class EtcdStore:
+    """Made in the event loop that uses it; connects with the first call.
+
+    Args:
+        endpoints: "https://HOST:PORT" or "http://HOST:PORT", any number of members of one cluster.
+        root: put before every key, so that several clusters share one etcd.
+    """
+
+    def __init__(self, endpoints: Sequence[str], *, tls: Tls | None = None, root: str = "") -> None:
+        self._calls = EtcdCalls(endpoints, tls)
+        self._root = root.encode()
+
+    async def revision(self) -> int:
+        # Not serializable, so a majority confirms it.
+        return int((await self._range(pb.RangeRequest(key=b"/", count_only=True))).header.revision)
+
+    async def read(self, key: str) -> Entry | None:
+        found = await self._range(pb.RangeRequest(key=self._key(key)))
+        return self._entry(found.kvs[0]) if found.kvs else None
+
+    async def list(self, prefix: str, *, after: str = "", limit: int = 0, revision: int = 0) -> Page:
+        start, end = self._span(prefix)
+        if after:
+            start = max(start, self._key(after) + b"\0")
+        found = await self._range(pb.RangeRequest(key=start, range_end=end, limit=limit, revision=revision))
+        return Page([self._entry(kv) for kv in found.kvs], revision or found.header.revision, found.more)
+
+    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+        put = pb.PutRequest(key=self._key(key), value=value)
+        if expected is None:
+            written = await self._mutate("KV/Put", put, pb.PutResponse)
+            return int(written.header.revision)
+        done = await self._if_at(key, expected, pb.RequestOp(request_put=put))
+        return int(done.header.revision)
+
+    async def delete(self, key: str, *, expected: int | None) -> int:
+        delete = pb.DeleteRangeRequest(key=self._key(key))
+        if expected is None:
+            deleted = await self._mutate("KV/DeleteRange", delete, pb.DeleteRangeResponse)
+        else:
+            done = await self._if_at(key, expected, pb.RequestOp(request_delete_range=delete))
+            deleted = done.responses[0].response_delete_range
+            deleted.header.CopyFrom(done.header)
+        if not deleted.deleted:
+            raise Conflict(key, None)
+        return int(deleted.header.revision)
+
+    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
+        key, end = self._span(prefix)
+        while True:
+            # etcd refuses a start before the compacted revision; beginning one earlier than needed makes that exact.
+            start = pb.WatchCreateRequest(key=key, range_end=end, start_revision=max(after, 1))
+            request = pb.WatchRequest(create_request=start)
+            try:
+                async with self._calls.stream("Watch/Watch", request, pb.WatchResponse) as read:
+                    while True:
+                        answer = await read()
+                        if answer.compact_revision:
+                            raise Compacted(answer.compact_revision)
+                        if answer.canceled:
+                            raise Unavailable(answer.cancel_reason)
+                        changes = [self._change(event) for event in answer.events if event.kv.mod_revision > after]
+                        if changes:
+                            after = changes[-1].revision
+                            yield changes
+            except Unavailable:
+                # Another member, or the same one later, goes on after the last change seen.
+                self._calls.check_open()
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def compact(self, revision: int) -> None:
+        revision = min(revision, await self.revision())
+        if revision > 0:
+            try:
+                request = pb.CompactionRequest(revision=revision)
+                await self._calls.call("KV/Compact", request, pb.CompactionResponse, repeatable=True)
+            except Refused as refused:
+                if refused.code is not grpc.StatusCode.OUT_OF_RANGE:  # Compacted already.
+                    raise _translated(refused) from refused
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+    async def _range(self, request: pb.RangeRequest) -> pb.RangeResponse:
+        try:
+            return await self._calls.call("KV/Range", request, pb.RangeResponse, repeatable=True)
+        except Refused as refused:
+            if refused.code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in refused.details:
+                raise Compacted(request.revision + 1) from refused
+            raise _translated(refused) from refused
+
+    async def _mutate(self, method: str, request: Message, answer: type[M]) -> M:
+        try:
+            return await self._calls.call(method, request, answer, repeatable=False)
+        except Refused as refused:
+            raise _translated(refused) from refused
+
+    async def _if_at(self, key: str, expected: int, operation: pb.RequestOp) -> pb.TxnResponse:
+        """Do it if the key is at revision `expected`; raises Conflict with what is there instead."""
+        where = self._key(key)
+        done = await self._mutate(
+            "KV/Txn",
+            pb.TxnRequest(
+                compare=[pb.Compare(target=pb.Compare.MOD, key=where, mod_revision=expected)],
+                success=[operation],
+                failure=[pb.RequestOp(request_range=pb.RangeRequest(key=where))],
+            ),
+            pb.TxnResponse,
+        )
+        if not done.succeeded:
+            found = done.responses[0].response_range.kvs
+            raise Conflict(key, self._entry(found[0]) if found else None)
+        return done
+
+    def _key(self, key: str) -> bytes:
+        return self._root + key.encode()
+
+    def _span(self, prefix: str) -> tuple[bytes, bytes]:
+        """The first key that starts with the prefix and the first after all of those, as etcd takes them."""
+        start = self._key(prefix)
+        if not start:
+            return b"\0", b"\0"  # Everything.
+        # No key has the byte 0xff, since it is not in UTF-8.
+        return start, start[:-1] + bytes([start[-1] + 1])
+
+    def _entry(self, kv: pb.KeyValue) -> Entry:
+        return Entry(kv.key[len(self._root) :].decode(errors="replace"), kv.value, kv.mod_revision)
+
+    def _change(self, event: pb.Event) -> Change:
+        key, value, revision = self._entry(event.kv)
+        return Change(key, None if event.type == pb.Event.DELETE else value, revision)
+
+
+def _translated(refused: Refused) -> Exception:
+    if refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "space exceeded" in refused.details:
+        return Full(f"etcd has no space left: {refused.details}")
+    return Unavailable(f"etcd: {refused.details}")
