@@ -1,0 +1,244 @@
+"""KubeSchedulerConfiguration, as upstream reads it: profiles, plugin sets, weights and arguments, checked and merged.
+
+Source: Kubernetes documentation, Scheduler Configuration; upstream apis/config v1 defaults and validation, and
+framework/runtime for what a plugin set comes to. `percentageOfNodesToScore`, `parallelism`, `clientConnection` and the
+profiling switches are accepted and have no effect: every node is always looked at, in one process.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import yaml
+
+from kobune.api.errors import FieldError, Invalid, Json
+from kobune.api.field_errors import duplicate, invalid, required
+from kobune.controlplane.scheduler.configuration import DEFAULT_SCHEDULER, Configuration, ProfileConfiguration, Use
+from kobune.controlplane.scheduler.plugin_args import check_args
+from kobune.controlplane.scheduler.plugins.table import PLUGINS
+
+KIND = "KubeSchedulerConfiguration"
+API_VERSION = "kubescheduler.config.k8s.io/v1"
+REMOVED = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
+
+# In the order in which upstream expands `multiPoint`.
+POINTS = (
+    "preFilter", "filter", "postFilter", "reserve", "preScore", "score", "preBind", "bind", "postBind", "permit",
+    "preEnqueue", "queueSort",
+)  # fmt: skip
+FIELDS = frozenset({
+    "apiVersion", "kind", "parallelism", "leaderElection", "clientConnection", "enableProfiling",
+    "enableContentionProfiling", "percentageOfNodesToScore", "podInitialBackoffSeconds", "podMaxBackoffSeconds",
+    "profiles", "extenders", "delayCacheUntilActive",
+})  # fmt: skip
+
+_ROWS = {row.name: row for row in PLUGINS}
+
+
+def parse_configuration(text: str) -> Configuration:
+    """The configuration that a file's text means.
+
+    Raises:
+        Invalid: not a KubeSchedulerConfiguration, or one that cannot be; every fault of its fields is named at once.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Invalid(f"couldn't get version/kind; json parse error: {error}") from error
+    return read_configuration(document if isinstance(document, dict) else {})
+
+
+def read_configuration(document: Json) -> Configuration:
+    """The same from a document. Raises Invalid."""
+    kind, version = document.get("kind", ""), document.get("apiVersion", "")
+    if (kind, version) != (KIND, API_VERSION):
+        raise Invalid(f'no kind "{kind}" is registered for version "{version}"')
+    unknown = sorted(document.keys() - FIELDS)
+    if unknown:
+        raise Invalid("strict decoding error: " + ", ".join(f'unknown field "{field}"' for field in unknown))
+    profiles = document.get("profiles") or [{}]
+    if len(profiles) == 1:
+        profiles = [{"schedulerName": DEFAULT_SCHEDULER, **profiles[0]}]
+    errors = [*_check(document), *_check_profiles(profiles)]
+    if errors:
+        raise Invalid(_joined(errors), *errors)
+    return Configuration(
+        profiles=tuple(_profile(profile) for profile in profiles),
+        pod_initial_backoff_seconds=document.get("podInitialBackoffSeconds", 1),
+        pod_max_backoff_seconds=document.get("podMaxBackoffSeconds", 10),
+    )
+
+
+def _joined(errors: Sequence[FieldError]) -> str:
+    parts = list(dict.fromkeys(f"{error.field}: {error.message}" for error in errors))
+    return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
+
+
+# Checks.
+
+
+def _check(document: Json) -> Iterator[FieldError]:
+    election = document.get("leaderElection") or {}
+    lock = election.get("resourceLock") or "leases"
+    if election.get("leaderElect", True) and lock != "leases":
+        yield invalid("leaderElection.resourceLock", lock, 'resourceLock value must be "leases"')
+    if document.get("parallelism", 16) <= 0:
+        yield invalid("parallelism", document["parallelism"], "should be an integer value greater than zero")
+    yield from _check_percentage("percentageOfNodesToScore", document.get("percentageOfNodesToScore"))
+    first, most = document.get("podInitialBackoffSeconds", 1), document.get("podMaxBackoffSeconds", 10)
+    if first <= 0:
+        yield invalid("podInitialBackoffSeconds", first, "must be greater than 0")
+    if most < first:
+        yield invalid("podMaxBackoffSeconds", most, "must be greater than or equal to PodInitialBackoffSeconds")
+    for index, extender in enumerate(document.get("extenders") or ()):
+        if extender.get("prioritizeVerb") and extender.get("weight", 0) <= 0:
+            weight = extender.get("weight", 0)
+            yield invalid(f"extenders[{index}].weight", weight, "must have a positive weight applied to it")
+    if document.get("extenders"):
+        yield invalid("extenders", len(document["extenders"]), "this scheduler asks no extenders")
+
+
+def _check_percentage(path: str, value: int | None) -> Iterator[FieldError]:
+    if value is not None and not 0 <= value <= 100:
+        yield invalid(path, value, "not in valid range [0-100]")
+
+
+def _check_profiles(profiles: Sequence[Json]) -> Iterator[FieldError]:
+    seen: dict[str, int] = {}
+    for index, profile in enumerate(profiles):
+        path, name = f"profiles[{index}]", profile.get("schedulerName") or ""
+        if not name:
+            yield required(f"{path}.schedulerName")
+        yield from _check_percentage(f"{path}.percentageOfNodesToScore", profile.get("percentageOfNodesToScore"))
+        yield from _check_removed(path, profile)
+        yield from _check_plugin_config(path, profile)
+        if name in seen:
+            yield duplicate(f"{path}.schedulerName", f"profiles[{seen[name]}].schedulerName")
+        seen[name] = index
+    canon = (profiles[0].get("plugins") or {}).get("queueSort") or {}
+    for index, profile in enumerate(profiles[1:], start=1):
+        current = (profile.get("plugins") or {}).get("queueSort") or {}
+        if current != canon:
+            yield invalid(f"profiles[{index}].plugins.queueSort", current, "must be the same for all profiles")
+
+
+def _check_removed(path: str, profile: Json) -> Iterator[FieldError]:
+    for point, plugins in (profile.get("plugins") or {}).items():
+        for index, plugin in enumerate((plugins or {}).get("enabled") or ()):
+            if plugin.get("name") in REMOVED:
+                where = f"{path}.plugins.{point}.enabled[{index}]"
+                yield invalid(where, plugin["name"], _was_removed())
+
+
+def _was_removed() -> str:
+    return f'was invalid in version "{API_VERSION}" (KubeSchedulerConfiguration is version "{API_VERSION}")'
+
+
+def _check_plugin_config(path: str, profile: Json) -> Iterator[FieldError]:
+    seen = set()
+    for index, config in enumerate(profile.get("pluginConfig") or ()):
+        where, name = f"{path}.pluginConfig[{index}]", config.get("name", "")
+        if name in seen:
+            yield duplicate(where, name)
+        seen.add(name)
+        if name in REMOVED:
+            yield invalid(where, name, _was_removed())
+        yield from check_args(name, config.get("args") or {}, f"{where}.args")
+
+
+# Plugin sets.
+
+
+def _profile(profile: Json) -> ProfileConfiguration:
+    name = profile["schedulerName"]
+    plugins = profile.get("plugins") or {}
+    try:
+        points = effective_points(plugins)
+    except LookupError as error:
+        raise Invalid(f"initializing profiles: creating profile for scheduler name {name}: {error.args[0]}") from None
+    args = {config["name"]: config.get("args") or {} for config in profile.get("pluginConfig") or ()}
+    return ProfileConfiguration(name, points, args)
+
+
+def effective_points(plugins: Mapping[str, Json]) -> dict[str, tuple[Use, ...]]:
+    """Which plugins run at each point: those of `multiPoint`, the defaults included, as each point overrides them.
+
+    Raises:
+        LookupError: a plugin is unknown, does not have the point, or is enabled twice; the message is upstream's.
+    """
+    multi = _merged(plugins.get("multiPoint") or {})
+    points = {}
+    for point in POINTS:
+        own = plugins.get(point) or {}
+        enabled, disabled = _enabled(own), _disabled(own)
+        kind = f"{point[0].upper()}{point[1:]}Plugin"
+        for use in enabled:
+            _check_use(use, point, kind)
+        _check_twice(enabled, kind)
+        points[point] = tuple(_expanded(multi, enabled, disabled, point, kind))
+    if not points["bind"]:
+        raise LookupError("at least one bind plugin is needed")
+    return points
+
+
+def _merged(custom: Json) -> list[Use]:
+    """The default plugins as `multiPoint` changes them, then those that it adds. Source: upstream mergePluginSet."""
+    enabled, disabled = _enabled(custom), _disabled(custom)
+    replaced = {use.name: use for use in enabled}
+    result: list[Use] = []
+    if "*" not in disabled:
+        for row in PLUGINS:
+            if row.name not in disabled:
+                result.append(replaced.pop(row.name, Use(row.name, row.weight)))
+    added = [use for use in enabled if use.name in replaced or use not in result]
+    return result + added
+
+
+def _expanded(
+    multi: Sequence[Use], own: Sequence[Use], disabled: frozenset[str], point: str, kind: str
+) -> Iterator[Use]:
+    """First what overrides `multiPoint`, then `multiPoint`, then what only this point has."""
+    names = {use.name for use in own}
+    inherited: list[Use] = []
+    overriding = set()
+    for use in multi:
+        row = _ROWS.get(use.name)
+        if row is None:
+            raise LookupError(f'{kind} "{use.name}" does not exist')
+        if point not in row.points or "*" in disabled or use.name in disabled:
+            continue
+        if use.name in names:
+            overriding.add(use.name)
+        elif any(other.name == use.name for other in inherited):
+            raise LookupError(f'plugin "{use.name}" already registered as "{kind}"')
+        else:
+            inherited.append(use)
+    yield from (_weighted(use, point) for use in own if use.name in overriding)
+    yield from (_weighted(use, point) for use in inherited)
+    yield from (_weighted(use, point) for use in own if use.name not in overriding)
+
+
+def _weighted(use: Use, point: str) -> Use:
+    # A weight that is not given, or is zero, is one. Source: upstream getValidScoreWeights.
+    return Use(use.name, use.weight or 1) if point == "score" else Use(use.name)
+
+
+def _check_use(use: Use, point: str, kind: str) -> None:
+    row = _ROWS.get(use.name)
+    if row is None:
+        raise LookupError(f'{kind} "{use.name}" does not exist')
+    if point not in row.points:
+        raise LookupError(f'plugin "{use.name}" does not extend {kind} plugin')
+
+
+def _check_twice(uses: Sequence[Use], kind: str) -> None:
+    names = [use.name for use in uses]
+    for name in names:
+        if names.count(name) > 1:
+            raise LookupError(f'plugin "{name}" already registered as "{kind}"')
+
+
+def _enabled(plugins: Json) -> list[Use]:
+    return [Use(plugin.get("name", ""), plugin.get("weight") or 0) for plugin in plugins.get("enabled") or ()]
+
+
+def _disabled(plugins: Json) -> frozenset[str]:
+    return frozenset(plugin.get("name", "") for plugin in plugins.get("disabled") or ())
