@@ -5,9 +5,13 @@ from kobune.controlplane.controllers import (
     endpoints,
     garbage_collector,
     namespace,
+    node_ipam,
+    node_lifecycle,
+    pod_gc,
     replicaset,
     root_ca_certificate_publisher,
     service_account,
+    taint_eviction,
 )
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.deployment import deployment
@@ -21,4 +25,8 @@ CONTROLLERS: tuple[Controller, ...] = (
     root_ca_certificate_publisher.CONTROLLER,
     endpoint_slice.CONTROLLER,
     endpoints.CONTROLLER,
+    node_lifecycle.CONTROLLER,
+    taint_eviction.CONTROLLER,
+    node_ipam.CONTROLLER,
+    pod_gc.CONTROLLER,
 )
