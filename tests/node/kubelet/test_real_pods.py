@@ -114,7 +114,7 @@ async def test_a_pod_sees_its_environment_files_and_names(real):
     assert text.splitlines()[:5] == [f"1 s3cret {ip} node-1 250", "1", "s3cret", 'app="web"', f"{ip}\tweb"], text
     assert "nameserver 10.0.0.10" in text
     assert "search default.svc.cluster.local svc.cluster.local cluster.local" in text
-    assert text.splitlines()[-5:] == ["web", "data", "1000", "tmpfs", "2"], text
+    assert text.splitlines()[-5:] == ["web", "data", "1000", "tmpfs", "1"], text
     assert (ended["exitCode"], ended["reason"], ended["message"]) == (7, "Error", "bye\n")
     assert pod["status"]["qosClass"] == "Guaranteed"
 

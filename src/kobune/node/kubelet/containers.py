@@ -20,6 +20,7 @@ MESSAGE_PATH = "io.kubernetes.container.terminationMessagePath"
 MESSAGE_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 PRE_STOP = "io.kubernetes.container.preStopHandler"
 POD_GRACE = "io.kubernetes.pod.terminationGracePeriod"
+DEFAULT_GRACE_SECONDS = 30
 
 
 def cgroup_parent(pod: Pod, root: str) -> str:
@@ -126,6 +127,12 @@ def pre_stop_of(annotations: Mapping[str, str]) -> Handler | None:
     """The hook that a container was made with."""
     text = annotations.get(PRE_STOP)
     return msgspec.json.decode(text, type=Handler, strict=False) if text else None
+
+
+def grace_of(annotations: Mapping[str, str]) -> int:
+    """The grace period, in seconds, of the pod that a container was made for."""
+    text = annotations.get(POD_GRACE, "")
+    return int(text) if text.isdigit() else DEFAULT_GRACE_SECONDS
 
 
 def next_attempt(directory: Path) -> int:

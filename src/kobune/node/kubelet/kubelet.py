@@ -16,12 +16,13 @@ from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
 from kobune.node.kubelet.cgroups import Hierarchies, PodCgroups
 from kobune.node.kubelet.config import KubeletConfig
+from kobune.node.kubelet.containers import grace_of
 from kobune.node.kubelet.dns import Resolver, parse_resolv_conf
 from kobune.node.kubelet.environment import service_environment
 from kobune.node.kubelet.images import Images
 from kobune.node.kubelet.machine import Machine, read_machine
 from kobune.node.kubelet.node_status import Facts, NodeStatus
-from kobune.node.kubelet.pod import Pod
+from kobune.node.kubelet.pod import Pod, PodSpec
 from kobune.node.kubelet.pod_worker import PodWorker
 from kobune.node.kubelet.probe_actions import Client as ProbeClient
 from kobune.node.kubelet.runtime_state import RuntimeState
@@ -238,7 +239,8 @@ class Kubelet:
             # Enough of a pod to end it properly: hooks and grace are in the containers' annotations.
             meta = ObjectMeta(name=sandbox.name, namespace=sandbox.namespace, uid=uid)
             log.info("ending an orphaned pod", extra={"pod": f"{sandbox.namespace}/{sandbox.name}", "uid": uid})
-            self._start_worker(Pod(metadata=meta)).remove()
+            grace = max((grace_of(each.annotations) for each in state.containers), default=0)
+            self._start_worker(Pod(metadata=meta, spec=PodSpec(termination_grace_period_seconds=grace))).remove()
 
     # The node.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kobune.api.errors import Json
 from kobune.api.timestamps import format_time
-from kobune.node.kubelet.plan import policy_of
+from kobune.node.kubelet.plan import policy_of, should_restart
 from kobune.node.kubelet.pod import Container, Pod
 from kobune.node.kubelet.qos import qos_class
 from kobune.node.kubelet.runtime_state import PodState
@@ -200,7 +200,7 @@ def _states(
             return {"running": {"startedAt": format_time(newest.started or newest.created)}}, last
         case State.EXITED:
             ended = {"terminated": _terminated(newest, facts)}
-            if waiting is not None and not facts.ending:
+            if waiting is not None and not facts.ending and should_restart(pod, container, newest):
                 return {"waiting": _waiting(waiting)}, ended
             return ended, last
         case State.CREATED:
