@@ -16,8 +16,9 @@ from kobune.node.kubelet.containers import log_directory
 from kobune.node.kubelet.runtime_state import RuntimeState
 from kobune.node.kubelet.server.authorization import Authorizer, peer_of
 from kobune.node.kubelet.server.logs import parse_options, read_log
-from kobune.node.kubelet.server.lookup import Pods, Refused, find_logged, find_running
+from kobune.node.kubelet.server.lookup import Pods, Refused, find_logged, find_pod, find_running
 from kobune.node.kubelet.server.manifests import pod_list
+from kobune.node.kubelet.server.port_forward import forward
 from kobune.node.kubelet.server.stats import Rates, resource_metrics, summary
 from kobune.node.kubelet.server.streaming import carry, open_socket, wanted_streams
 from kobune.node.runtime.runtime import Runtime, RuntimeFailure, State
@@ -55,6 +56,8 @@ class KubeletServer:
         for name, handler in (("exec", self._exec), ("attach", self._attach)):
             route("*", f"/{name}/{{namespace}}/{{pod}}/{{container}}", handler)
             route("*", f"/{name}/{{namespace}}/{{pod}}/{{uid}}/{{container}}", handler)
+        route("*", "/portForward/{namespace}/{pod}", self._port_forward)
+        route("*", "/portForward/{namespace}/{pod}/{uid}", self._port_forward)
         route("GET", "/stats/summary", self._summary)
         route("GET", "/metrics/resource", self._resource_metrics)
         return application
@@ -164,6 +167,18 @@ class KubeletServer:
         stream = await self._it.runtime.attach(found, stdin=stdin, tty=tty)
         await carry(socket, stream, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
         return socket
+
+    async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        pod = find_pod(self._it.pods, request.match_info["namespace"], request.match_info["pod"])
+        sandbox = self._it.state.pod(pod.uid).sandbox
+        if sandbox is None or not sandbox.ready:
+            raise Refused(400, f"unable to do port forwarding: pod {pod.name} is not running")
+        named = [*request.query.getall("port", []), *request.query.getall("ports", [])]
+        try:
+            ports = [int(port) for text in named for port in text.split(",")]
+        except ValueError as error:
+            raise Refused(400, f"unable to parse port: {error}") from error
+        return await forward(request, self._it.runtime, sandbox.id, pod=pod.name, ports=ports)
 
     def _running(self, request: web.Request) -> str:
         """The id of the running container that the path names."""
