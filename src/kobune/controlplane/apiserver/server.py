@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from kobune.api.catalogue import Kind, builtin
 from kobune.api.clock import Clock
-from kobune.api.errors import ApiError, MethodNotAllowed, NotFound
+from kobune.api.errors import ApiError, InsufficientStorage, MethodNotAllowed, NotFound, ServiceUnavailable
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
@@ -35,8 +35,10 @@ from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
 from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations
 from kobune.controlplane.apiserver.subresources import POSTED, SUBRESOURCES
-from kobune.controlplane.store.contract import Store
+from kobune.controlplane.store.cache import Cache
+from kobune.controlplane.store.contract import Damaged, Full, Store, Unavailable
 from kobune.controlplane.store.feed import Feed
+from kobune.controlplane.store.upkeep import keep_up
 from kobune.controlplane.store.watchers import Render
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ class ApiServer:
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),
             group.create_task(self._bookmarks(), name="watch bookmarks"),
+            group.create_task(keep_up(self.feed, self.clock, self._events_cache), name="store upkeep"),
         ]
         if self.config.serve_bootstrap:
             await bootstrap.bootstrap(self)
@@ -137,6 +140,13 @@ class ApiServer:
             response = await self._respond(request)
         except ApiError as error:
             response = failure(error)
+        except Full as error:
+            response = failure(InsufficientStorage(str(error)))
+        except Unavailable as error:
+            response = failure(ServiceUnavailable(str(error), retry_after_seconds=1))
+        except Damaged as error:
+            log.error("%s", error)
+            response = failure(ApiError(f"Internal error occurred: {error}"))
         except Exception as error:
             log.exception("request failed", extra={"method": request.method, "path": request.path})
             response = failure(ApiError(f"Internal error occurred: {type(error).__name__}"))
@@ -181,6 +191,9 @@ class ApiServer:
 
     def _plain_render(self, kind: Kind) -> Render:
         return plain_render(self.registry, kind)
+
+    async def _events_cache(self) -> Cache:
+        return await self.registry.cache(self.registry.builtin("", "v1", "Event"))
 
     async def _bookmarks(self) -> None:
         while True:
