@@ -139,7 +139,7 @@ async def start(client: Client, names: set[str]) -> float:
 async def end(client: Client, runtime: Runtime, names: set[str]) -> None:
     for name in names:
         await client.call("DELETE", f"/api/v1/namespaces/default/pods/{name}", body=b'{"gracePeriodSeconds":0}')
-    while await runtime.list_sandboxes():  # noqa: ASYNC110 (from outside there is nothing else to wait for)
+    while await runtime.list_sandboxes():
         await asyncio.sleep(0.1)
 
 

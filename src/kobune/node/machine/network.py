@@ -122,6 +122,12 @@ def add_routes(routes: Mapping[IPv4Network, IPv4Address]) -> None:
             ip.route("replace", dst=str(pods), gateway=str(node), proto=ROUTE_PROTOCOL)
 
 
+def hold_address(address: IPv4Address) -> None:
+    """Be reached by this address too, in the namespace that the calling thread is in. Blocks."""
+    with _netlink() as ip:
+        ip.addr("replace", index=_index(ip, "lo"), address=str(address), prefixlen=32)
+
+
 def detach(place: Attachment) -> None:
     """Remove the node's cable and namespace; with the last node, the bridge (its routes go with it). Blocks."""
     network = place.network

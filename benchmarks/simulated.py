@@ -1,0 +1,71 @@
+"""How long until many simulated nodes are Ready, and until many pods run on them? Prints one JSON line per stage.
+
+`python benchmarks/simulated.py [NODES] [PODS]`: a whole control plane and the nodes in this one process, store in memory.
+Pods are made by one client with 16 requests under way, placed by the scheduler, and counted by a watch.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+
+import uvloop
+
+from kobune.api.objects.core import Pod, ServiceAccount
+from kobune.api.objects.meta import Key
+from kobune.client.informer import Informer
+from kobune.testing import Cluster
+
+AT_ONCE = 16
+
+
+async def measure(nodes: int, pods: int) -> None:
+    began = time.perf_counter()
+    async with Cluster(nodes=nodes) as cluster, asyncio.TaskGroup() as tasks:
+        report("nodes Ready", nodes, time.perf_counter() - began)
+        # Pods are refused until the ServiceAccount controller has come by.
+        while await cluster.client.find(ServiceAccount, Key("default", "default")) is None:
+            await asyncio.sleep(0.01)
+        running = asyncio.Event()
+        left = pods
+
+        def count(old: Pod | None, new: Pod | None) -> None:
+            nonlocal left
+            if new is not None and new.status.phase == "Running" and (old is None or old.status.phase != "Running"):
+                left -= 1
+                if left == 0:
+                    running.set()
+
+        watch = Informer(cluster.client, Pod)
+        watch.on_change(count)
+        watching = tasks.create_task(watch.run())
+        await watch.synced()
+
+        names = iter(range(pods))
+        containers = [{"name": "main", "image": "kobune.local/busybox"}]
+
+        async def make() -> None:
+            for number in names:
+                meta = {"name": f"pod-{number}", "namespace": "default"}
+                await cluster.client.create(Pod, {"metadata": meta, "spec": {"containers": containers}})
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as makers:
+            for _ in range(AT_ONCE):
+                makers.create_task(make())
+        report("pods created", pods, time.perf_counter() - began)
+        await running.wait()
+        report("pods Running", pods, time.perf_counter() - began)
+        watching.cancel()
+
+
+def report(stage: str, count: int, seconds: float) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"bench": "simulated", "stage": stage, "count": count, "seconds": round(seconds, 2),
+                      "peak_mib": peak}), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    sizes = [int(word) for word in sys.argv[1:]] or [5_000, 10_000]
+    uvloop.run(measure(sizes[0], sizes[1]))

@@ -1,0 +1,1 @@
+"""Cluster DNS: what kube-dns or CoreDNS does in a cluster, on every node."""
