@@ -9,27 +9,37 @@ from pathlib import Path
 import aiohttp
 
 from kobune.api.clock import Clock
+from kobune.api.errors import Json
 from kobune.api.objects.core import Node, Service
 from kobune.api.objects.meta import Key, ObjectMeta
 from kobune.client.client import Client
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
+from kobune.node.kubelet.admission import refuse
 from kobune.node.kubelet.cgroups import Hierarchies, PodCgroups
 from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.containers import grace_of
 from kobune.node.kubelet.dns import Resolver, parse_resolv_conf
 from kobune.node.kubelet.environment import service_environment
+from kobune.node.kubelet.eviction_manager import EvictionManager
+from kobune.node.kubelet.image_gc import ImageGC
 from kobune.node.kubelet.images import Images
+from kobune.node.kubelet.log_rotation import LogRotation
 from kobune.node.kubelet.machine import Machine, read_machine
 from kobune.node.kubelet.node_status import Facts, NodeStatus
 from kobune.node.kubelet.pod import Pod, PodSpec
-from kobune.node.kubelet.pod_worker import PodWorker
+from kobune.node.kubelet.pod_worker import Ending, PodWorker
 from kobune.node.kubelet.probe_actions import Client as ProbeClient
+from kobune.node.kubelet.qos import is_critical
 from kobune.node.kubelet.runtime_state import RuntimeState
 from kobune.node.kubelet.server.authorization import Authorizer
 from kobune.node.kubelet.server.server import Context, KubeletServer
+from kobune.node.kubelet.server.stats import disk_stats
 from kobune.node.kubelet.services import Services
 from kobune.node.kubelet.sources import Sources
+from kobune.node.kubelet.static_pods import StaticPods
+from kobune.node.kubelet.status import Verdict
+from kobune.node.kubelet.together import together
 from kobune.node.kubelet.volumes.manager import Volumes
 from kobune.node.kubelet.volumes.mounts import KernelMounter, Mounter
 from kobune.node.kubelet.volumes.volume import Offload
@@ -40,6 +50,8 @@ log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 1.0
 RUNTIME_SILENT_SECONDS = 180.0  # Source: upstream relistThreshold.
 IMAGES_FRESH_SECONDS = 60.0
+SHUTDOWN_WORDS = "Pod was terminated in response to imminent node shutdown."
+SHUTDOWN_SLACK_SECONDS = 2.0  # For what follows the grace period.
 
 
 class Kubelet:
@@ -86,7 +98,34 @@ class Kubelet:
         self._image_list: list[Image] = []
         self._images_listed_at: float | None = None
         self._gone: set[str] = set()  # Pods we are done with that the API server still has.
-        self._pressures: frozenset[str] = frozenset()
+        self._is_shutting_down = False
+        self._eviction = EvictionManager(
+            config,
+            runtime,
+            self._state,
+            self._volumes,
+            self._recorder,
+            self.workers,
+            self._disk,
+            self._node_event,
+            self._node_status.report_soon,
+            clock=clock,
+            offload=offload,
+        )
+        self._image_gc = ImageGC(
+            config, runtime, self._state, self._disk, self._images.used, self._node_event, clock=clock
+        )
+        self._logs = LogRotation(config, runtime, self._state, self.all_pods, clock=clock, offload=offload)
+        self._static = StaticPods(
+            client,
+            config,
+            started=self._static_started,
+            gone=self._static_gone,
+            mirrored=self._mirrored,
+            find_mirror=lambda pod: self._pods.get(pod.key),
+            node=lambda: self._node_status.node,
+            clock=clock,
+        )
         self._tasks: asyncio.TaskGroup | None = None
         self._probe_client: ProbeClient | None = None
         self._shared: Services | None = None
@@ -119,6 +158,11 @@ class Kubelet:
             await self._pods.synced()
             self._pods.on_change(self._pod_changed)
             tasks.create_task(self._keep_house(), name="housekeeping")
+            tasks.create_task(self._eviction.run(), name="eviction")
+            tasks.create_task(self._image_gc.run(), name="image garbage collection")
+            tasks.create_task(self._logs.run(), name="log rotation")
+            if self.config.manifest_dir is not None:
+                tasks.create_task(self._static.run(self.config.manifest_dir), name="static pods")
             if self.config.tls is not None:
                 tasks.create_task(self.server().run(self.config.tls), name="server")
 
@@ -136,6 +180,24 @@ class Kubelet:
     def all_pods(self) -> list[Pod]:
         """The pods of this node with their present status."""
         return [worker.pod for worker in self.workers.values()]
+
+    async def shut_down(self) -> None:
+        """End all pods before the machine goes down, critical ones last; `run` must still be running.
+
+        Each half has its share of the configured time. Source: upstream nodeshutdown.
+        """
+        self._is_shutting_down = True
+        self._node_status.report_soon()
+        config = self.config
+        whole, critical = config.shutdown_grace_seconds, config.shutdown_grace_critical_seconds
+        for seconds, wanted in ((whole - critical, False), (critical, True)):
+            ending = [worker for worker in self.workers.values() if is_critical(worker.pod) == wanted]
+            for worker in ending:
+                grace = min(worker.pod.grace_seconds(), int(seconds))
+                worker.end(Ending(grace, Verdict("Terminated", SHUTDOWN_WORDS, disruption=True)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds + SHUTDOWN_SLACK_SECONDS):
+                    await together(*(worker.stopped.wait() for worker in ending))
 
     async def _wait_for_runtime(self) -> str:
         while True:
@@ -183,10 +245,37 @@ class Kubelet:
         if new is None or new.is_mirror or new.uid in self._gone:
             return
         worker = self.workers.get(new.uid)
-        if worker is None:
-            self._start_worker(new)
-        else:
+        if worker is not None:
             worker.update(new)
+            return
+        verdict = self._judge(new)
+        worker = self._start_worker(new)
+        if verdict is not None:
+            self._recorder.warning(new, verdict.reason, verdict.message)
+            worker.end(Ending(0, verdict))
+
+    def _judge(self, pod: Pod) -> Verdict | None:
+        """Why a pod we see for the first time may not run. What ran before we came goes on."""
+        if pod.is_finished or pod.is_deleting or "startTime" in pod.status:
+            return None
+        if self._is_shutting_down:
+            return Verdict("NodeShutdown", "Pod was rejected as the node is shutting down.")
+        others = [it.pod for it in self.workers.values() if not it.is_over and not it.is_ending]
+        return refuse(pod, others, self.config)
+
+    def _static_started(self, pod: Pod) -> None:
+        if pod.uid not in self.workers:
+            self._start_worker(pod)
+
+    def _static_gone(self, uid: str) -> None:
+        if uid in self.workers:
+            self.workers[uid].withdraw()
+
+    def _mirrored(self, uid: str, mirror: Pod) -> None:
+        worker = self.workers.get(uid)
+        if worker is not None and worker.writer.uid != mirror.uid:
+            worker.writer.adopt(mirror.uid, mirror.status)
+            worker.wake()
 
     def _start_worker(self, pod: Pod) -> PodWorker:
         assert self._tasks is not None
@@ -255,7 +344,12 @@ class Kubelet:
         if seen is not None and (silent := self._clock.monotonic() - seen) > RUNTIME_SILENT_SECONDS:
             words = f"PLEG is not healthy: pleg was last seen active {int(silent // 60)}m{int(silent % 60)}s ago"
             problems.append(f"{words}; threshold is 3m0s")
-        return Facts(self._runtime_version, self._image_list, self._pressures, problems)
+        if self._is_shutting_down:
+            problems.append("node is shutting down")
+        return Facts(self._runtime_version, self._image_list, self._eviction.pressures, problems)
+
+    def _disk(self) -> Json:
+        return disk_stats(self.config.root_dir)
 
     async def _list_images(self) -> None:
         now = self._clock.monotonic()

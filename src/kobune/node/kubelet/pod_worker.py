@@ -80,6 +80,7 @@ class PodWorker:
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
         self._end = asyncio.Event()
+        self.stopped = asyncio.Event()  # Set once nothing of it runs.
         self._grace = Grace(pod.grace_seconds())
         self._removed = asyncio.Event()  # The API server has forgotten the pod, or wants it deleted.
         self._probes = Probes(services, probe_client, self.wake)
@@ -116,6 +117,11 @@ class PodWorker:
         """The pod has disappeared from its source."""
         self.writer.uid = ""
         self._grace.shorten(self.pod.grace_seconds())
+        self._end_with(Ending(self.pod.grace_seconds()))
+        self._removed.set()
+
+    def withdraw(self) -> None:
+        """Its manifest has gone from the node; the API server's picture of it goes too."""
         self._end_with(Ending(self.pod.grace_seconds()))
         self._removed.set()
 
@@ -378,6 +384,7 @@ class PodWorker:
         await self._services.volumes.take_down(self.pod.uid)
         self._services.cgroups.remove(self.pod)
         self.stage = Stage.TERMINATED
+        self.stopped.set()
         self._report()
 
     async def _wait_for_removal(self) -> None:
