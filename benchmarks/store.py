@@ -23,6 +23,7 @@ from kobune.controlplane.store.contract import Store
 from kobune.controlplane.store.encoding import encode
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.memory import MemoryStore
+from kobune.controlplane.store.snapshot import restore_file, save_file
 from kobune.controlplane.store.sqlite import SqliteStore
 
 SECONDS = 2.0
@@ -178,6 +179,23 @@ async def objects(engine: str, folder: Path, count: int) -> None:
                 open_seconds=opened_at - start,
                 load_seconds=time.perf_counter() - opened_at,
             )
+    start = time.perf_counter()
+    save_file(folder / "state.db", folder / "snapshot")
+    saved = time.perf_counter()
+    restore_file(folder / "snapshot", folder / "restored.db")
+    restored = time.perf_counter()
+    store = await SqliteStore.open(folder / "restored.db")
+    opened_at = time.perf_counter()
+    await store.close()
+    say(
+        "snapshot",
+        engine,
+        objects=count,
+        save_seconds=saved - start,
+        restore_seconds=restored - saved,
+        open_seconds=opened_at - restored,
+        megabytes=(folder / "snapshot").stat().st_size / 1e6,
+    )
 
 
 async def watching(watchers: int, per_second: int) -> None:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +92,7 @@ class SqliteLog:
         """Put rows on disk, all or none."""
         values: list[object] = []
         for revision, previous, key, value in rows:
-            values += (revision, previous, _checksum(revision, key, value), key, value)
+            values += (revision, previous, checksum_of(revision, key, value), key, value)
             self._since_checkpoint += 128 + len(key) + (len(value) if value else 0)
         with self._translated():
             if len(rows) <= ROWS_PER_STATEMENT[0]:
@@ -129,6 +129,12 @@ class SqliteLog:
             if free > max(VACUUM_PAGES, pages // 4):
                 self._writer.execute("PRAGMA incremental_vacuum(100)").fetchall()
         return span[1]
+
+    def begin_after(self, revision: int) -> None:
+        """Give only later revisions from now on, and have no history before."""
+        with self._translated():
+            self._set("newest", revision)
+            self._set("compacted", revision)
 
     def checkpoint(self) -> None:
         """When enough has been written since the last time, move it from the write-ahead log into the main file."""
@@ -200,17 +206,12 @@ class SqliteLog:
         if tables == 0:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA journal_size_limit = 67108864")
             db.executescript(
                 f"BEGIN;{_SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT};COMMIT"
             )
-        (mark,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if mark != APPLICATION_ID:
-            raise Damaged(f"{self.path} is a database of something else")
-        if version != FORMAT:
-            raise Damaged(f"{self.path} has format {version}; this program reads format {FORMAT}")
+        check_mark(db, self.path)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA journal_size_limit = 67108864")
         if not _fact(db, "clean"):
             # After a crash: the whole structure. Otherwise what is read shows it by its checksums.
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
@@ -234,23 +235,37 @@ class SqliteLog:
                 self._writer.execute("ROLLBACK")
             raise
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """SQLite's errors as the contract's."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise Full(f"no space is left for {self.path}") from error
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise Damaged(_damage(self.path, str(error))) from error
-            raise Unavailable(f"{self.path}: {error}") from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self.path)
 
     def _check(self, rows: Iterable[tuple[int, str, bytes | None, int]]) -> None:
         for revision, key, value, checksum in rows:
-            if _checksum(revision, key, value) != checksum:
+            if checksum_of(revision, key, value) != checksum:
                 raise Damaged(_damage(self.path, f"revision {revision} has a wrong checksum"))
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as the contract's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise Full(f"no space is left for {path}") from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise Damaged(_damage(path, str(error))) from error
+        raise Unavailable(f"{path}: {error}") from error
+
+
+def check_mark(db: sqlite3.Connection, path: Path) -> None:
+    """Raises Damaged when the database is not a store of this format."""
+    (mark,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if mark != APPLICATION_ID:
+        raise Damaged(f"{path} is a database of something else")
+    if version != FORMAT:
+        raise Damaged(f"{path} has format {version}; this program reads format {FORMAT}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -265,7 +280,7 @@ def _fact(db: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
-def _checksum(revision: int, key: str, value: bytes | None) -> int:
+def checksum_of(revision: int, key: str, value: bytes | None) -> int:
     start = zlib.crc32(key.encode()) ^ revision & 0xFFFFFFFF
     return zlib.crc32(value, start) if value is not None else ~start & 0xFFFFFFFF
 
