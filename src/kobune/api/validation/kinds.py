@@ -43,6 +43,7 @@ MODULES = {
     "coordination.k8s.io": "coordination",
     "discovery.k8s.io": "discovery",
     "events.k8s.io": "events",
+    "rbac.authorization.k8s.io": "rbac",
 }
 PLAIN = Rules()
 

@@ -9,6 +9,8 @@ import orjson
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import AlreadyExists, Json
+from kobune.controlplane.apiserver.authorization.bootstrap_policy import GROUP as RBAC
+from kobune.controlplane.apiserver.authorization.bootstrap_policy import bootstrap_objects
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.update import change
@@ -46,6 +48,9 @@ async def bootstrap(server: "ApiServer") -> None:
             group.create_task(_ensure(server, "scheduling.k8s.io", "v1", "PriorityClass", "", manifest))
         group.create_task(_service_range(server))
         group.create_task(_ensure(server, "", "v1", "Service", "default", kubernetes_service(server)))
+        if server.rbac is not None:
+            for kind, namespace, manifest in bootstrap_objects():
+                group.create_task(_ensure(server, RBAC, "v1", kind, namespace, manifest))
     await keep_endpoints(server)
 
 

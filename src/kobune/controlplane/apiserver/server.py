@@ -18,9 +18,21 @@ from kobune.controlplane.apiserver.admission.plugins import make_plugins
 from kobune.controlplane.apiserver.answers import failure, with_warnings
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
-from kobune.controlplane.apiserver.authorization.authorizer import Access, AlwaysAllow, Authorization, Verdict, refusal
+from kobune.controlplane.apiserver.authorization.authorizer import (
+    Access,
+    AlwaysAllow,
+    Authorization,
+    Authorizer,
+    Verdict,
+    refusal,
+)
+from kobune.controlplane.apiserver.authorization.escalation import Escalation
+from kobune.controlplane.apiserver.authorization.node import NodeAuthorizer
+from kobune.controlplane.apiserver.authorization.rbac import Rbac
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.discovery import Discovery
+from kobune.controlplane.apiserver.impersonation import USER as IMPERSONATE
+from kobune.controlplane.apiserver.impersonation import impersonated
 from kobune.controlplane.apiserver.kubelets import Kubelets
 from kobune.controlplane.apiserver.metrics import Metrics
 from kobune.controlplane.apiserver.minting import Mint
@@ -35,6 +47,7 @@ from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
 from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations
 from kobune.controlplane.apiserver.subresources import POSTED, SUBRESOURCES
+from kobune.controlplane.apiserver.virtual import VIRTUAL
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.contract import Damaged, Full, Store, Unavailable
 from kobune.controlplane.store.feed import Feed
@@ -74,7 +87,6 @@ class ApiServer:
             admission=Admission(()),
         )
         self.registry.shared_store = config.shared_store
-        self.registry.admission = Admission(make_plugins(self.registry, disabled=config.disabled_admission_plugins))
         self.addresses = AddressRange(
             config.service_cluster_ip_range, lambda: format_time(clock.now()), self.registry.mint.uid
         )
@@ -93,10 +105,17 @@ class ApiServer:
             )
             tokens.append(self.service_account_tokens.authenticate)
         self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
-        self.authorization = Authorization([AlwaysAllow()])
+        modes = config.authorization_mode
+        self.rbac = Rbac(self.registry) if "RBAC" in modes else None
+        self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
+        self.authorization = Authorization(self._authorizers())
+        plugins = make_plugins(self.registry, disabled=config.disabled_admission_plugins)
+        if self.rbac is not None:
+            plugins.append(Escalation(self.rbac, self.authorization))
+        self.registry.admission = Admission(plugins)
         # Handlers of one kind's subresources, and of kinds that are asked and not kept.
         self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)
-        self.virtual: dict[tuple[str, str], resources.Handler] = dict(POSTED)
+        self.virtual: dict[tuple[str, str], resources.Handler] = {**POSTED, **VIRTUAL}
         self.discovery = Discovery(
             self.catalogue, address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}"
         )
@@ -118,6 +137,10 @@ class ApiServer:
             group.create_task(self._bookmarks(), name="watch bookmarks"),
             group.create_task(keep_up(self.feed, self.clock, self._events_cache), name="store upkeep"),
         ]
+        if self.rbac is not None:
+            await self.rbac.load()
+        if self.node_authorizer is not None:
+            await self.node_authorizer.load()
         if self.config.serve_bootstrap:
             await bootstrap.bootstrap(self)
             self._tasks += [
@@ -155,6 +178,8 @@ class ApiServer:
     async def _respond(self, request: Request) -> Response:
         if request.user is None:
             request.user = await self.authenticator.authenticate(request)
+            if IMPERSONATE in request.headers:
+                request.user = await impersonated(request, request.user, self.authorization)
         info = self.routes.parse(request.method, request.path, request.query)
         if info is None:
             return await self._path(request)
@@ -179,6 +204,17 @@ class ApiServer:
     def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The frames of a watch being served."""
         return frames
+
+    def _authorizers(self) -> list[Authorizer]:
+        """In the order of the configuration. Raises ValueError for a mode that is none."""
+        known: dict[str, Authorizer | None] = {
+            "Node": self.node_authorizer, "RBAC": self.rbac, "AlwaysAllow": AlwaysAllow(),
+        }  # fmt: skip
+        unknown = [mode for mode in self.config.authorization_mode if mode not in known]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)} is not a valid mode of authorization")
+        found = [known[mode] for mode in self.config.authorization_mode]
+        return [one for one in found if one is not None]
 
     def printer(self, kind: Kind) -> "Printer":
         """The columns of a kind."""

@@ -80,6 +80,11 @@ class Cache:
         """The state that reads show now."""
         return self._feed.revision
 
+    @property
+    def changed_at(self) -> int:
+        """The revision of the newest change to anything here; what was made from the objects since then still holds."""
+        return self._history.newest
+
     def __len__(self) -> int:
         return len(self._items)
 

@@ -33,14 +33,14 @@ async def health(server: "ApiServer", request: Request) -> Response:
 
 async def _checks(server: "ApiServer", endpoint: str) -> Sequence[tuple[str, str]]:
     """Name and problem of each check; an empty problem passes."""
-    checks = [("ping", ""), ("log", ""), ("etcd", await _store_problem(server))]
+    checks = [("ping", ""), ("log", ""), ("etcd", await store_problem(server))]
     checks.append((STARTED, "" if server.ready else "reason withheld"))
     if endpoint == "readyz":
         checks.append(("shutdown", "process is shutting down" if server.stopping else ""))
     return checks
 
 
-async def _store_problem(server: "ApiServer") -> str:
+async def store_problem(server: "ApiServer") -> str:
     try:
         await server.store.revision()
     except Exception:  # Whatever an engine raises, the verdict is the same.

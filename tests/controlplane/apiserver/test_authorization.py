@@ -1,0 +1,147 @@
+"""Who may do what: RBAC, nodes, reviews, impersonation, escalation."""
+
+import pytest
+
+from kobune.controlplane.apiserver.request import Request, User
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+PODS = "/api/v1/namespaces/default/pods"
+BOB = User("bob", groups=("devs", "system:authenticated"))
+
+
+@pytest.fixture
+def bob(ask):
+    return type(ask)(ask.server, BOB)
+
+
+def role(*rules):
+    return {"metadata": {"name": "r"}, "rules": list(rules)}
+
+
+def binding(kind="Role", name="r", subject=None):
+    subject = subject or {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "bob"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+    return {"metadata": {"name": "b"}, "roleRef": reference, "subjects": [subject]}
+
+
+async def allow(ask, *rules):
+    await ask.create(f"{RBAC}/namespaces/default/roles", role(*rules))
+    await ask.create(f"{RBAC}/namespaces/default/rolebindings", binding())
+
+
+async def test_what_no_role_allows_is_forbidden_in_upstreams_words(bob):
+    answer = await bob("GET", PODS, status=403)
+    assert answer["message"] == (
+        'pods is forbidden: User "bob" cannot list resource "pods" in API group "" in the namespace "default"'
+    )
+    answer = await bob("GET", "/metrics", status=403)
+    assert answer["message"] == 'forbidden: User "bob" cannot get path "/metrics"'
+
+
+async def test_a_role_allows_what_it_says_where_it_is_bound(ask, bob):
+    await allow(ask, {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]})
+    await bob("GET", PODS)
+    await bob("DELETE", f"{PODS}/a", status=403)
+    await bob("GET", "/api/v1/namespaces/kube-system/pods", status=403)
+    await bob("GET", f"{PODS}/a/log", status=403)
+
+
+async def test_a_removed_binding_allows_nothing_more(ask, bob):
+    await allow(ask, {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]})
+    await bob("GET", PODS)
+    await ask("DELETE", f"{RBAC}/namespaces/default/rolebindings/b")
+    await bob("GET", PODS, status=403)
+
+
+async def test_resource_names_limit_a_rule(ask, bob):
+    await ask.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "mine"}})
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"], "verbs": ["get"]}
+    await allow(ask, rule)
+    await bob("GET", "/api/v1/namespaces/default/configmaps/mine")
+    await bob("GET", "/api/v1/namespaces/default/configmaps/other", status=403)
+
+
+async def test_view_is_the_sum_of_what_is_labelled_for_it(ask, bob):
+    await ask.create(f"{RBAC}/clusterrolebindings", binding("ClusterRole", "view"))
+    await bob("GET", "/apis/apps/v1/deployments")
+    await bob("GET", "/api/v1/secrets", status=403)
+    await bob("GET", "/apis/node.k8s.io/v1/runtimeclasses", status=403)
+    extra = role({"apiGroups": ["node.k8s.io"], "resources": ["runtimeclasses"], "verbs": ["list"]})
+    extra["metadata"]["labels"] = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    await ask.create(f"{RBAC}/clusterroles", extra)
+    await bob("GET", "/apis/node.k8s.io/v1/runtimeclasses")
+
+
+async def test_nobody_grants_what_he_does_not_have(ask, bob):
+    await allow(ask, {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["create"]})
+    mine = {"metadata": {"name": "x"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}
+    answer = await bob("POST", f"{RBAC}/namespaces/default/roles", mine, status=403)
+    assert answer["message"] == (
+        'roles.rbac.authorization.k8s.io "x" is forbidden: user "bob" (groups=["devs" "system:authenticated"]) is '
+        'attempting to grant RBAC permissions not currently held:\n{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}'
+    )
+
+
+async def test_a_review_tells_what_a_user_may(ask, bob):
+    await allow(ask, {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]})
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    attributes = {"namespace": "default", "verb": "list", "resource": "pods"}
+    answer = await bob.create(path, {"spec": {"resourceAttributes": attributes}})
+    assert answer["status"]["allowed"] is True
+    answer = await bob.create(path, {"spec": {"resourceAttributes": {**attributes, "verb": "delete"}}})
+    assert answer["status"] == {"allowed": False}
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    answer = await ask.create(path, {"spec": {"user": "bob", "resourceAttributes": attributes}})
+    assert answer["status"]["allowed"] is True
+    answer = await ask.create(
+        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}
+    )
+    assert answer["status"]["resourceRules"][0]["verbs"] == ["*"]
+
+
+async def test_a_review_tells_who_asks(bob):
+    answer = await bob.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
+    assert answer["status"]["userInfo"] == {"username": "bob", "groups": ["devs", "system:authenticated"]}
+
+
+async def test_a_token_review_knows_the_servers_own_tokens(ask):
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    token = (await ask("POST", f"{accounts}/default/token", {}, status=201))["status"]["token"]
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    answer = await ask.create(path, {"spec": {"token": token}})
+    assert answer["status"]["user"]["username"] == "system:serviceaccount:default:default"
+    assert "authenticated" not in (await ask.create(path, {"spec": {"token": "nix"}}))["status"]
+
+
+async def test_a_node_reads_only_what_its_pods_need(ask):
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    maps = "/api/v1/namespaces/default/configmaps"
+    for name in ("mine", "other"):
+        await ask.create(maps, {"metadata": {"name": name}})
+    volumes = [{"name": "v", "configMap": {"name": "mine"}}]
+    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], "volumes": volumes}
+    await ask.create(PODS, {"metadata": {"name": "a"}, "spec": spec})
+    await node("GET", f"{maps}/mine")
+    answer = await node("GET", f"{maps}/other", status=403)
+    assert "no relationship found between node 'n1' and this object" in answer["message"]
+    await node("GET", maps, status=403)
+    await node("GET", "/api/v1/nodes")
+    await node.create("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", {"metadata": {"name": "n1"}})
+    await node("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2", status=403)
+    await node("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {}, status=201)
+
+
+async def test_whoever_may_impersonate_acts_as_the_other(ask):
+    token = await ask("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {}, status=201)
+    headers = {"authorization": f"Bearer {token['status']['token']}", "impersonate-user": "bob"}
+    review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+    async def who():
+        return await ask.server.handle(Request("POST", review, {}, headers, b"{}"))
+
+    assert (await who()).status == 403
+    rule = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}
+    await ask.create(f"{RBAC}/clusterroles", role(rule))
+    subject = {"kind": "ServiceAccount", "namespace": "default", "name": "default"}
+    await ask.create(f"{RBAC}/clusterrolebindings", binding("ClusterRole", "r", subject))
+    assert b'"username":"bob"' in (await who()).body
