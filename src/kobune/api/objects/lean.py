@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kobune.api.objects.core import AnyPod, ResourceRequirements, Toleration
+from kobune.api.objects.core import Affinity, AnyPod, ResourceRequirements, Toleration
 from kobune.api.objects.meta import Object, View
 
 
@@ -39,6 +39,7 @@ class LeanPodSpec(View):
     init_containers: list[LeanContainer] = []
     volumes: list[PodVolume] = []
     tolerations: list[Toleration] = []
+    affinity: Affinity | None = None
     hostname: str = ""
     subdomain: str = ""
     host_network: bool = False

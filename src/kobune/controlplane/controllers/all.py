@@ -1,6 +1,7 @@
 """The table of controllers. Nothing registers itself: what is not here does not run."""
 
 from kobune.controlplane.controllers import (
+    daemonset,
     endpoint_slice,
     endpoints,
     garbage_collector,
@@ -8,9 +9,11 @@ from kobune.controlplane.controllers import (
     node_ipam,
     node_lifecycle,
     pod_gc,
+    protection,
     replicaset,
     root_ca_certificate_publisher,
     service_account,
+    statefulset,
     taint_eviction,
 )
 from kobune.controlplane.controllers.controller import Controller
@@ -19,6 +22,8 @@ from kobune.controlplane.controllers.deployment import deployment
 CONTROLLERS: tuple[Controller, ...] = (
     deployment.CONTROLLER,
     *replicaset.CONTROLLERS,
+    statefulset.CONTROLLER,
+    daemonset.CONTROLLER,
     garbage_collector.CONTROLLER,
     namespace.CONTROLLER,
     service_account.CONTROLLER,
@@ -29,4 +34,5 @@ CONTROLLERS: tuple[Controller, ...] = (
     taint_eviction.CONTROLLER,
     node_ipam.CONTROLLER,
     pod_gc.CONTROLLER,
+    *protection.CONTROLLERS,
 )
