@@ -2,7 +2,7 @@
 
 from kobune.api import names
 from kobune.api.errors import Json
-from kobune.api.field_errors import IMMUTABLE, forbidden, invalid, not_supported, required
+from kobune.api.field_errors import IMMUTABLE, NOT_NEGATIVE, forbidden, invalid, not_supported, required
 from kobune.api.validation.checks import (
     Errors,
     check_immutable,
@@ -141,7 +141,7 @@ def check_stateful_set_status(new: Json, old: Json, errors: Errors) -> None:
 
 def check_revision(revision: Json, errors: Errors) -> None:
     if revision.get("revision", 0) < 0:
-        check_not_negative(revision, "revision", "", errors)
+        errors.append(invalid("revision", revision["revision"], NOT_NEGATIVE))
     data = revision.get("data")
     if data is None:
         errors.append(required("data", "data is mandatory"))
@@ -151,7 +151,7 @@ def check_revision(revision: Json, errors: Errors) -> None:
 
 def check_revision_update(new: Json, old: Json, errors: Errors) -> None:
     if new.get("revision", 0) < 0:
-        errors.append(invalid("revision", new["revision"], "must be greater than or equal to 0"))
+        errors.append(invalid("revision", new["revision"], NOT_NEGATIVE))
     if new.get("data") != old.get("data"):
         errors.append(invalid("data", new.get("data"), IMMUTABLE))
 

@@ -4,8 +4,7 @@ from kobune.api import names
 from kobune.api.errors import Json
 from kobune.api.field_errors import invalid, required
 from kobune.api.validation.checks import Errors, check_immutable, check_name, same
-from kobune.api.validation.kinds import Rules
-from kobune.api.validation.metadata import check_metadata, check_metadata_update
+from kobune.api.validation.kinds import Rules, path_name
 
 LONGEST = {"reportingInstance": 128, "action": 128, "reason": 128, "message": 1024}
 MISMATCH = "does not match event.namespace"
@@ -31,7 +30,6 @@ def check_core_event_update(new: Json, old: Json, errors: Errors) -> None:
 
 def check_event(event: Json, errors: Errors) -> None:
     _check(event, errors, newer=True)
-    check_metadata(event.get("metadata") or {}, True, names.is_dns1123_subdomain, errors)
     _check_series(event, errors)
     if not event.get("eventTime"):
         errors.append(required("eventTime"))
@@ -46,7 +44,6 @@ def check_event(event: Json, errors: Errors) -> None:
 
 def check_event_update(new: Json, old: Json, errors: Errors) -> None:
     _check(new, errors, newer=True)
-    check_metadata_update(new.get("metadata") or {}, old.get("metadata") or {}, errors)
     if not same(new.get("series"), old.get("series")):
         _check_series(new, errors)
     for field in FIXED:
@@ -88,6 +85,6 @@ def _check_series(event: Json, errors: Errors) -> None:
             errors.append(required("series.lastObservedTime"))
 
 
-# Events of the core group are hardly checked, their metadata not at all: they come from everywhere.
-CORE_RULES = Rules(check_core_event, check_core_event_update, metadata=False)
-RULES = {"Event": Rules(check_event, check_event_update, metadata=False)}
+# Events of the core group are hardly checked: they come from everywhere.
+CORE_RULES = Rules(check_core_event, check_core_event_update, name=path_name)
+RULES = {"Event": Rules(check_event, check_event_update)}

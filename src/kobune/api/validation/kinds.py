@@ -40,10 +40,21 @@ class Rules(NamedTuple):
 MODULES = {
     "": "core",
     "apps": "apps",
+    "authentication.k8s.io": "reviews",
+    "authorization.k8s.io": "reviews",
+    "autoscaling": "autoscaling",
+    "batch": "batch",
     "coordination.k8s.io": "coordination",
     "discovery.k8s.io": "discovery",
     "events.k8s.io": "events",
+    "flowcontrol.apiserver.k8s.io": "flowcontrol",
+    "networking.k8s.io": "networking",
+    "node.k8s.io": "runtimeclasses",
+    "policy": "policy",
     "rbac.authorization.k8s.io": "rbac",
+    "scheduling.k8s.io": "scheduling",
+    "storage.k8s.io": "storage",
+    "storagemigration.k8s.io": "storageversions",
 }
 PLAIN = Rules()
 

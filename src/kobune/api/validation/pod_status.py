@@ -52,15 +52,14 @@ def _check_transitions(new: list[Json], old: list[Json], spec: Json, field: str,
         return
     current = {each.get("name"): each for each in new}
     for index, status in enumerate(old):
+        name = status.get("name")
         terminated = (status.get("state") or {}).get("terminated")
-        if terminated is None or status.get("name") not in current:
-            continue
-        if "terminated" in (current[status["name"]].get("state") or {}):
+        if terminated is None or name not in current or "terminated" in (current[name].get("state") or {}):
             continue
         restartable = False
         if field != "ephemeralContainerStatuses":
             containers = spec.get("containers" if field == "containerStatuses" else "initContainers") or ()
-            container = next((each for each in containers if each.get("name") == status["name"]), None)
+            container = next((each for each in containers if each.get("name") == name), None)
             restartable = container is not None and _may_restart(container, spec, terminated.get("exitCode", 0))
         if not restartable:
             errors.append(forbidden(f"status.{field}[{index}].state", GONE))

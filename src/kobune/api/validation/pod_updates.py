@@ -135,7 +135,7 @@ def _forgiven(after: Json, before: Json) -> Json:
     rest = dict(after)
     for field in ("containers", "initContainers"):
         if field in rest:
-            pairs = zip(rest[field], before[field], strict=True)
+            pairs = zip(rest[field], before.get(field) or (), strict=True)
             rest[field] = [{**container, "image": other.get("image")} for container, other in pairs]
     for field in ("activeDeadlineSeconds", "schedulingGates", "tolerations"):
         rest[field] = before.get(field)

@@ -17,7 +17,7 @@ def check_label_selector(selector: Json | None, path: str, errors: Errors) -> No
     for index, each in enumerate(selector.get("matchExpressions") or ()):
         at = f"{path}.matchExpressions[{index}]"
         values = each.get("values") or ()
-        _check_operator(each.get("operator") or "", len(values), at, errors)
+        check_operator(each.get("operator") or "", len(values), at, errors)
         check_name(names.is_qualified_name, each.get("key") or "", f"{at}.key", errors)
         for position, value in enumerate(values):
             check_name(names.is_label_value, value, f"{at}.values[{position}]", errors)
@@ -33,6 +33,21 @@ def compiled(selector: Json | None) -> LabelSelector | None:
         return labels_from_json(selector)
     except BadRequest:
         return None
+
+
+def check_operator(operator: str, count: int, path: str, errors: Errors) -> None:
+    """Args: count: of values."""
+    match operator:
+        case "In" | "NotIn":
+            if not count:
+                errors.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        case "Exists" | "DoesNotExist":
+            if count:
+                errors.append(
+                    forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+                )
+        case _:
+            errors.append(invalid(f"{path}.operator", operator, NOT_AN_OPERATOR))
 
 
 def check_node_selector(selector: Json, path: str, errors: Errors) -> None:
@@ -55,27 +70,13 @@ def check_node_term(term: Json, path: str, errors: Errors, *, check_values: bool
                     required(f"{at}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
                 )
         else:
-            _check_operator(operator, len(values), at, errors)
+            check_operator(operator, len(values), at, errors)
         check_name(names.is_qualified_name, each.get("key") or "", f"{at}.key", errors)
         if check_values:
             for position, value in enumerate(values):
                 check_name(names.is_label_value, value, f"{at}.values[{position}]", errors)
     for index, each in enumerate(term.get("matchFields") or ()):
         _check_field(each, f"{path}.matchFields[{index}]", errors)
-
-
-def _check_operator(operator: str, count: int, path: str, errors: Errors) -> None:
-    match operator:
-        case "In" | "NotIn":
-            if not count:
-                errors.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        case "Exists" | "DoesNotExist":
-            if count:
-                errors.append(
-                    forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-                )
-        case _:
-            errors.append(invalid(f"{path}.operator", operator, NOT_AN_OPERATOR))
 
 
 def _check_field(each: Json, path: str, errors: Errors) -> None:

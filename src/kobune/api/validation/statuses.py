@@ -34,7 +34,7 @@ def check_replica_counts(
     total, available = status.get("replicas", 0), status.get("availableReplicas", 0)
     for field in within:
         if status.get(field, 0) > total:
-            errors.append(invalid(f"{path}.{field}", status[field], "cannot be greater than status.replicas"))
+            errors.append(invalid(f"{path}.{field}", status.get(field, 0), "cannot be greater than status.replicas"))
     if available > status.get("readyReplicas", 0):
         errors.append(invalid(f"{path}.availableReplicas", available, f"cannot be greater than {ready}"))
 
