@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobune.controlplane.store.contract import Change, Closed, Compacted, Conflict, Entry, Page, Store
+from kobune.controlplane.store.encrypted import EncryptedStore
+from kobune.controlplane.store.encryption import AesGcm, Encryption, Sealer
 from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.controlplane.store.sqlite import SqliteStore
@@ -84,6 +86,22 @@ async def sqlite() -> AsyncIterator[Store]:
         await store.close()
 
 
+class Everything(Encryption):
+    """Seals whatever the key."""
+
+    def __init__(self) -> None:
+        self._sealer = Sealer([AesGcm("key", bytes(32))])
+
+    def sealer(self, key: str) -> Sealer:
+        return self._sealer
+
+
+@asynccontextmanager
+async def encrypted() -> AsyncIterator[Store]:
+    async with memory() as inner:
+        yield EncryptedStore(inner, Everything())
+
+
 @asynccontextmanager
 async def etcd_at(endpoint: str) -> AsyncIterator[Store]:
     store = EtcdStore([endpoint], root=f"/{uuid.uuid4().hex}")
@@ -91,11 +109,11 @@ async def etcd_at(endpoint: str) -> AsyncIterator[Store]:
     await store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.etcd)], scope="session")
+@pytest.fixture(params=["memory", "sqlite", "encrypted", pytest.param("etcd", marks=pytest.mark.etcd)], scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "etcd":
         return partial(etcd_at, request.getfixturevalue("etcd"))
-    return {"memory": memory, "sqlite": sqlite}[request.param]
+    return {"memory": memory, "sqlite": sqlite, "encrypted": encrypted}[request.param]
 
 
 @pytest.fixture

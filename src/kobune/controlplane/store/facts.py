@@ -13,8 +13,12 @@ from kobune.api.errors import Json
 
 # What an absent field that is no string counts as. Source: upstream's SelectableFields of each kind.
 ABSENT = {"spec.hostNetwork": "false", "spec.unschedulable": "false", "status.replicas": "0", "status.successful": "0"}
-# Selectable names that are not the path of a field; the first field that is set counts.
-PATHS = {"source": ("source.component", "reportingComponent")}
+# Selectable names that are not the path of a string; the first field that is set counts.
+PATHS = {
+    "source": ("source.component", "reportingComponent"),
+    "spec.host": ("spec.nodeName",),  # Its name in the first versions of the API.
+    "status.podIPs": ("",),  # Upstream takes the name and compares it with nothing.
+}
 
 NO_LABELS: Mapping[str, str] = {}
 _SHARED_LABELS = 4096
