@@ -9,7 +9,10 @@ import typer
 from kobune.aks.versions import DEFAULT_VERSION, resolve_version
 from kobune.api.errors import Invalid
 from kobune.cli.output import fail
+from kobune.controlplane.store.contract import Damaged, Unavailable
+from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host.standalone import ApiServerFlags, BadFlag, run_api_server
+from kobune.host.stores import BadStore, StoreFlags
 
 DEFAULT = ApiServerFlags()
 
@@ -45,6 +48,13 @@ def command(
         Path | None, typer.Option(help="Who signed the kubelets' certificates.")
     ] = None,
     store: Annotated[str, typer.Option(help="sqlite:PATH or memory; without it a file in --cert-dir.")] = "",
+    etcd_servers: Annotated[str, typer.Option(help="Members of an etcd cluster, comma-separated URLs.")] = "",
+    etcd_cafile: Annotated[Path | None, typer.Option(help="Who signed etcd's certificates.")] = None,
+    etcd_certfile: Annotated[Path | None, typer.Option(help="Shown to etcd.")] = None,
+    etcd_keyfile: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    encryption_provider_config: Annotated[
+        Path | None, typer.Option(help="An EncryptionConfiguration: what is stored encrypted, with which keys.")
+    ] = None,
     cert_dir: Annotated[Path, typer.Option(help="Where what is not given is generated.")] = DEFAULT.cert_dir,
     kubernetes_version: Annotated[str, typer.Option(help="The version to serve.")] = DEFAULT_VERSION,
 ) -> None:
@@ -69,12 +79,19 @@ def command(
             kubelet_client_certificate=kubelet_client_certificate,
             kubelet_client_key=kubelet_client_key,
             kubelet_certificate_authority=kubelet_certificate_authority,
-            store=store,
+            store=StoreFlags(
+                store=store,
+                etcd_servers=_words(etcd_servers),
+                etcd_cafile=etcd_cafile,
+                etcd_certfile=etcd_certfile,
+                etcd_keyfile=etcd_keyfile,
+                encryption_provider_config=encryption_provider_config,
+            ),
             cert_dir=cert_dir.absolute(),
             kubernetes_version=resolve_version(kubernetes_version),
         )
         asyncio.run(run_api_server(flags, lambda line: typer.echo(line)))
-    except (BadFlag, Invalid, OSError, ValueError) as error:
+    except (BadFlag, BadStore, InUse, Damaged, Unavailable, Invalid, OSError, ValueError) as error:
         fail(str(error))
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
 from kobune.client.leases import LeaderElection
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
-from kobune.controlplane.store.contract import Store
+from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.host.pki import SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
+from kobune.host.stores import StoreFlags, open_store
 
 
 class BadFlag(Exception):
@@ -52,7 +53,7 @@ class ApiServerFlags:
     kubelet_client_certificate: Path | None = None
     kubelet_client_key: Path | None = None
     kubelet_certificate_authority: Path | None = None
-    store: str = ""
+    store: StoreFlags = field(default_factory=StoreFlags)
     cert_dir: Path = Path("/var/run/kubernetes")
     kubernetes_version: str = "1.36"
 
@@ -65,13 +66,25 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
     clock = SystemClock()
     with listener(flags.bind_address, flags.secure_port) as sock:
         config, tls, kubeconfig = _api_server(flags, clock.now())
-        store = await open_store(flags.store or f"sqlite:{flags.cert_dir / 'kobune.db'}")
+        where = flags.store
+        if not where.store and not where.etcd_servers:
+            where = replace(where, store=f"sqlite:{flags.cert_dir / 'kobune.db'}")
+        store = await open_store(where)
+        config = replace(config, shared_store=where.is_shared)
         try:
-            async with ApiServer(config, store, clock=clock) as server, serve(server, sock=sock, tls=tls):
+            async with (
+                ApiServer(config, store, clock=clock) as server,
+                serve(server, sock=sock, tls=tls),
+                asyncio.TaskGroup() as tasks,
+            ):
                 say(f"kube-apiserver answers on {flags.bind_address}:{flags.secure_port}")
                 if kubeconfig is not None:
                     say(f"export KUBECONFIG={kubeconfig}")
+                # What was written with an older key, or none, is written again, so that the old key can go.
+                sealing = tasks.create_task(store.seal_anew()) if isinstance(store, EncryptedStore) else None
                 await _signalled()
+                if sealing is not None:
+                    sealing.cancel()
         finally:
             await store.close()
 
@@ -120,22 +133,6 @@ async def run_controller_manager(
         identity=identity(rng),
     )
     await _until_signalled(manager.run(), client)
-
-
-async def open_store(url: str) -> Store:
-    """The store that `--store` names: `sqlite:PATH` or `memory`. Raises BadFlag, and what the engine raises."""
-    scheme, _, rest = url.partition(":")
-    if scheme == "memory":
-        from kobune.controlplane.store.memory import MemoryStore
-
-        return MemoryStore()
-    if scheme == "sqlite" and rest:
-        from kobune.controlplane.store.sqlite import SqliteStore
-
-        path = Path(rest)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return await SqliteStore.open(path)
-    raise BadFlag(f"--store {url}: sqlite:PATH or memory")
 
 
 def identity(rng: random.Random) -> str:

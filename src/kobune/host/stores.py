@@ -1,0 +1,86 @@
+"""The store that a component is told to use: which engine, where, and how it is encrypted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kobune.api.catalogue import KINDS
+from kobune.api.errors import Invalid
+from kobune.controlplane.store.contract import Store
+
+
+class BadStore(Exception):
+    """What was said about the store cannot be used; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFlags:
+    """kube-apiserver's flags, under upstream's names; `store` is "sqlite:PATH", "memory" or, with etcd, empty."""
+
+    store: str = ""
+    etcd_servers: Sequence[str] = ()
+    etcd_cafile: Path | None = None
+    etcd_certfile: Path | None = None
+    etcd_keyfile: Path | None = None
+    encryption_provider_config: Path | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may write to it too."""
+        return bool(self.etcd_servers)
+
+
+async def open_store(flags: StoreFlags) -> Store:
+    """The store that the flags name. Raises BadStore, OSError, and what the engine raises."""
+    store = await _engine(flags)
+    if flags.encryption_provider_config is None:
+        return store
+    from kobune.controlplane.store.encrypted import EncryptedStore
+    from kobune.controlplane.store.encryption import load_encryption
+
+    try:
+        config = _yaml(flags.encryption_provider_config)
+        return EncryptedStore(store, load_encryption(config, KINDS))
+    except (Invalid, ValueError) as error:
+        await store.close()
+        raise BadStore(f"--encryption-provider-config {flags.encryption_provider_config}: {error}") from error
+    except OSError:
+        await store.close()
+        raise
+
+
+async def _engine(flags: StoreFlags) -> Store:
+    if flags.etcd_servers:
+        if flags.store:
+            raise BadStore("--store and --etcd-servers exclude each other")
+        from kobune.controlplane.store.etcd import EtcdStore
+        from kobune.controlplane.store.etcd_calls import Tls
+
+        if flags.etcd_cafile is None and any(server.startswith("https:") for server in flags.etcd_servers):
+            raise BadStore("--etcd-servers with https needs --etcd-cafile")
+        tls = Tls(flags.etcd_cafile, flags.etcd_certfile, flags.etcd_keyfile) if flags.etcd_cafile else None
+        return EtcdStore(flags.etcd_servers, tls=tls)
+    scheme, _, rest = flags.store.partition(":")
+    if scheme == "memory":
+        from kobune.controlplane.store.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite" and rest:
+        from kobune.controlplane.store.sqlite import SqliteStore
+
+        path = Path(rest)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return await SqliteStore.open(path)
+    raise BadStore(f"--store {flags.store}: sqlite:PATH or memory")
+
+
+def _yaml(path: Path) -> dict[str, object]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError("not an object")
+    return document
