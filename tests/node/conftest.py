@@ -28,12 +28,18 @@ MakeNode = Callable[[int], NodeMachine]
 
 
 @pytest.fixture
+def service_range() -> IPv4Network:
+    """Where the client's API server takes cluster addresses from."""
+    return IPv4Network(SERVICES)
+
+
+@pytest.fixture
 async def client() -> AsyncIterator[Client]:
     """A client of an API server over a store in memory."""
     server = ApiServer(ApiServerConfig(service_cluster_ip_range=SERVICES), MemoryStore(), clock=SystemClock())
     async with server:
         client = Client(LocalTransport(server, MASTER))
-        for name in ("default", "kube-node-lease"):
+        for name in ("default", "kube-node-lease", "kube-system"):
             with suppress(AlreadyExists):
                 await client.create(Namespace, {"metadata": {"name": name}})
         with suppress(AlreadyExists):

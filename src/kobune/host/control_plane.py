@@ -21,7 +21,7 @@ from kobune.api.clock import Clock, SystemClock
 from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
 from kobune.controlplane.apiserver.https import serve
-from kobune.controlplane.apiserver.request import User
+from kobune.controlplane.apiserver.request import MASTER, User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.manager import ControllerManager
@@ -32,6 +32,7 @@ from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
 from kobune.host.sockets import listener, server_tls
 from kobune.host.spec import Spec, read_spec
+from kobune.node.dns.service import announce
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,11 @@ async def run(cluster: ClusterLayout, spec: Spec) -> None:
             )
             for sock in sockets:
                 await stack.enter_async_context(serve(server, sock=sock, tls=tls))
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            if spec.has_real_nodes:
+                client = Client(LocalTransport(server, MASTER))
+                announcing = tasks.create_task(announce(client, clock), name="kube-dns service")
+                stack.callback(announcing.cancel)
             log.info("control plane started", extra={"port": spec.api_port})
             await stop.wait()
             log.info("control plane stops")

@@ -1,8 +1,9 @@
-"""The agent of one real node: its kubelet and its kube-proxy, inside the node's network namespace."""
+"""The agent of one real node: its kubelet, kube-proxy and cluster DNS, inside the node's network namespace."""
 
 import asyncio
 import logging
 import os
+import random
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from kobune.host.logs import log_to_files
 from kobune.host.machines import host_table, machine_of, real_shapes
 from kobune.host.spec import Spec, read_spec
 from kobune.node import netns
+from kobune.node.dns.server import ClusterDns, find_upstreams
 from kobune.node.kubelet.config import Amounts, Eviction, KubeletConfig, Taint, Tls
 from kobune.node.kubelet.kubelet import Kubelet
 from kobune.node.machine.machine import NodeMachine
@@ -84,11 +86,13 @@ async def run(
     runtime = machine.open_runtime()
     kubelet = Kubelet(client, runtime, kubelet_config(cluster, shape, machine), clock=clock)
     proxy = KubeProxy(client, node_name=shape.name, clock=clock, local_range=shape.pod_cidr)
+    dns = ClusterDns(client, clock=clock, rng=random.Random(), upstreams=find_upstreams(read_resolvers()))
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(kubelet.run(), name="kubelet"),
                 tasks.create_task(proxy.run(), name="kube-proxy"),
+                tasks.create_task(dns.run(), name="cluster DNS"),
                 tasks.create_task(machine.watch(), name="containerd"),
                 tasks.create_task(keep_routes(client, machine, clock), name="routes"),
             ]
@@ -110,6 +114,14 @@ async def run(
     finally:
         await runtime.close()
         await client.transport.close()
+
+
+def read_resolvers() -> str:
+    """The machine's resolver configuration; where systemd's own resolver stands in front, the one behind it."""
+    for path in (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf")):
+        if path.exists():
+            return path.read_text()
+    return ""
 
 
 async def keep_routes(client: Client, machine: NodeMachine, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.informer import Informer
 from kobune.node.dns.records import TTL_SECONDS, Code, Record, Reply, resolve
+from kobune.node.dns.service import ADDRESS
 from kobune.node.machine.network import hold_address
 from kobune.node.netns import connect_in, open_socket, run_in
 
@@ -54,7 +55,7 @@ class ClusterDns:
         *,
         clock: Clock,
         rng: random.Random,
-        address: str = "10.0.0.10",
+        address: str = ADDRESS,
         zone: str = "cluster.local",
         upstreams: Sequence[str] = (),
         namespace: Path | None = None,
