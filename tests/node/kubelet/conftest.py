@@ -131,6 +131,17 @@ class World:
             raise AssertionError(f"still {orjson.dumps((await self.pod(name))['status']).decode()}") from None
         return found
 
+    async def until_pod_if_any(self, name: str, condition: Callable[[Json], Any], seconds: float = 600) -> Json:
+        """The pod, once there is one and it fits."""
+
+        async def look() -> Json | None:
+            items = (await self.call("GET", "/api/v1/namespaces/default/pods"))["items"]
+            found = next((it for it in items if it["metadata"]["name"] == name), None)
+            return found if found is not None and condition(found) else None
+
+        answer: Json = await self.until(look, seconds)
+        return answer
+
     async def until_gone(self, name: str, seconds: float = 600) -> None:
         async def look() -> bool:
             items = (await self.call("GET", "/api/v1/namespaces/default/pods"))["items"]

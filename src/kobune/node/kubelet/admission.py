@@ -4,14 +4,17 @@ from collections.abc import Iterable
 
 from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.pod import Pod
-from kobune.node.kubelet.qos import is_critical, pod_requests
+from kobune.node.kubelet.qos import Requests, is_critical, pod_requests
 from kobune.node.kubelet.status import Verdict
 
 NAMES = ("cpu", "memory", "ephemeral-storage")
 
 
-def refuse(pod: Pod, others: Iterable[Pod], config: KubeletConfig) -> Verdict | None:
+def refuse(pod: Pod, others: Iterable[Requests], config: KubeletConfig) -> Verdict | None:
     """Why the pod may not run here beside the others; None when it may.
+
+    Args:
+        others: what each pod that is here already counts for, as `qos.pod_requests` gives it.
 
     Critical pods are let in: others make room for them.
     """
@@ -25,7 +28,7 @@ def refuse(pod: Pod, others: Iterable[Pod], config: KubeletConfig) -> Verdict | 
     wanted = pod_requests(pod)
     used = [0, 0, 0]
     for other in others:
-        used = [total + amount for total, amount in zip(used, pod_requests(other), strict=True)]
+        used = [total + amount for total, amount in zip(used, other, strict=True)]
     for name, amount, taken, most in zip(NAMES, wanted, used, allocatable, strict=True):
         if amount and taken + amount > most:
             return _verdict(name, amount, taken, most)

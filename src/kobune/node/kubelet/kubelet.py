@@ -260,7 +260,7 @@ class Kubelet:
             return None
         if self._is_shutting_down:
             return Verdict("NodeShutdown", "Pod was rejected as the node is shutting down.")
-        others = [it.pod for it in self.workers.values() if not it.is_over and not it.is_ending]
+        others = [it.requests for it in self.workers.values() if not it.is_over and not it.is_ending]
         return refuse(pod, others, self.config)
 
     def _static_started(self, pod: Pod) -> None:

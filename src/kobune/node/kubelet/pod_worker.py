@@ -23,6 +23,7 @@ from kobune.node.kubelet.plan import Plan, plan_pod
 from kobune.node.kubelet.pod import Container, Pod, describe, field_path
 from kobune.node.kubelet.probe_actions import Client as ProbeClient
 from kobune.node.kubelet.probes import Probes
+from kobune.node.kubelet.qos import pod_requests
 from kobune.node.kubelet.runtime_state import PodState
 from kobune.node.kubelet.services import Services
 from kobune.node.kubelet.starting import (
@@ -73,6 +74,7 @@ class PodWorker:
     def __init__(self, services: Services, pod: Pod, probe_client: ProbeClient) -> None:
         self.pod = pod
         self.stage = Stage.STARTING
+        self.requests = pod_requests(pod)  # Asked for whenever another pod comes.
         self.writer = StatusWriter(
             services.client, pod.key, "" if pod.is_static else pod.uid, pod.status, clock=services.clock
         )

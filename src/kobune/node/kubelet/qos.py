@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import NamedTuple
 
 from kobune.api.quantity import cpu_millicores, parse_quantity, to_bytes
 from kobune.node.kubelet.pod import Container, Pod, ResourceList, Resources
@@ -98,11 +99,19 @@ def linux_resources(resources: Resources, *, oom_score: int = 0) -> LinuxResourc
     )
 
 
-def pod_requests(pod: Pod) -> tuple[int, int, int]:
-    """(cpu millicores, memory bytes, ephemeral bytes) the pod counts for: containers and sidecars together, or the
-    largest init container with the sidecars started before it, whichever is more; plus overhead."""
+class Requests(NamedTuple):
+    """What a pod counts for on its node."""
+
+    cpu_millicores: int
+    memory_bytes: int
+    ephemeral_bytes: int
+
+
+def pod_requests(pod: Pod) -> Requests:
+    """Containers and sidecars together, or the largest init container with the sidecars started before it, whichever is
+    more; plus overhead."""
     cpu = _effective(pod, "cpu", millis=True)
-    return cpu, _effective(pod, "memory"), _effective(pod, "ephemeral-storage")
+    return Requests(cpu, _effective(pod, "memory"), _effective(pod, "ephemeral-storage"))
 
 
 def pod_limits(pod: Pod) -> tuple[int, int]:
