@@ -1,6 +1,5 @@
 """`kobune kube-apiserver`: the API server by itself, with upstream's flags."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +89,9 @@ def command(
             cert_dir=cert_dir.absolute(),
             kubernetes_version=resolve_version(kubernetes_version),
         )
-        asyncio.run(run_api_server(flags, lambda line: typer.echo(line)))
+        import uvloop  # Late, as everything that only a running server needs.
+
+        uvloop.run(run_api_server(flags, lambda line: typer.echo(line)))
     except (BadFlag, BadStore, InUse, Damaged, Unavailable, Invalid, OSError, ValueError) as error:
         fail(str(error))
 

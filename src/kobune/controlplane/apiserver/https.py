@@ -13,16 +13,17 @@ from aiohttp import web
 
 from kobune.api.errors import RequestEntityTooLarge
 from kobune.controlplane.apiserver.answers import failure
+from kobune.controlplane.apiserver.connection import (
+    GZIP_FROM_BYTES,
+    MAX_BODY_BYTES,
+    SLICE_BYTES,
+    WRITE_SECONDS,
+    Front,
+)
 from kobune.controlplane.apiserver.request import NOTHING, Request, Response
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
-
-MAX_BODY_BYTES = 3 * 1024 * 1024  # Source: upstream MaxRequestBodyBytes.
-GZIP_FROM_BYTES = 128 * 1024  # Source: upstream defaultGzipThresholdBytes.
-SLICE_BYTES = 256 * 1024  # Of a large body, written before others get their turn.
-WRITE_SECONDS = 60.0  # A client that takes nothing for so long is cut off.
-_REASONS = {200: "OK", 201: "Created", 202: "Accepted"}
 
 
 @contextlib.asynccontextmanager
@@ -43,18 +44,19 @@ async def serve(
         OSError: the port is in use.
     """
     handler = Handler(server)
-    front = web.Server(handler.handle, access_log=None, keepalive_timeout=300, handler_cancellation=True)
     loop = asyncio.get_running_loop()
-    if sock is not None:
-        listener = await loop.create_server(front, sock=sock, ssl=tls, backlog=1024)
-    else:
-        listener = await loop.create_server(front, host, port or 0, ssl=tls, backlog=1024, reuse_address=True)
-    try:
-        address = listener.sockets[0].getsockname()
-        yield address[0], address[1]
-    finally:
-        listener.close()
-        await front.shutdown(timeout=1.0)
+    async with asyncio.TaskGroup() as tasks:
+        front = Front(server, tasks, handler.handle, access_log=None, keepalive_timeout=300, handler_cancellation=True)
+        if sock is not None:
+            listener = await loop.create_server(front, sock=sock, ssl=tls, backlog=1024)
+        else:
+            listener = await loop.create_server(front, host, port or 0, ssl=tls, backlog=1024, reuse_address=True)
+        try:
+            address = listener.sockets[0].getsockname()
+            yield address[0], address[1]
+        finally:
+            listener.close()
+            await front.shutdown(timeout=1.0)
 
 
 class Handler:

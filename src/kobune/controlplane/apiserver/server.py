@@ -41,7 +41,7 @@ from kobune.controlplane.apiserver.paths import find_path
 from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.rendering import table_render
-from kobune.controlplane.apiserver.request import Request, Response
+from kobune.controlplane.apiserver.request import NOTHING, Request, Response, User
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
@@ -174,6 +174,21 @@ class ApiServer:
             log.exception("request failed", extra={"method": request.method, "path": request.path})
             response = failure(ApiError(f"Internal error occurred: {type(error).__name__}"))
         return with_warnings(response, request.warnings) if request.warnings else response
+
+    def read_now(self, user: User, path: str) -> bytes | None:
+        """The answer to a GET of one object that needs no waiting and is allowed; None: ask `handle`."""
+        info = self.routes.parse("GET", path, NOTHING)
+        if info is None or info.kind is None or not info.name or info.subresource or self.registry.shared_store:
+            return None
+        kind = info.kind
+        cache = self.registry.open_cache(kind)
+        if cache is None or kind.stored or "get" not in kind.verbs or kind.namespaced != bool(info.namespace):
+            return None
+        access = Access(user, "get", info.group, info.version, info.plural, "", info.namespace, info.name)
+        if not self.authorization.allows_now(access):
+            return None
+        item = cache.get(info.namespace if kind.namespaced else "", info.name)
+        return None if item is None else item.body
 
     async def _respond(self, request: Request) -> Response:
         if request.user is None:

@@ -1,6 +1,6 @@
 """The ways of deciding whether somebody may do something, asked in turn."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -73,6 +73,18 @@ class Authorization:
             if decision.reason:
                 reasons.append(decision.reason)
         return Decision(Verdict.NO_OPINION, "\n".join(reasons))
+
+    def allows_now(self, access: Access) -> bool:
+        """Whether the access is allowed, as far as that can be told without waiting."""
+        for authorizer in self.authorizers:
+            decision = authorizer.authorize(access)
+            if not isinstance(decision, Decision):
+                if isinstance(decision, Coroutine):
+                    decision.close()
+                return False
+            if decision.verdict is not Verdict.NO_OPINION:
+                return decision.verdict is Verdict.ALLOW
+        return False
 
     async def require(self, access: Access) -> None:
         """Raises Forbidden in upstream's words unless the access is allowed."""

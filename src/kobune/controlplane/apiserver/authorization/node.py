@@ -1,6 +1,6 @@
 """Node: a kubelet may read only what the pods on its node need. Source: upstream plugin/pkg/auth/authorizer/node."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import orjson
@@ -36,12 +36,13 @@ class NodeAuthorizer:
     async def load(self) -> None:
         self._cache = await self._registry.cache(self._pods)
 
-    async def authorize(self, access: Access) -> Decision:
+    def authorize(self, access: Access) -> Decision | Awaitable[Decision]:
         node = node_of(access)
-        if not node:
+        if not node or access.path:
             return NO_OPINION
-        if access.path:
-            return NO_OPINION
+        return self._authorize(access, node)
+
+    async def _authorize(self, access: Access, node: str) -> Decision:
         resource = (access.group, access.resource)
         if resource in OF_PODS and not access.subresource:
             return await self._of_pod(access, node)

@@ -1,0 +1,109 @@
+"""Requests as they come over a socket: in pieces, several at once, malformed."""
+
+import asyncio
+
+import pytest
+
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.connection import NotPlain, read_plain
+from kobune.controlplane.apiserver.https import serve
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+
+CONFIG = ApiServerConfig(
+    static_tokens={"root": ("root", "1", ("system:masters",)), "bob": ("bob", "2", ())},
+    authorization_mode=("RBAC",),
+)
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def request(method, path, body=b"", token="root", extra=""):
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.fixture
+async def client():
+    async with (
+        ApiServer(CONFIG, MemoryStore(), clock=SystemClock()) as server,
+        serve(server, host="127.0.0.1", port=0, tls=None) as (host, port),
+    ):
+        reader, writer = await asyncio.open_connection(host, port)
+        yield reader, writer
+        writer.close()
+
+
+async def answer(reader):
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    return int(head.split()[1]), await reader.readexactly(length)
+
+
+async def test_requests_sent_at_once_are_answered_in_order(client):
+    reader, writer = client
+    writer.write(request("POST", MAPS, b'{"metadata":{"name":"a"}}') + request("GET", f"{MAPS}/a") * 3)
+    assert [(await answer(reader))[0] for _ in range(4)] == [201, 200, 200, 200]
+
+
+async def test_a_request_may_come_byte_by_byte(client):
+    reader, writer = client
+    for byte in request("POST", MAPS, b'{"metadata":{"name":"a"}}'):
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0)
+    assert (await answer(reader))[0] == 201
+
+
+async def test_a_body_that_looks_like_a_request_is_a_body(client):
+    reader, writer = client
+    body = b'{"metadata":{"name":"a"},"data":{"k":"' + request("GET", "/x").replace(b"\r\n", b" ") + b'"}}'
+    writer.write(request("POST", MAPS, body)[:-20])
+    await asyncio.sleep(0.01)
+    writer.write(body[-20:])
+    assert (await answer(reader))[0] == 201
+
+
+async def test_the_same_connection_may_change_its_user(client):
+    reader, writer = client
+    writer.write(request("POST", MAPS, b'{"metadata":{"name":"a"}}'))
+    await answer(reader)
+    for _ in range(2):
+        writer.write(request("GET", f"{MAPS}/a"))
+        assert (await answer(reader))[0] == 200
+        writer.write(request("GET", f"{MAPS}/a", token="bob"))
+        assert (await answer(reader))[0] == 403
+
+
+async def test_a_watch_takes_the_connection_over(client):
+    reader, writer = client
+    writer.write(request("GET", f"{MAPS}/a"))
+    assert (await answer(reader))[0] == 404
+    writer.write(request("GET", f"{MAPS}?watch=1&timeoutSeconds=1"))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"200 OK" in head
+    assert b"chunked" in head.lower()
+
+
+async def test_nonsense_is_answered_and_the_connection_closed(client):
+    reader, writer = client
+    writer.write(b"nonsense\r\n\r\n")
+    assert b" 400 " in (await reader.read()).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"BREW / HTTP/1.1\r\n\r\n",
+        b"GET /x?watch=true HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        b"x" * 70_000,
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_general_server(data):
+    with pytest.raises(NotPlain):
+        read_plain(data)
