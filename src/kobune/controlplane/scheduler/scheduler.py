@@ -19,6 +19,7 @@ from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.ingest import Ingest
 from kobune.controlplane.scheduler.listers import KINDS, Listers
+from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo
@@ -56,6 +57,7 @@ class Scheduler:
             self.table, self.queue, self.nominated, self.listers, scheduler_names=self.profiles.keys()
         )
         self._recorders = {name: EventRecorder(client, name, clock=clock) for name in self.profiles}
+        self.metrics = SchedulerMetrics()
         self.diagnoses: dict[str, Diagnosis] = {}  # By uid, of pods that fitted nowhere when last tried.
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -136,16 +138,19 @@ class Scheduler:
             self._record(pod, "Warning", "FailedScheduling", f"skip schedule deleting pod: {pod.key}")
             self.queue.remove(pod.uid)
             return
+        began = self._clock.monotonic()
         row = running.profile.find_node(pod, self.table, self.nominated, self._rng)
+        self.metrics.algorithm_seconds.observe(self._clock.monotonic() - began)
         if row is None:
             self._refuse(queued, running)
+            self._count_attempt("unschedulable", pod, began)
             return
         node_name = self.table.names[row]
         self.diagnoses.pop(pod.uid, None)
         for plugin in running.reserves:
             plugin.reserve(pod, self.table, row)
         self._ingest.assume(pod, node_name)
-        self._write(self._bind(queued, node_name, running))
+        self._write(self._bind(queued, node_name, running, began))
 
     def _refuse(self, queued: QueuedPod, running: Running) -> None:
         """No node will do: make room if that helps, park the pod, and say why."""
@@ -153,6 +158,7 @@ class Scheduler:
         diagnosis = running.profile.diagnose(pod, self.table, self.nominated)
         nominated: str | None = None
         if running.preemption is not None and diagnosis.nodes:
+            self.metrics.preemptions.add()
             budgets = list(self.listers.disruption_budgets.values())
             outcome = running.preemption.make_room(pod, self.table, self.nominated, diagnosis, budgets, self._rng)
             if isinstance(outcome, Room):
@@ -167,10 +173,29 @@ class Scheduler:
         self.queue.refused(queued, diagnosis.plugins)
         self._report(pod, UNSCHEDULABLE, diagnosis.message(), nominated)
 
+    def _count_attempt(self, result: str, pod: PodInfo, began: float) -> None:
+        name = pod.pod.spec.scheduler_name
+        self.metrics.attempts.add(result, name)
+        self.metrics.attempt_seconds.observe(self._clock.monotonic() - began, result, name)
+
+    def render_metrics(self) -> str:
+        """The text of /metrics."""
+        metrics = self.metrics
+        set_pending(metrics.pending, self.queue.counts)
+        metrics.cache_size.set("nodes", to=len(self.table))
+        metrics.cache_size.set("pods", to=int(self.table.pod_count.sum()))
+        metrics.cache_size.set("assumed_pods", to=len(self._ingest.assumed))
+        metrics.unschedulable.values.clear()
+        for queued in self.queue.pods():
+            for plugin in queued.plugins:
+                metrics.unschedulable.add(plugin, queued.pod.pod.spec.scheduler_name)
+        return metrics.render()
+
     def _evict(self, pod: PodInfo, room: Room, running: Running) -> None:
         """Start the evictions that make room for the pod; it is not tried again before they are under way."""
         victims = [victim for victim in room.victims if not victim.deleting]
         displaced = [one for one in self.nominated.on(room.node_name) if one.priority < pod.priority]
+        self.metrics.victims.observe(len(room.victims))
         if running.preempting is not None and victims:
             running.preempting.evicting_for.add(pod.uid)
         self._write(self._make_room(pod, room.node_name, victims, displaced, running))
@@ -230,7 +255,7 @@ class Scheduler:
             self._writes -= 1
             self._room.set()
 
-    async def _bind(self, queued: QueuedPod, node_name: str, running: Running) -> None:
+    async def _bind(self, queued: QueuedPod, node_name: str, running: Running, began: float) -> None:
         pod = queued.pod
         binding = {
             "apiVersion": "v1",
@@ -253,10 +278,15 @@ class Scheduler:
                 self.queue.remove(pod.uid)
                 return
             log.info("binding failed", extra={"pod": str(pod.key), "node": node_name, "failure": str(error)})
+            self._count_attempt("error", pod, began)
             self.queue.failed(queued)
             self._report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
             return
         self.queue.done(pod.uid)
+        now = self._clock.monotonic()
+        self._count_attempt("scheduled", pod, began)
+        self.metrics.pod_attempts.observe(queued.attempts)
+        self.metrics.sli_seconds.observe(now - queued.first_attempt, attempts_label(queued.attempts))
         self._record(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node_name}")
 
     async def _patch_status(self, pod: PodInfo, status: dict[str, Any]) -> None:
