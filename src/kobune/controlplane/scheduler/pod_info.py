@@ -90,6 +90,7 @@ class PodShape:
 
     group: PodGroup
     requests: NDArray[np.int64]  # [cpu in millicores, memory in bytes, ephemeral storage in bytes].
+    core: tuple[int, int, int]  # The same as plain integers.
     amounts: Amounts  # All requests by resource name.
     extended: tuple[tuple[str, int], ...]  # Every other resource asked for, zero amounts left out.
     assumed: NDArray[np.int64]  # [millicores, bytes] for scoring, with upstream's guess for what is not asked for.
@@ -235,6 +236,11 @@ def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
     return PodShape(
         group=group,
         requests=_core(requests),
+        core=(
+            requests.amounts.get(CPU, 0),
+            requests.amounts.get(MEMORY, 0),
+            requests.amounts.get(EPHEMERAL_STORAGE, 0),
+        ),
         amounts=requests.amounts,
         extended=tuple(sorted(_extended(requests).items())),
         assumed=np.array([requests.assumed_millicores, requests.assumed_memory_bytes], dtype=np.int64),

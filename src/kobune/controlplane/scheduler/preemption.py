@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kobune.api.objects.meta import find_condition
 from kobune.controlplane.scheduler.diagnosis import Diagnosis, none_available
-from kobune.controlplane.scheduler.node_table import CORE, NodeTable
+from kobune.controlplane.scheduler.node_table import CORE, NodeTable, PriorityLoad
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo, selector_of
 from kobune.controlplane.scheduler.profile import Profile
@@ -79,18 +79,21 @@ class Preemption:
             return NoRoom(WAITING, clear=False)
         rows = np.flatnonzero(diagnosis.resolvable & nodes.exists[: len(diagnosis.resolvable)])
         lower = nodes.below(pod.priority)
+        expected = nominated.load_ahead_of(pod, nodes) if nominated else None
         with_victims = rows[lower.pods[rows] > 0]
         large_enough = with_victims[self._fits_without(pod, nodes, lower.pods, lower.requested, with_victims)]
         wanted = self.limits.candidates(len(rows)) if len(rows) else 0
         start = rng.randrange(len(large_enough)) if len(large_enough) else 0
         candidates: list[Room] = []
         refused: dict[int, list[str]] = {}
-        simple = not nominated and not pod.shape.extended and self.profile.wants_only_room(pod, nodes)
-        for row in np.roll(large_enough, -start).tolist():
+        simple = nominated.want_only_room and self.profile.wants_only_room(pod, nodes)
+        order = np.roll(large_enough, -start)
+        sums = _Sums(pod, nodes, order, expected) if simple else None
+        for index, row in enumerate(order.tolist()):
             room = (
-                _by_arithmetic(pod, nodes, row, budgets)
-                if simple
-                else self._by_trying(pod, nodes, nominated, row, budgets, refused)
+                self._by_trying(pod, nodes, nominated, row, budgets, refused)
+                if sums is None
+                else sums.room(index, row, budgets)
             )
             if room is not None:
                 candidates.append(room)
@@ -203,50 +206,54 @@ def split_by_budget(
     return violating, others
 
 
-def _by_arithmetic(pod: PodInfo, nodes: NodeTable, row: int, budgets: Sequence[PodDisruptionBudget]) -> Room | None:
-    """The same as trying, where nothing but cpu, memory, storage and the number of pods matters."""
-    potential = _lower(pod, nodes, row)
-    missing = _missing(pod, nodes, row)
-    excess = int(nodes.pod_count[row]) - len(potential) + 1 - int(nodes.allowed_pods[row])
-    spare = {name: -amount for name, amount in missing.items()}
-    for one in potential:
-        for name in spare:
-            spare[name] += _request(one, name)
-    if excess > 0 or any(left < 0 for left in spare.values()):
-        return None
-    places = -excess
-    victims, violations = [], 0
-    violating: list[PodInfo] = []
-    others = potential
-    if budgets:
-        violating, others = split_by_budget(potential, budgets)
-    for group in (violating, others):
-        for one in group:
-            if places >= 1 and all(_request(one, name) <= left for name, left in spare.items()):
+class _Sums:
+    """What each of some rows would have left with the pod on it and nobody gone, for trying by arithmetic alone.
+
+    This is enough where nothing but cpu, memory, storage and the number of pods matters.
+    """
+
+    def __init__(self, pod: PodInfo, nodes: NodeTable, rows: NDArray[np.intp], expected: PriorityLoad | None) -> None:
+        self._pod, self._nodes = pod, nodes
+        self._columns = [column for column in range(CORE) if pod.shape.requests[column]]
+        places = nodes.allowed_pods[rows] - nodes.pod_count[rows] - 1
+        spare = [
+            nodes.allocatable[column, rows] - nodes.requested[column, rows] - pod.shape.requests[column]
+            for column in self._columns
+        ]
+        if expected is not None:
+            places = places - expected.pods[rows]
+            spare = [left - expected.requested[column, rows] for left, column in zip(spare, self._columns, strict=True)]
+        self._places: list[int] = places.tolist()
+        self._spare: list[list[int]] = [left.tolist() for left in spare]
+
+    def room(self, index: int, row: int, budgets: Sequence[PodDisruptionBudget]) -> Room | None:
+        """What has to go from `row`, the `index`-th of the rows."""
+        potential = _lower(self._pod, self._nodes, row)
+        places = self._places[index] + len(potential)
+        spare = [left[index] for left in self._spare]
+        columns = range(len(spare))
+        requests = [[one.shape.core[column] for column in self._columns] for one in potential]
+        for request in requests:
+            for column in columns:
+                spare[column] += request[column]
+        if places < 0 or any(left < 0 for left in spare):
+            return None
+        violating = set(map(id, split_by_budget(potential, budgets)[0])) if budgets else set()
+        pairs = list(zip(potential, requests, strict=True))
+        if violating:
+            pairs.sort(key=lambda pair: id(pair[0]) not in violating)
+        victims, violations = [], 0
+        for one, request in pairs:
+            if places >= 1 and all(request[column] <= spare[column] for column in columns):
                 places -= 1
-                for name in spare:
-                    spare[name] -= _request(one, name)
+                for column in columns:
+                    spare[column] -= request[column]
             else:
                 victims.append(one)
-                violations += group is violating
-    if violating and others:
-        victims.sort(key=importance)
-    return Room(nodes.names[row], tuple(victims), violations) if victims else None
-
-
-def _missing(pod: PodInfo, nodes: NodeTable, row: int) -> dict[str, int]:
-    """By resource that the pod wants: how much too little is free now; negative where there is enough."""
-    missing: dict[str, int] = {}
-    for column in range(CORE):
-        wanted = int(pod.shape.requests[column])
-        if wanted:
-            free = int(nodes.allocatable[column, row]) - int(nodes.requested[column, row])
-            missing[nodes.resources[column]] = wanted - free
-    return missing
-
-
-def _request(pod: PodInfo, resource: str) -> int:
-    return pod.shape.amounts.get(resource, 0)
+                violations += id(one) in violating
+        if violating:
+            victims.sort(key=importance)
+        return Room(self._nodes.names[row], tuple(victims), violations) if victims else None
 
 
 def _lower(pod: PodInfo, nodes: NodeTable, row: int) -> list[PodInfo]:

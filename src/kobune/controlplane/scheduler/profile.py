@@ -8,7 +8,7 @@ import numpy as np
 
 from kobune.controlplane.scheduler.arrays import Mask, Scores
 from kobune.controlplane.scheduler.diagnosis import Diagnosis, Exclusion
-from kobune.controlplane.scheduler.node_table import NodeTable
+from kobune.controlplane.scheduler.node_table import CORE, NodeTable, PriorityLoad
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.plugins.plugin import Conditional, Filter, Narrow, PreFilter, Rank, Scope, Score
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape
@@ -41,6 +41,11 @@ class Profile:
             (plugin, plugin if isinstance(plugin, PreFilter) else None, plugin if isinstance(plugin, Narrow) else None)
             for plugin in filters
             if isinstance(plugin, PreFilter | Narrow)
+        )
+        self._wider = tuple(
+            (plugin, plugin if isinstance(plugin, Conditional) else None)
+            for plugin in filters
+            if plugin.scope in (Scope.ROOM, Scope.CLUSTER)
         )
         self._verdicts: dict[PodShape, Verdict] = {}
         self._diagnoses: dict[PodShape, tuple[tuple[int, int], Diagnosis]] = {}
@@ -96,11 +101,10 @@ class Profile:
 
     def wants_only_room(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """No filter looks at more of the pods on a node than what they request, as far as this pod is concerned."""
-        for plugin in self.filters:
-            if plugin.scope is Scope.ROOM and plugin.concerns(pod):
-                return False
-            silent = isinstance(plugin, Conditional) and not plugin.applies(pod, nodes)
-            if plugin.scope is Scope.CLUSTER and plugin.concerns(pod) and not silent:
+        if pod.shape.extended:
+            return False
+        for plugin, conditional in self._wider:
+            if plugin.concerns(pod) and (conditional is None or conditional.applies(pod, nodes)):
                 return False
         return True
 
@@ -137,6 +141,10 @@ class Profile:
             mask &= verdict.mask
         if nominated:
             mask = verdict.mask.copy() if mask is None else mask
+            if nominated.want_only_room and self.wants_only_room(pod, nodes):
+                load = nominated.load_ahead_of(pod, nodes)
+                mask &= (load.pods == 0) | _has_room(pod, nodes, load)
+                return mask
             for row, guests in nominated.ahead_of(pod, nodes):
                 if mask[row]:
                     with nominated.moved_in(guests, nodes, row):
@@ -224,6 +232,9 @@ class Profile:
             diagnosis.exclusions.append(Exclusion(",".join(sorted(naming)), text, left & ~named, False))
             left &= named
         left = self._exclude(pod, nodes, left, diagnosis)
+        if nominated and nominated.want_only_room and self.wants_only_room(pod, nodes):
+            self._exclude_promised(pod, nodes, left, nominated.load_ahead_of(pod, nodes), diagnosis)
+            return diagnosis
         for row, guests in nominated.ahead_of(pod, nodes):
             if left[row]:
                 only = np.zeros(nodes.size, dtype=np.bool_)
@@ -231,6 +242,23 @@ class Profile:
                 with nominated.moved_in(guests, nodes, row):
                     self._exclude(pod, nodes, only, diagnosis)
         return diagnosis
+
+    def _exclude_promised(
+        self, pod: PodInfo, nodes: NodeTable, left: Mask, load: PriorityLoad, diagnosis: Diagnosis
+    ) -> None:
+        """Add the exclusions of nodes that have room, but not beside the pods expected there."""
+        rows = nodes.rows
+        left = left & (load.pods[rows] > 0)
+        short = {"Too many pods": nodes.pod_count[rows] + load.pods[rows] >= nodes.allowed_pods[rows]}
+        for column in range(CORE):
+            free = nodes.allocatable[column, rows] - nodes.requested[column, rows] - load.requested[column, rows]
+            wanted = pod.shape.requests[column]
+            short[f"Insufficient {nodes.resources[column]}"] = (free < wanted) & (wanted > 0)
+        for text, mask in short.items():
+            refused = left & mask
+            if refused.any():
+                diagnosis.exclusions.append(Exclusion("NodeResourcesFit", text, refused, True))
+                diagnosis.resolvable |= refused
 
     def _exclude(self, pod: PodInfo, nodes: NodeTable, left: Mask, diagnosis: Diagnosis) -> Mask:
         """Add the exclusions of the rows in `left`; returns the rows that nobody refuses."""
@@ -266,6 +294,16 @@ def _pick(winners: Mask, rng: random.Random) -> int:
             if winners[row]:
                 return row
     return int(np.flatnonzero(winners)[rng.randrange(count)])
+
+
+def _has_room(pod: PodInfo, nodes: NodeTable, load: PriorityLoad) -> Mask:
+    """Rows where the pod fits beside what the load will take."""
+    mask: Mask = nodes.pod_count + load.pods < nodes.allowed_pods
+    for column in range(CORE):
+        wanted = pod.shape.requests[column]
+        if wanted:
+            mask &= nodes.allocatable[column] - nodes.requested[column] - load.requested[column] >= wanted
+    return mask
 
 
 def _none_left(naming: list[str]) -> str:
