@@ -171,3 +171,49 @@ def test_arithmetic_picks_what_trying_every_pod_picks(build, placed, wanted, all
     assert type(quick) is type(slow)
     if isinstance(quick, Room) and isinstance(slow, Room):
         assert quick == slow
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 6), st.integers(1, 3)), max_size=16)
+
+
+@given(STEPS)
+def test_rooms_that_are_remembered_are_those_of_a_fresh_look(build, steps):
+    """Whatever pods come, go, start or are promised room in between."""
+    profile = build_profile(ProfileConfiguration(), Listers()).profile
+    kept, nominated, placed = Preemption(profile), Nominations(), []
+    table = build.table(*(build.node(f"n{index}", cpu="4") for index in range(3)))
+    probe = build.info(priority=5, requests={"cpu": "3"})
+    for what, where, priority, cpu in steps:
+        if what == 0:
+            placed.append(build.info(on=f"n{where}", priority=priority, requests={"cpu": str(cpu)}, **started(cpu)))
+            table.add_pod(placed[-1], f"n{where}")
+        elif what == 1 and placed:
+            gone = placed.pop()
+            table.remove_pod(gone.uid, gone.node_name)
+        elif what == 2:
+            nominated.put(build.info(priority=priority, requests={"cpu": str(cpu)}), f"n{where}")
+        else:
+            table.put_node(build.node(f"n{where}", cpu=str(cpu + 2)))
+        diagnosis = profile.diagnose(probe, table, nominated)
+        again = kept.make_room(probe, table, nominated, diagnosis, (), random.Random(1))
+        fresh = Preemption(profile).make_room(probe, table, nominated, diagnosis, (), random.Random(1))
+        assert again == fresh
+
+
+@given(STEPS)
+def test_room_promised_is_reckoned_as_if_the_pods_were_there(build, steps):
+    """The sums over expected pods, against moving them in and asking the filters."""
+    profile = build_profile(ProfileConfiguration(), Listers()).profile
+    table, nominated = build.table(*(build.node(f"n{index}", cpu="4", pods=4) for index in range(3))), Nominations()
+    for _, where, priority, cpu in steps:
+        nominated.put(build.info(priority=priority, requests={"cpu": str(cpu)}), f"n{where}")
+        pod = build.info(priority=3, requests={"cpu": "2"})
+        quick, told = profile.feasible(pod, table, nominated), profile.diagnose(pod, table, nominated).message()
+        particular = Nominations()
+        for name in ("n0", "n1", "n2"):
+            for one in nominated.on(name):
+                particular.put(one, name)
+        # A port that nobody else wants makes it necessary to ask.
+        particular.put(build.info(priority=-1, ports=[{"containerPort": 9, "hostPort": 9}]), "n0")
+        assert np.array_equal(quick, profile.feasible(pod, table, particular))
+        assert told == profile.diagnose(pod, table, particular).message()

@@ -199,7 +199,13 @@ class NodeTable:
 
     def replace_pod(self, pod: PodInfo, node_name: str) -> None:
         """A newer view of a pod that is counted already and counts the same."""
-        self.pods[self.row_of[node_name]][pod.uid] = pod
+        row = self.row_of[node_name]
+        old = self.pods[row][pod.uid]
+        self.pods[row][pod.uid] = pod
+        if pod.shape.volumes:
+            self.storage_pods[row][pod.uid] = pod
+        if old.started != pod.started:
+            self.pod_changes.add(row, keep=self.capacity)  # Who has run longest matters to evictions.
 
     def _count(self, pod: PodInfo, row: int, sign: int) -> None:
         shape = pod.shape

@@ -7,6 +7,7 @@ that looking out for them costs a few vector operations. The others are moved in
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from kobune.controlplane.scheduler.change_log import ChangeLog
 from kobune.controlplane.scheduler.node_table import NodeTable, PriorityLoad
 from kobune.controlplane.scheduler.pod_info import PodInfo
 
@@ -20,6 +21,7 @@ class Nominations:
         self._particular: set[str] = set()  # Uids of pods that want more than room.
         self._loads: dict[int, PriorityLoad] = {}  # By priority, over the rows of a table.
         self._seen: tuple[int, int] = (-1, -1)  # The state of that table's nodes.
+        self.changes = ChangeLog()  # Rows whose expected pods have changed.
         self._rows: dict[str, int] = {}  # By uid: where it stands in the loads.
 
     def __bool__(self) -> bool:
@@ -52,6 +54,7 @@ class Nominations:
             del self._by_node[node_name]
         row = self._rows.pop(uid, None)
         if row is not None:
+            self.changes.add(row, keep=self._table.capacity)
             load = self._loads[pod.priority]
             load.pods[row] -= 1
             load.requested[:, row] -= pod.shape.requests
@@ -103,6 +106,7 @@ class Nominations:
         load.pods[row] += 1
         load.requested[:, row] += pod.shape.requests
         self._rows[pod.uid] = row
+        self.changes.add(row, keep=self._table.capacity)
 
     def ahead_of(self, pod: PodInfo, nodes: NodeTable) -> Iterator[tuple[int, list[PodInfo]]]:
         """The rows where pods of the same or a higher priority are expected, with those pods."""

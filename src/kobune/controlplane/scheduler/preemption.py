@@ -17,7 +17,7 @@ from kobune.api.objects.meta import find_condition
 from kobune.controlplane.scheduler.diagnosis import Diagnosis, none_available
 from kobune.controlplane.scheduler.node_table import CORE, NodeTable, PriorityLoad
 from kobune.controlplane.scheduler.nominations import Nominations
-from kobune.controlplane.scheduler.pod_info import PodInfo, selector_of
+from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape, selector_of
 from kobune.controlplane.scheduler.profile import Profile
 from kobune.controlplane.scheduler.views import PodDisruptionBudget
 
@@ -28,6 +28,10 @@ WAITING = "not eligible due to a terminating pod on the nominated node."
 
 _LATEST = datetime.max.replace(tzinfo=UTC)  # Stands for a pod that has not started.
 _ABOVE_ALL_NEGATIVES = 2**31  # Added to every priority, so that more victims always sum up to more.
+
+
+SHAPES_KEPT = 32
+Cost = tuple[int, int, int, int, float]  # Compared in this order; the less the better.
 
 
 class Room(NamedTuple):
@@ -56,12 +60,35 @@ class Limits:
         return min(max(nodes * self.percentage // 100, self.absolute), nodes)
 
 
-@dataclass(frozen=True, slots=True)
+DEFAULT_LIMITS = Limits()
+
+
+class _Kept:
+    """Rooms found for pods of one shape and priority, good until something changes on the row."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[int, tuple[Room, Cost] | None] = {}  # By row; None: evictions there do not help.
+        self._positions = (0, 0, 0)
+
+    def drop_stale(self, nodes: NodeTable, nominated: Nominations) -> None:
+        """Forget the rows that have changed since the last time."""
+        logs = (nodes.node_changes, nodes.pod_changes, nominated.changes)
+        for log, position in zip(logs, self._positions, strict=True):
+            rows = log.since(position)
+            if rows is None:
+                self.rooms.clear()
+            else:
+                for row in rows:
+                    self.rooms.pop(row, None)
+        self._positions = (logs[0].end, logs[1].end, logs[2].end)
+
+
 class Preemption:
     """The rules, over one profile's filters."""
 
-    profile: Profile
-    limits: Limits = Limits()
+    def __init__(self, profile: Profile, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.profile, self.limits = profile, limits
+        self._kept: dict[tuple[PodShape, int], _Kept] = {}
 
     def make_room(
         self,
@@ -84,26 +111,41 @@ class Preemption:
         large_enough = with_victims[self._fits_without(pod, nodes, lower.pods, lower.requested, with_victims)]
         wanted = self.limits.candidates(len(rows)) if len(rows) else 0
         start = rng.randrange(len(large_enough)) if len(large_enough) else 0
-        candidates: list[Room] = []
+        candidates: list[tuple[Room, Cost]] = []
         refused: dict[int, list[str]] = {}
         simple = nominated.want_only_room and self.profile.wants_only_room(pod, nodes)
         order = np.roll(large_enough, -start)
         sums = _Sums(pod, nodes, order, expected) if simple else None
+        known = self._known(pod, nodes, nominated).rooms if simple and not budgets else {}
+        unbroken = False
         for index, row in enumerate(order.tolist()):
-            room = (
-                self._by_trying(pod, nodes, nominated, row, budgets, refused)
-                if sums is None
-                else sums.room(index, row, budgets)
-            )
-            if room is not None:
-                candidates.append(room)
-                if len(candidates) >= wanted and any(one.violations == 0 for one in candidates):
+            if row in known:
+                candidate = known[row]
+            else:
+                room = (
+                    self._by_trying(pod, nodes, nominated, row, budgets, refused)
+                    if sums is None
+                    else sums.room(index, row, budgets)
+                )
+                candidate = known[row] = None if room is None else (room, _cost(room))
+            if candidate is not None:
+                candidates.append(candidate)
+                unbroken = unbroken or candidate[0].violations == 0
+                if unbroken and len(candidates) >= wanted:
                     break
         if candidates:
-            # Those that break no budget come first, as upstream keeps two lists.
-            candidates.sort(key=lambda one: one.violations > 0)
-            return min(candidates, key=_cost)
+            return min(candidates, key=lambda candidate: candidate[1])[0]
         return NoRoom(self._no_room(pod, nodes, rows, with_victims, large_enough, refused), clear=True)
+
+    def _known(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> _Kept:
+        """What is known for pods like this one."""
+        key = (pod.shape, pod.priority)
+        kept = self._kept.pop(key, None) or _Kept()
+        if len(self._kept) >= SHAPES_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = kept
+        kept.drop_stale(nodes, nominated)
+        return kept
 
     def _is_waiting(self, pod: PodInfo, nodes: NodeTable, diagnosis: Diagnosis) -> bool:
         """Victims of an earlier eviction are still going: more evictions would be too many."""
@@ -275,7 +317,7 @@ def _gone(pods: Sequence[PodInfo], nodes: NodeTable, name: str) -> Iterator[set[
                 nodes.add_pod(pod, name)
 
 
-def _cost(room: Room) -> tuple[int, int, int, int, float]:
+def _cost(room: Room) -> Cost:
     """What an eviction costs: budgets broken, the highest priority lost, all priorities, all pods, and old pods lost."""
     victims = room.victims
     highest = victims[0].priority
