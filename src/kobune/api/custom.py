@@ -18,7 +18,7 @@ class ScalePaths(NamedTuple):
 
 def kinds_of(definition: Json) -> tuple[Kind, ...]:
     """The rows of every served version, under the names that were accepted."""
-    return tuple(_row(definition, version) for version in definition["spec"]["versions"] if version.get("served"))
+    return tuple(row_of(definition, version) for version in definition["spec"]["versions"] if version.get("served"))
 
 
 def storage_version_of(definition: Json) -> str:
@@ -57,7 +57,8 @@ def selected_fields(version: Json, obj: Json) -> Iterator[tuple[str, str]]:
         yield label, _text(found[0]) if found else ""
 
 
-def _row(definition: Json, version: Json) -> Kind:
+def row_of(definition: Json, version: Json) -> Kind:
+    """The row of one version, served or not."""
     spec = definition["spec"]
     group, accepted = spec["group"], (definition.get("status") or {}).get("acceptedNames") or {}
     names: Mapping[str, Any] = accepted if accepted.get("kind") else spec["names"]

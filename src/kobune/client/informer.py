@@ -103,6 +103,11 @@ class Informer(Generic[T]):
             callback(None, item)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it holds every object of its resource, not a selection."""
+        return not (self._namespace or self._labels or self._fields)
+
+    @property
     def has_synced(self) -> bool:
         """The first list is in."""
         return self._synced.is_set()

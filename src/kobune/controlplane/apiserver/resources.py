@@ -44,8 +44,10 @@ async def serve(server: "ApiServer", request: Request, info: RequestInfo) -> Res
     kind = info.kind
     if kind is None or info.rest:
         raise missing_resource()
+    if kind.custom:
+        server.registry.custom.warn(kind, request.warnings)
     if info.subresource:
-        handler = PARTS.get(info.subresource) if info.subresource in kind.subresources else None
+        handler = server.parts.get(info.subresource) if info.subresource in kind.subresources else None
         if handler is None:
             raise missing_resource()
         return await handler(server, request, info)
@@ -205,5 +207,3 @@ VERBS: dict[str, Handler] = {
     "delete": delete_one,
     "deletecollection": delete_many,
 }
-# Subresources that every kind may have; those of one kind are in `ApiServer.subresources`.
-PARTS: dict[str, Handler] = {"status": status}

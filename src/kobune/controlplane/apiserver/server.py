@@ -30,6 +30,7 @@ from kobune.controlplane.apiserver.authorization.escalation import Escalation
 from kobune.controlplane.apiserver.authorization.node import NodeAuthorizer
 from kobune.controlplane.apiserver.authorization.rbac import Rbac
 from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.customresources.definitions import Definitions
 from kobune.controlplane.apiserver.discovery import Discovery
 from kobune.controlplane.apiserver.impersonation import USER as IMPERSONATE
 from kobune.controlplane.apiserver.impersonation import impersonated
@@ -46,7 +47,7 @@ from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
 from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations
-from kobune.controlplane.apiserver.subresources import POSTED, SUBRESOURCES
+from kobune.controlplane.apiserver.subresources import PARTS, POSTED, SUBRESOURCES
 from kobune.controlplane.apiserver.virtual import VIRTUAL
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.contract import Damaged, Full, Store, Unavailable
@@ -115,11 +116,12 @@ class ApiServer:
         self.registry.admission = Admission(plugins)
         # Handlers of one kind's subresources, and of kinds that are asked and not kept.
         self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)
+        self.parts = PARTS
         self.virtual: dict[tuple[str, str], resources.Handler] = {**POSTED, **VIRTUAL}
         self.discovery = Discovery(
             self.catalogue, address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}"
         )
-        self.openapi = OpenApi(self.catalogue, config.cluster_version)
+        self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self.registry.custom.raw_schema)
         self.metrics = Metrics()
         self.kubelets = Kubelets(config.kubelet_tls)
         self.plain_render = cache(self._plain_render)
@@ -141,6 +143,9 @@ class ApiServer:
             await self.rbac.load()
         if self.node_authorizer is not None:
             await self.node_authorizer.load()
+        definitions = Definitions(self.registry)
+        await definitions.load()
+        self._tasks.append(group.create_task(definitions.run(), name="custom resource definitions"))
         if self.config.serve_bootstrap:
             await bootstrap.bootstrap(self)
             self._tasks += [
@@ -235,6 +240,8 @@ class ApiServer:
         """The columns of a kind."""
         from kobune.controlplane.apiserver.tables import find_printer
 
+        if kind.custom:
+            return self.registry.custom.version(kind).printer
         return find_printer(kind)
 
     def _table_render(self, kind: Kind, include: str) -> Render:

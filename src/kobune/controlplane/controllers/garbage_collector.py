@@ -23,6 +23,7 @@ from kobune.controlplane.controllers.controller import Context, Controller
 log = logging.getLogger(__name__)
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")  # A change here may mean other kinds.
 RESYNC_SECONDS = 30.0  # How often kinds are discovered anew. Source: upstream's Sync period.
 WORKERS = 20  # Source: upstream --concurrent-gc-syncs.
 ABSENT_REMEMBERED = 500  # Owners known not to exist. Source: upstream's absentOwnerCache.
@@ -76,12 +77,14 @@ class GarbageCollector:
         self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()  # By owner's uid and dependent's namespace.
         self._watched: dict[tuple[str, str], tuple[Informer[Any], asyncio.Task[None] | None]] = {}
         self._kinds: dict[tuple[str, str], ServedResource] = {}  # By group and kind.
+        self._news = asyncio.Event()  # Other kinds may be served than at the last look.
         self._ready = asyncio.Event()  # Every informer is in, so that what is not in the graph is worth a question.
 
     async def run(self) -> None:
         """Collect garbage, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_discovery(group), name="discovery")
+            group.create_task(self._look_again(), name="discovery interval")
             await self._ready.wait()
             await self.queue.run(self._process, workers=WORKERS)
 
@@ -296,7 +299,13 @@ class GarbageCollector:
                 self._kinds.update({(each.resource.group, each.kind): each for each in found.resources})
                 await self._watch(group, found.resources, {name.partition("/")[0] for name in found.failed})
                 self._ready.set()
+            await self._news.wait()
+            self._news.clear()
+
+    async def _look_again(self) -> None:
+        while True:
             await self._context.clock.sleep(RESYNC_SECONDS)
+            self._news.set()
 
     async def _watch(self, group: asyncio.TaskGroup, served: list[ServedResource], failed: set[str]) -> None:
         """Begin to watch new kinds and cease with those that are gone; a group that failed to answer is not gone."""
@@ -312,13 +321,19 @@ class GarbageCollector:
                 task.cancel()
             for item in informer.items.values():
                 self._remove(item.metadata)
-        shared = {(each.resource.group, each.resource.plural): each for each in self._context.informers.values()}
+        shared = {
+            (each.resource.group, each.resource.plural): each
+            for each in self._context.informers.values()
+            if each.is_complete
+        }
         for name, each in wanted.items():
             if name in self._watched:
                 continue
             informer, task = self._informer(group, shared, each.resource)
             self._watched[name] = (informer, task)
             informer.on_change(partial(self.on_change, informer.resource, each.kind))
+            if name == DEFINITIONS:
+                informer.on_change(lambda old, new: self._news.set())
         try:
             async with asyncio.timeout(RESYNC_SECONDS):
                 for informer, _ in list(self._watched.values()):

@@ -8,9 +8,10 @@ from kobune.api.errors import Json
 from kobune.controlplane.apiserver.openapi.schemas import DELETE_OPTIONS, PATCH, REFERENCE, STATUS
 
 JSON, YAML = "application/json", "application/yaml"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (
     "application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    STRATEGIC_PATCH,
 )  # fmt: skip
 # A parameter's type and meaning, by name.
 PARAMETERS = {
@@ -208,7 +209,10 @@ class PathRenderer:
         rendered: Json = {"tags": [tag], "description": operation.summary, "operationId": operation.name}
         answers = [JSON, YAML] if operation.answer else ["*/*"]
         answer = {"$ref": REFERENCE[self._form] + operation.answer} if operation.answer else {"type": "string"}
-        sent = PATCH_TYPES if operation.body == PATCH else (JSON, YAML)
+        sent: tuple[str, ...] = (JSON, YAML)
+        if operation.body == PATCH:
+            # Where it is offered, clients use it.
+            sent = tuple(one for one in PATCH_TYPES if not (kind.custom and one == STRATEGIC_PATCH))
         is_required = operation.body not in ("", DELETE_OPTIONS)
         reasons = {200: "OK", 201: "Created", 202: "Accepted", 401: "Unauthorized"}
         responses: Json = {str(code): {"description": reasons[code]} for code in (*operation.codes, 401)}

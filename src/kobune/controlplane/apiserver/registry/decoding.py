@@ -6,6 +6,8 @@ from kobune.api import decode, duplicates
 from kobune.api.catalogue import Kind
 from kobune.api.errors import BadRequest, Json
 from kobune.api.schema import Schema
+from kobune.controlplane.apiserver.customresources import decoding as custom
+from kobune.controlplane.apiserver.customresources.table import CustomSchema
 from kobune.controlplane.apiserver.negotiation import JSON, decode_body, media_type_of
 
 
@@ -54,7 +56,10 @@ def checked_object(
     if document.get("metadata") is None:
         document["metadata"] = {}
     if schema is not None:
-        unknown = decode.check(schema, document, kind=kind.name, version=kind.version)
+        if isinstance(schema, CustomSchema):
+            unknown = custom.check(schema, document, kind=kind.name, version=kind.version)
+        else:
+            unknown = decode.check(schema, document, kind=kind.name, version=kind.version)
         if (unknown or repeated) and validation != "Ignore":
             problems = [*map(decode.unknown_field, unknown), *map(decode.duplicate_field, repeated)]
             if validation == "Strict":

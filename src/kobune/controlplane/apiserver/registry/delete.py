@@ -9,6 +9,7 @@ import orjson
 from kobune.api.errors import Json, NotFound, conflict
 from kobune.api.timestamps import format_time, parse_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.customresources.status import marked
 from kobune.controlplane.apiserver.options import DeleteOptions
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.strategy import ANSWERS_DELETED, ORPHANS_BY_DEFAULT, WITHOUT_DEPENDENTS
@@ -84,6 +85,9 @@ def plan_delete(call: Call, options: DeleteOptions, old: Json) -> _Plan | None:
             meta["deletionTimestamp"] = format_time(call.now + timedelta(seconds=grace))
             meta["deletionGracePeriodSeconds"] = grace
             meta["generation"] = meta.get("generation", 0) + 1
+    if kind == ("apiextensions.k8s.io", "CustomResourceDefinition") and not meta.get("deletionTimestamp"):
+        new = marked(new, call.now)
+        meta = new["metadata"]
     finalizers = _finalizers(kind, options, meta.get("finalizers") or [])
     if finalizers:
         meta["finalizers"] = finalizers

@@ -64,7 +64,7 @@ async def list_items(registry: "Registry", kind: Kind, namespace: str, options: 
 def results(registry: "Registry", kind: Kind, listing: Listing, prefix: str) -> Results:
     """The listing's bodies in the version of `kind`."""
     stored = registry.stored(kind)
-    if stored is kind:
+    if stored is kind and not kind.custom:
         bodies = [item.body for item in listing.items]
     else:
         bodies = [registry.body_in(kind, item.body) for item in listing.items]
@@ -74,7 +74,7 @@ def results(registry: "Registry", kind: Kind, listing: Listing, prefix: str) -> 
 
 def list_body(kind: Kind, found: Results) -> bytes:
     """The List object, joined from the items' bodies."""
-    head = list_head(f"{kind.name}List", kind.api_version, found)
+    head = list_head(kind.list_name, kind.api_version, found)
     return b"".join((head, b",".join(found.bodies), b"]}\n"))
 
 
@@ -182,7 +182,7 @@ async def reach(registry: "Registry", revision: int) -> None:
 
 def plain_render(registry: "Registry", kind: Kind) -> Render:
     """Frames in the version of `kind`."""
-    if registry.stored(kind) is kind:
+    if not kind.custom and registry.stored(kind) is kind:
         return frame
     return lambda event, body: frame(event, registry.body_in(kind, body))
 

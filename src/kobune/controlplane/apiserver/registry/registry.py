@@ -14,6 +14,7 @@ from kobune.api.schema import Schema, Schemas, load_schemas
 from kobune.api.validation import validate_create, validate_subresource_update, validate_update
 from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.conversion import converted, converted_body
+from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL
@@ -58,29 +59,36 @@ class Registry:
         self.allocators: dict[tuple[str, str], Allocator] = {}
         self._caches: dict[str, Cache] = {}
         self._schemas: Schemas | None = None
-        self._custom_schemas: dict[Kind, Schema] = {}
+        self.custom = CustomKinds(catalogue, version)
 
     # Kinds
 
     def stored(self, kind: Kind) -> Kind:
         """The version of the kind in which its objects are stored."""
+        if kind.custom:
+            return self.custom.served(kind).storage.kind
         return self.catalogue.storage_version(kind) if kind.stored else kind
 
     def schema(self, kind: Kind) -> Schema:
         if kind.custom:
-            return self._custom_schemas[kind]
+            return self.custom.version(kind).schema
         if self._schemas is None:
             self._schemas = load_schemas(self.version)
         return self._schemas.of(kind.group, kind.version, kind.name)
 
     def default(self, kind: Kind, obj: Json) -> None:
         """Fill in the kind's defaults in place."""
-        apply_defaults(kind, obj)
+        if kind.custom:
+            self.custom.default(kind, obj)
+        else:
+            apply_defaults(kind, obj)
 
     def validate_create(self, kind: Kind, obj: Json) -> list[FieldError]:
-        return validate_create(kind, obj)
+        return self.custom.validate_create(kind, obj) if kind.custom else validate_create(kind, obj)
 
     def validate_update(self, kind: Kind, new: Json, old: Json, *, subresource: str = "") -> list[FieldError]:
+        if kind.custom:
+            return self.custom.validate_update(kind, new, old, status=subresource == "status")
         # A scale is a change of the whole object, made elsewhere.
         if subresource and subresource != "scale":
             return validate_subresource_update(kind, subresource, new, old)
@@ -137,14 +145,13 @@ class Registry:
 
     async def write(self, kind: Kind, obj: Json, *, expected: int) -> bytes:
         """Store the object, given in the version of `kind`; its body in that version. Raises store Conflict."""
-        stored = self.stored(kind)
         meta = obj["metadata"]
         cache = await self.cache(kind)
         item = await cache.write(
-            meta.get("namespace", ""), meta["name"], converted(obj, kind, stored),
+            meta.get("namespace", ""), meta["name"], self._in_storage(kind, obj),
             expected=expected, durable=(kind.group, kind.name) not in EPHEMERAL,
         )  # fmt: skip
-        return converted_body(item.body, stored, kind)
+        return self.body_in(kind, item.body)
 
     async def delete(self, kind: Kind, obj: Json, *, expected: int) -> None:
         """Remove the object. Raises store Conflict."""
@@ -156,7 +163,12 @@ class Registry:
 
     def body_in(self, kind: Kind, body: bytes) -> bytes:
         """A stored body in the version of `kind`."""
+        if kind.custom:
+            return self.custom.read(kind, body)
         return converted_body(body, self.stored(kind), kind)
+
+    def _in_storage(self, kind: Kind, obj: Json) -> Json:
+        return self.custom.to_storage(kind, obj) if kind.custom else converted(obj, kind, self.stored(kind))
 
     def body_of(self, obj: Json) -> bytes:
         """The body of an object that is not stored (a dry run, a plan)."""

@@ -141,6 +141,8 @@ def prepare_create(kind: Kind, obj: Json, *, user: User, now: datetime) -> None:
             finalizers.append("kubernetes")
     elif name == ("", "PersistentVolume"):
         obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": format_time(now)}
+    elif name == ("apiextensions.k8s.io", "CustomResourceDefinition"):
+        _note_stored_version(obj)
     elif name == ("certificates.k8s.io", "CertificateSigningRequest"):
         _sign_request(obj, user)
     elif name == ("batch", "Job"):
@@ -160,13 +162,18 @@ def prepare_update(kind: Kind, new: Json, old: Json) -> None:
             spec["finalizers"] = old["spec"]["finalizers"]
     if kind.group == "certificates.k8s.io" and kind.name == "CertificateSigningRequest":
         new["spec"] = old["spec"]
+    if kind.group == "apiextensions.k8s.io" and kind.name == "CustomResourceDefinition":
+        _note_stored_version(new)
     count_generation(kind, new, old)
 
 
 def count_generation(kind: Kind, new: Json, old: Json) -> None:
     """One more in metadata.generation when the wishes have changed."""
     generation = old["metadata"].get("generation", 0)
-    if ((kind.group, kind.name) in COUNTS_GENERATION or kind.custom) and wishes(new) != wishes(old):
+    if kind.custom:
+        if _without_metadata(new) != _without_metadata(old):
+            generation += 1
+    elif (kind.group, kind.name) in COUNTS_GENERATION and wishes(new) != wishes(old):
         generation += 1
     if generation:
         new["metadata"]["generation"] = generation
@@ -201,6 +208,21 @@ def prepare_status(kind: Kind, new: Json, old: Json) -> Json:
 def wishes(obj: Json) -> Json:
     """Everything that a client wishes for: the object without metadata and status."""
     return {field: value for field, value in obj.items() if field not in NOT_WISHES}
+
+
+def _without_metadata(obj: Json) -> Json:
+    """Of a custom object without a status subresource the status, too, is a wish."""
+    return {field: value for field, value in obj.items() if field != "metadata"}
+
+
+def _note_stored_version(definition: Json) -> None:
+    """Add the storage version to those in which objects may be stored."""
+    status = {**(definition.get("status") or {})}
+    versions = (definition.get("spec") or {}).get("versions") or ()
+    stored = [*(status.get("storedVersions") or ())]
+    stored += [one.get("name", "") for one in versions if one.get("storage") and one.get("name") not in stored][:1]
+    definition["status"] = {"acceptedNames": {"kind": "", "plural": ""}, "conditions": None, **status}
+    definition["status"]["storedVersions"] = stored
 
 
 def _new_pod(pod: Json, now: datetime) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from kobune.controlplane.apiserver.resources import Handler
+from kobune.controlplane.apiserver.customresources.scale import custom_scale
+from kobune.controlplane.apiserver.resources import Handler, status
 from kobune.controlplane.apiserver.subresources.approval import approve
 from kobune.controlplane.apiserver.subresources.binding import bind, bind_collection
 from kobune.controlplane.apiserver.subresources.eviction import evict
@@ -34,5 +35,7 @@ SUBRESOURCES: Mapping[tuple[str, str, str], Handler] = {
     ("apps", "statefulsets", "scale"): scale,
     ("certificates.k8s.io", "certificatesigningrequests", "approval"): approve,
 }
+# Subresources that any kind may have, if it has none of its own of that name.
+PARTS: Mapping[str, Handler] = {"status": status, "scale": custom_scale}
 # Kinds that are a subresource's request body, posted as a collection of their own.
 POSTED: Mapping[tuple[str, str], Handler] = {("", "bindings"): bind_collection}

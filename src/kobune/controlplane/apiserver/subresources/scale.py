@@ -1,6 +1,7 @@
 """The scale subresource: a kind's replicas, seen and set as a Scale object."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -26,7 +27,19 @@ if TYPE_CHECKING:
 SCALE = Kind("autoscaling", "v1", "Scale", "scales")
 
 
+class View(NamedTuple):
+    """How a kind shows its Scale, and how it takes a new number of replicas."""
+
+    show: Callable[[Json], Json]
+    take: Callable[[Json, int], Json]
+
+
 async def scale(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
+    """The scale of a built-in kind."""
+    return await serve_scale(server, request, info, BUILTIN)
+
+
+async def serve_scale(server: "ApiServer", request: Request, info: RequestInfo, view: View) -> Response:
     """Get, update or patch the number of replicas. Raises Conflict, Invalid, NotFound."""
     call, form = new_call(server, request, info), accepted(request.headers.get("accept") or "")
     registry = server.registry
@@ -37,7 +50,7 @@ async def scale(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         check_name(call, wanted["metadata"])
 
         async def replace(old: Json) -> Json:
-            return _scaled(call, old, wanted)
+            return _scaled(call, view, old, wanted)
 
         body = await change(registry, call, replace, prepare=whole)
     elif info.verb == "patch":
@@ -46,7 +59,7 @@ async def scale(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         )
 
         async def apply(old: Json) -> Json:
-            before = scale_of(old)
+            before = view.show(old)
             if media_type == patching.JSON_PATCH:
                 after = jsonpatch.apply(before, patch)
             elif media_type == patching.MERGE_PATCH:
@@ -59,12 +72,12 @@ async def scale(server: "ApiServer", request: Request, info: RequestInfo) -> Res
                 after, SCALE, schema_of(server, SCALE),
                 validation=call.options.field_validation, warnings=call.warnings, repeated=[],
             )  # fmt: skip
-            return _scaled(call, old, checked)
+            return _scaled(call, view, old, checked)
 
         body = await change(registry, call, apply, prepare=whole)
     else:
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
-    return document(orjson.dumps(scale_of(orjson.loads(body))), form)
+    return document(orjson.dumps(view.show(orjson.loads(body))), form)
 
 
 def scale_of(obj: Json) -> Json:
@@ -82,7 +95,11 @@ def scale_of(obj: Json) -> Json:
     }
 
 
-def _scaled(call: Call, old: Json, wanted: Json) -> Json:
+def take_replicas(obj: Json, replicas: int) -> Json:
+    return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
+
+
+def _scaled(call: Call, view: View, old: Json, wanted: Json) -> Json:
     given = wanted["metadata"].get("resourceVersion")
     if given and given != old["metadata"]["resourceVersion"]:
         raise call.conflict(MODIFIED)
@@ -94,4 +111,7 @@ def _scaled(call: Call, old: Json, wanted: Json) -> Json:
     if replicas < 0:
         fault = invalid_field("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid(SCALE.name, call.name, fault, group=SCALE.group)
-    return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "replicas": replicas}}
+    return view.take({**old, "metadata": dict(old["metadata"])}, replicas)
+
+
+BUILTIN = View(scale_of, take_replicas)
