@@ -9,11 +9,15 @@ import orjson
 import pytest
 
 from kobune.api.clock import SystemClock
+from kobune.api.errors import NotFound
+from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import MASTER
 from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.scheduler.observe import explain_pod
 from kobune.controlplane.scheduler.scheduler import Scheduler
+from kobune.controlplane.scheduler.why import Outcome
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.local import LocalTransport
 
@@ -176,3 +180,50 @@ async def test_pods_bound_by_others_count(cluster):
     await cluster.pod("placed", nodeName="a")
     await cluster.pod("web")
     assert await cluster.node_of("web") == "b"
+
+
+async def test_a_pending_pod_is_explained_from_what_the_api_shows(cluster):
+    await cluster.node("small", cpu="1", labels={"agentpool": "user"})
+    await cluster.pod("placed")
+    await cluster.node_of("placed")
+    await cluster.pod("waiting")
+    await cluster.condition("waiting")
+    explanation = await explain_pod(cluster.client, Key("default", "waiting"))
+    assert explanation.outcome == Outcome.SCALE_UP
+    assert [change.text for change in explanation.changes] == ["one more node in pool user"]
+    with pytest.raises(NotFound, match="is not pending: it is on node small"):
+        await explain_pod(cluster.client, Key("default", "placed"))
+    with pytest.raises(NotFound, match='pods "nobody" not found'):
+        await explain_pod(cluster.client, Key("default", "nobody"))
+
+
+async def test_a_claim_that_waits_for_its_pod_is_given_the_pods_node(cluster):
+    """The scheduler selects the node; the provisioner, here the test, makes the volume and binds the claim."""
+    await cluster.node("a")
+    storage_class = {
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "late"},
+        "provisioner": "example.com/disk", "volumeBindingMode": "WaitForFirstConsumer",
+    }  # fmt: skip
+    await cluster.post("/apis/storage.k8s.io/v1/storageclasses", storage_class)
+    claim = {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {
+            "storageClassName": "late", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }  # fmt: skip
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    await cluster.post(claims, claim)
+    await cluster.pod("db", volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
+
+    async def selected():
+        found = orjson.loads(await cluster.client.call("GET", f"{claims}/data"))
+        return (found["metadata"].get("annotations") or {}).get("volume.kubernetes.io/selected-node")
+
+    assert await cluster.until(selected) == "a"
+    assert "nodeName" not in (await cluster.get("db"))["spec"]
+    patch = {
+        "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "pv-1"},
+    }  # fmt: skip
+    body = orjson.dumps(patch)
+    await cluster.client.call("PATCH", f"{claims}/data", body=body, content_type="application/merge-patch+json")
+    assert await cluster.node_of("db") == "a"

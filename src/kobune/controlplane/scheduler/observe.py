@@ -1,0 +1,91 @@
+"""The scheduler's view of a cluster, taken once over the API: for explanations and plans outside the running scheduler."""
+
+import asyncio
+from dataclasses import dataclass
+
+from kobune.api.errors import ApiError, NotFound
+from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.meta import Key, Object
+from kobune.client.client import Client
+from kobune.controlplane.scheduler.configuration import ProfileConfiguration
+from kobune.controlplane.scheduler.listers import KINDS, Listers
+from kobune.controlplane.scheduler.node_table import NodeTable
+from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
+from kobune.controlplane.scheduler.profiles import build_profile
+from kobune.controlplane.scheduler.why import Explanation, Pool, Situation, explain
+
+
+@dataclass(slots=True)
+class Observation:
+    """Nodes with the pods on them, the pods that wait, and everything else that bears on placement."""
+
+    table: NodeTable
+    listers: Listers
+    nominated: Nominations
+    pending: dict[Key, PodInfo]
+
+
+async def observe(client: Client) -> Observation:
+    """The cluster as it is now. Kinds that the server does not serve count as having no objects.
+
+    Raises:
+        ApiError: nodes or pods cannot be listed.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        nodes = tasks.create_task(client.list(Node))
+        pods = tasks.create_task(client.list(Pod, fields="status.phase!=Succeeded,status.phase!=Failed"))
+        others = {name: tasks.create_task(_list(client, view)) for name, view in KINDS.items()}
+    table, nominated, parser = NodeTable(), Nominations(), PodParser()
+    for node in nodes.result().items:
+        table.put_node(node)
+    pending = {}
+    for pod in pods.result().items:
+        info = parser.parse(pod)
+        if pod.spec.node_name:
+            table.add_pod(info, pod.spec.node_name)
+        else:
+            pending[info.key] = info
+            nominated.put(info, pod.status.nominated_node_name)
+    listers = Listers()
+    for name, task in others.items():
+        setattr(listers, name, {item.key: item for item in task.result()})
+    return Observation(table, listers, nominated, pending)
+
+
+async def _list(client: Client, view: type[Object]) -> list[Object]:
+    try:
+        return (await client.list(view)).items
+    except ApiError:
+        return []
+
+
+async def explain_pod(
+    client: Client,
+    key: Key,
+    *,
+    pools: list[Pool] | None = None,
+    offers: tuple[Pool, ...] = (),
+    profile: ProfileConfiguration | None = None,
+) -> Explanation:
+    """Why a pod of the cluster is pending. `pools` and `offers` are as in `why.Situation`.
+
+    Raises:
+        NotFound: there is no such pod, or it is no longer pending; the message says which.
+        ApiError: the cluster cannot be read.
+    """
+    seen = await observe(client)
+    pod = seen.pending.get(key)
+    if pod is None:
+        found = await client.get(Pod, key)  # Raises NotFound.
+        where = f"is on node {found.spec.node_name}" if found.spec.node_name else f"is {found.status.phase}"
+        raise NotFound(f'pod "{key.name}" is not pending: it {where}', resource="pods", name=key.name)
+    running = build_profile(profile or ProfileConfiguration(), seen.listers)
+    situation = Situation(
+        gates=tuple(gate.name for gate in pod.pod.spec.scheduling_gates),
+        budgets=tuple(seen.listers.disruption_budgets.values()),
+        pools=pools,
+        offers=offers,
+        nominated=seen.nominated,
+    )
+    return explain(pod, seen.table, running.profile, situation)
