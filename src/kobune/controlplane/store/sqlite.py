@@ -164,9 +164,7 @@ class SqliteStore:
         return await self._commit(Row(self._numbered + 1, previous, key, value), durable)
 
     async def delete(self, key: str, *, expected: int | None) -> int:
-        previous = await self._expect(key, expected)
-        if previous == 0:
-            raise Conflict(key, None)
+        previous = await self._expect(key, expected, absent=False)
         return await self._commit(Row(self._numbered + 1, previous, key, None), True)
 
     async def compact(self, revision: int) -> None:
@@ -202,8 +200,12 @@ class SqliteStore:
         if self._closed:
             raise Closed
 
-    async def _expect(self, key: str, expected: int | None) -> int:
-        """The key's revision, all writes under way included; raises Conflict when it is not the expected one."""
+    async def _expect(self, key: str, expected: int | None, *, absent: bool = True) -> int:
+        """The key's revision, all writes under way included; raises Conflict when it is not the expected one.
+
+        Args:
+            absent: there may be nothing under the key.
+        """
         while True:
             self._check_open()
             row = self._under_way.get(key)
@@ -211,11 +213,11 @@ class SqliteStore:
                 current = self._index.get(key, 0)
             else:
                 current = row.revision if row.value is not None else 0
-            if expected is None or expected == current:
+            if (expected is None or expected == current) and (absent or current):
                 return current
             if row is None or row.revision <= self._visible:
                 raise Conflict(key, await self.read(key))
-            # It conflicts with a write that may yet fail.
+            # It conflicts with a write that nobody can see yet, and that may fail.
             await asyncio.shield(self._outcome)
 
     async def _commit(self, row: Row, durable: bool) -> int:

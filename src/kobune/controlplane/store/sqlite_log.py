@@ -305,6 +305,8 @@ def _lock(path: Path) -> int:
         owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
         os.close(lock)
         raise InUse(f"{path} is in use by process {owner or 'unknown'}") from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    with suppress(OSError):
+        # For the message above; a full disk does without.
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
