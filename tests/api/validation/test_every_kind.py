@@ -26,7 +26,7 @@ IDS = [f"{kind.group}/{kind.version}/{kind.name}" for kind in KINDS]
 # Nothing beyond the metadata of these can be wrong.
 UNRULED = {"ComponentStatus", "ServiceAccount"}
 LATER = {
-    "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "certificates.k8s.io", "resource.k8s.io",
+    "certificates.k8s.io", "resource.k8s.io",
 }  # fmt: skip
 
 

@@ -39,6 +39,9 @@ class Rules(NamedTuple):
 
 MODULES = {
     "": "core",
+    "admissionregistration.k8s.io": "admissionregistration",
+    "apiextensions.k8s.io": "apiextensions",
+    "apiregistration.k8s.io": "apiregistration",
     "apps": "apps",
     "authentication.k8s.io": "reviews",
     "authorization.k8s.io": "reviews",
