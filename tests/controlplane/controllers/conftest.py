@@ -26,7 +26,10 @@ from kobune.testing.virtual import VirtualClock, run_virtual
 
 
 class CountingTransport(LocalTransport):
-    """Counts requests by method and path, and fails as told: `faults(method, path)` may give an error to raise."""
+    """Notes requests by method and path, and fails as told.
+
+    `faults(method, path)` may give an error to raise instead of the request, or in a tuple, after it.
+    """
 
     def __init__(self, server, user):
         super().__init__(server, user)
@@ -36,9 +39,12 @@ class CountingTransport(LocalTransport):
     async def request(self, method, path, **rest):
         self.log.append((method, path))
         error = self.faults(method, path)
-        if error is not None:
+        if isinstance(error, Exception):
             raise error
-        return await super().request(method, path, **rest)
+        answer = await super().request(method, path, **rest)
+        if error is not None:
+            raise error[0]
+        return answer
 
 
 class World:
@@ -48,6 +54,8 @@ class World:
         self.server, self.clock, self.transport = server, clock, transport
         self.client = Client(LocalTransport(server, MASTER))
         self.ready_after = 1.0  # Seconds from a pod's creation to its being ready; None: never.
+        self.finish_after = None  # Seconds from then to its end; None: it runs on.
+        self.outcome = lambda pod: "Succeeded"  # How a pod ends: a phase, or (phase, exit code).
         self.manager = None
 
     def path(self, plural, namespace="default", name="", subresource=""):
@@ -121,6 +129,34 @@ class World:
     async def _start(self, key, address):
         await self.sleep(self.ready_after)
         await self.set_ready(key.name, key.namespace, address=address)
+        if self.finish_after is not None:
+            await self.sleep(self.finish_after)
+            await self.finish(key)
+
+    async def finish(self, key):
+        pod = await self.find("pods", key.name, key.namespace)
+        if pod is None or "deletionTimestamp" in pod["metadata"]:
+            return
+        ended = self.outcome(pod)
+        phase, code = ended if isinstance(ended, tuple) else (ended, 0 if ended == "Succeeded" else 1)
+        now = format_time(self.clock.now())
+        terminated = {"exitCode": code, "finishedAt": now, "startedAt": now}
+        status = {
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": now}],
+            "containerStatuses": [
+                {
+                    "name": "c",
+                    "state": {"terminated": terminated},
+                    "ready": False,
+                    "restartCount": 0,
+                    "image": "i",
+                    "imageID": "",
+                }
+            ],
+        }
+        with contextlib.suppress(NotFound):
+            await self.patch("pods", key.name, {"status": status}, key.namespace, "status")
 
     async def set_ready(self, name, namespace="default", ready=True, address="10.244.0.9"):
         now = format_time(self.clock.now())

@@ -18,12 +18,14 @@ from kobune.controlplane.controllers import (
 )
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.deployment import deployment
+from kobune.controlplane.controllers.job import job
 
 CONTROLLERS: tuple[Controller, ...] = (
     deployment.CONTROLLER,
     *replicaset.CONTROLLERS,
     statefulset.CONTROLLER,
     daemonset.CONTROLLER,
+    job.CONTROLLER,
     garbage_collector.CONTROLLER,
     namespace.CONTROLLER,
     service_account.CONTROLLER,

@@ -1,0 +1,1 @@
+"""The Job controller: `job.py` acts, the other files decide."""
