@@ -15,8 +15,10 @@ from kobune.controlplane.controllers import (
     service_account,
     statefulset,
     taint_eviction,
+    ttl_after_finished,
 )
 from kobune.controlplane.controllers.controller import Controller
+from kobune.controlplane.controllers.cronjob import cronjob
 from kobune.controlplane.controllers.deployment import deployment
 from kobune.controlplane.controllers.job import job
 
@@ -26,6 +28,8 @@ CONTROLLERS: tuple[Controller, ...] = (
     statefulset.CONTROLLER,
     daemonset.CONTROLLER,
     job.CONTROLLER,
+    cronjob.CONTROLLER,
+    ttl_after_finished.CONTROLLER,
     garbage_collector.CONTROLLER,
     namespace.CONTROLLER,
     service_account.CONTROLLER,

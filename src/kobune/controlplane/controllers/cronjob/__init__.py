@@ -1,0 +1,1 @@
+"""The CronJob controller: `cronjob.py` acts, `schedule.py` knows times."""
