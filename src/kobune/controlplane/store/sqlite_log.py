@@ -293,6 +293,16 @@ def _damage(path: Path, what: str) -> str:
     return f"{path} is damaged ({what}); it was left as it is: restore a snapshot, or move it away to begin anew"
 
 
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Keep the store at `path` from being opened. Raises InUse when it is open."""
+    handle = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def _lock(path: Path) -> int:
     """Hold the file beside it that says: in use. It is a file of its own, because closing any handle of a file drops SQLite's locks."""
     try:
