@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,13 @@ async def test_nothing_is_left_of_a_destroyed_node(node: NodeMachine, runtime: C
     assert not process_exists(pid)
     assert not node.spec.state.exists()
     await node.destroy()  # A second time is no error.
+
+
+async def test_a_second_cluster_in_the_same_network_is_refused(node: NodeMachine, tmp_path: Path):
+    network = replace(node.spec.network, cluster=f"{node.spec.network.cluster}-twin")
+    twin = NodeMachine(replace(node.spec, network=network, state=tmp_path / "twin"))
+    try:
+        with pytest.raises(RuntimeFailure, match=f"is in use already, by {node.spec.network.bridge}"):
+            await twin.start()
+    finally:
+        await twin.destroy()

@@ -45,7 +45,7 @@ class Directory(Protocol):
     def slices_of(self, namespace: str, name: str) -> Iterable[EndpointSlice]: ...
     def service_at(self, address: str) -> Service | None: ...
     def slices_with(self, address: str) -> Iterable[EndpointSlice]: ...
-    def has_namespace(self, name: str) -> bool: ...
+    def has_services(self, namespace: str) -> bool: ...
 
 
 NO_SUCH_NAME, NO_RECORDS = Reply(Code.NO_SUCH_NAME), Reply(Code.FOUND)
@@ -70,13 +70,12 @@ def resolve(name: str, kind: str, directory: Directory, zone: str) -> Reply:
     match labels:
         case [] | ["svc"] | ["pod"]:
             return NO_RECORDS
-        case [namespace, "svc" | "pod"]:
-            return NO_RECORDS if directory.has_namespace(namespace) else NO_SUCH_NAME
-        case [dashed, namespace, "pod"]:
+        case [namespace, "svc"]:
+            return NO_RECORDS if directory.has_services(namespace) else NO_SUCH_NAME
+        case [dashed, _, "pod"]:
+            # Whether there is such a pod is not asked, as AKS' CoreDNS does not: a node may not watch all pods.
             address = _from_dashes(dashed)
-            if address is None or not directory.has_namespace(namespace):
-                return NO_SUCH_NAME
-            return _of_kind(kind, [Record(name, "A", address)])
+            return _of_kind(kind, [Record(name, "A", address)]) if address else NO_SUCH_NAME
         case [*rest, service, namespace, "svc"] if len(rest) <= 2:
             found = directory.find_service(namespace, service)
             return _service(name, kind, rest, found, directory, zone) if found else NO_SUCH_NAME

@@ -13,7 +13,7 @@ from typing import cast
 from dnslib import CNAME, PTR, QTYPE, RCODE, RR, SOA, SRV, TXT, A, DNSError, DNSRecord
 
 from kobune.api.clock import Clock
-from kobune.api.objects.core import Namespace, Service
+from kobune.api.objects.core import Service
 from kobune.api.objects.discovery import EndpointSlice
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
@@ -225,14 +225,14 @@ class _Watched:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._services = Informer(client, Service, clock=clock)
         self._slices = Informer(client, EndpointSlice, clock=clock)
-        self._namespaces = Informer(client, Namespace, clock=clock)
+        self._services.add_index("namespace", lambda service: [service.namespace])
         self._services.add_index("address", lambda service: [service.spec.cluster_ip])
         self._slices.add_index("service", lambda piece: [(piece.namespace, piece.service)])
         self._slices.add_index("address", lambda piece: [ip for each in piece.endpoints for ip in each.addresses])
 
     @property
-    def informers(self) -> Sequence[Informer[Service] | Informer[EndpointSlice] | Informer[Namespace]]:
-        return self._services, self._slices, self._namespaces
+    def informers(self) -> Sequence[Informer[Service] | Informer[EndpointSlice]]:
+        return self._services, self._slices
 
     def find_service(self, namespace: str, name: str) -> Service | None:
         return self._services.get(Key(namespace, name))
@@ -246,8 +246,8 @@ class _Watched:
     def slices_with(self, address: str) -> Iterable[EndpointSlice]:
         return self._slices.index("address", address)
 
-    def has_namespace(self, name: str) -> bool:
-        return self._namespaces.get(Key("", name)) is not None
+    def has_services(self, namespace: str) -> bool:
+        return bool(self._services.index("namespace", namespace))
 
 
 def _parse(query: bytes) -> DNSRecord:

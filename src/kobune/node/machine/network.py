@@ -67,6 +67,7 @@ def attach(place: Attachment) -> None:
             with _unless(errno.EEXIST):  # Another node's agent was faster.
                 ip.link("add", ifname=network.bridge, kind="bridge")
         bridge = _index(ip, network.bridge)
+        _refuse_twins(ip, network, bridge)
         ip.addr("replace", index=bridge, address=str(network.host.ip), prefixlen=network.subnet.prefixlen)
         ip.link("set", index=bridge, state="up")
         if _link(ip, place.host_link) is None:
@@ -81,6 +82,17 @@ def attach(place: Attachment) -> None:
     run_in(place.namespace, lambda: _furnish(place))
     _write_sysctl("net/ipv4/ip_forward", "1")  # The host carries pods' traffic to the world.
     _masquerade(network)
+
+
+def _refuse_twins(ip: IPRoute, network: Network, bridge: int) -> None:
+    """Two links with one address would each get half of the traffic."""
+    for holder in ip.get_addr(address=str(network.host.ip)):
+        if holder["index"] != bridge:
+            name = ip.get_links(holder["index"])[0].get_attr("IFLA_IFNAME")
+            raise OSError(
+                errno.EADDRINUSE,
+                f"the network {network.subnet} is in use already, by {name}; another cluster's, if it begins with kob-",
+            )
 
 
 def _furnish(place: Attachment) -> None:
