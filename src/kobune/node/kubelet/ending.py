@@ -80,8 +80,9 @@ async def _stop_unless(services: Services, container_id: str, seconds: int, inte
 async def _stop(services: Services, container_id: str, seconds: int) -> RuntimeFailure | None:
     try:
         await services.runtime.stop_container(container_id, grace_seconds=seconds)
-    except RuntimeFailure as failure:
-        return failure  # Raised inside the group it would come out wrapped.
+    except (RuntimeFailure, TimeoutError) as failure:
+        # Raised inside the group it would come out wrapped.
+        return failure if isinstance(failure, RuntimeFailure) else RuntimeFailure(str(failure))
     return None
 
 
@@ -108,7 +109,7 @@ async def end_pod(services: Services, pod: Pod, grace: Grace, *, pod_ip: str = "
 async def _end_all(
     services: Services, pod: Pod, records: Sequence[cri.Container], grace: Grace, *, pod_ip: str, hooks: bool
 ) -> None:
-    failures: list[RuntimeFailure] = []
+    failures: list[Exception] = []
 
     async def end(record: cri.Container) -> None:
         try:
@@ -121,7 +122,7 @@ async def _end_all(
                 pod_ip=pod_ip,
                 hook=hooks,
             )
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, TimeoutError) as failure:
             failures.append(failure)
 
     async with asyncio.TaskGroup() as group:

@@ -72,7 +72,7 @@ class EvictionManager:
             await self._clock.sleep(self._config.eviction.check_seconds)
             try:
                 await self.check()
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 log.warning("usage not known", extra={"error": str(error)})
 
     async def check(self) -> None:

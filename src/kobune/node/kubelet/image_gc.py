@@ -45,7 +45,7 @@ class ImageGC:
         while True:
             try:
                 await self.collect()
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 log.warning("images not collected", extra={"error": str(error)})
             await self._clock.sleep(self._config.image_gc_seconds)
 

@@ -64,7 +64,7 @@ class Images:
         if container.image_pull_policy != "Always" or is_builtin:
             try:
                 image = await self._runtime.find_image(reference)
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 words = f'Failed to inspect image "{reference}": {error}'
                 self._recorder.warning(pod, "InspectFailed", words, field_path=where)
                 raise ImageProblem("ImageInspectError", words, 10) from error
@@ -93,7 +93,7 @@ class Images:
             began = self._clock.monotonic()
             try:
                 image = await self._pull_with(reference, await logins())
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 self._recorder.warning(pod, "Failed", f'Failed to pull image "{reference}": {error}', field_path=where)
                 self._backoff.failed(key, self._now())
                 self._failures[key] = (self._now(), f"ErrImagePull: {error}")

@@ -203,7 +203,7 @@ class Kubelet:
         while True:
             try:
                 return await self._runtime.version()
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 log.warning("container runtime is down", extra={"error": str(error)})
                 await self._clock.sleep(RUNTIME_RETRY_SECONDS)
 
@@ -212,7 +212,7 @@ class Kubelet:
             try:
                 await self._state.relist()
                 return
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 log.warning("containers not listed", extra={"error": str(error)})
                 await self._clock.sleep(RUNTIME_RETRY_SECONDS)
 
@@ -338,7 +338,7 @@ class Kubelet:
         try:
             problems += await self._runtime.problems()
             await self._list_images()
-        except RuntimeFailure:
+        except (RuntimeFailure, TimeoutError):
             problems.append("container runtime is down")
         seen = self._state.healthy_at
         if seen is not None and (silent := self._clock.monotonic() - seen) > RUNTIME_SILENT_SECONDS:

@@ -60,7 +60,7 @@ class LogRotation:
             moved = await self._offload(path.rename, rotated_name(path, moment))
             try:
                 await self._runtime.reopen_log(container_id)
-            except RuntimeFailure:
+            except (RuntimeFailure, TimeoutError):
                 await self._offload(moved.rename, path)  # The container goes on writing there; better large than lost.
                 raise
         except (OSError, RuntimeFailure) as error:

@@ -91,7 +91,7 @@ class PodWorker:
         self._retry_at: dict[str, float] = {}  # By container name; "" is the sandbox, "volumes" the volumes.
         self._tries: dict[str, int] = {}
         self._volumes: dict[str, Path] | None = None
-        self._refreshed_at = 0.0
+        self._refreshed_at: float | None = None  # When volumes were last brought up to date.
         self._images: dict[str, Image] = {}
         self._hooking: set[str] = set()  # Ids of containers whose postStart hook runs.
         self._messages: dict[str, str] = {}
@@ -108,6 +108,9 @@ class PodWorker:
     def update(self, pod: Pod) -> None:
         """A newer version of the pod."""
         # What we reported last is newer than what the API server tells of it, but others' conditions are theirs.
+        before, now = self.pod.metadata, pod.metadata
+        if (before.labels, before.annotations) != (now.labels, now.annotations):
+            self._refreshed_at = None  # Files of the downward API show them.
         self.pod = _with_status(pod, self._reported, pod.status) if self._reported else pod
         if pod.metadata.deletion_timestamp is not None:
             self._grace.shorten(pod.grace_seconds())
@@ -216,6 +219,8 @@ class PodWorker:
         waits = [left for each in self._retry_at.values() if (left := each - clock.monotonic()) > 0]
         waits += [(each.until - clock.now()).total_seconds() for each in plan.resting.values()]
         waits += [deadline] if deadline is not None else []
+        if self._services.volumes.has_changing(self.pod) and (left := self._refresh_in()) > 0:
+            waits.append(left)
         return max(0.01, min([*waits, IDLE_SECONDS]))
 
     async def _bring_up(self, plan: Plan, tasks: asyncio.TaskGroup) -> None:
@@ -266,7 +271,7 @@ class PodWorker:
         """True when all volumes are there. They are brought up to date now and then."""
         now = self._services.clock.monotonic()
         first = self._volumes is None
-        if not first and now - self._refreshed_at < self._services.config.sync_seconds:
+        if not first and self._refresh_in() > 0:
             return True
         if not self._may_try("volumes"):
             return not first
@@ -283,6 +288,12 @@ class PodWorker:
         self._succeeded("volumes")
         self._refreshed_at = now
         return True
+
+    def _refresh_in(self) -> float:
+        """Seconds until volumes are to be brought up to date."""
+        if self._refreshed_at is None:
+            return 0.0
+        return self._refreshed_at + self._services.config.sync_seconds - self._services.clock.monotonic()
 
     async def _have_image(self, container: Container) -> None:
         if container.name in self._images:
@@ -342,7 +353,7 @@ class PodWorker:
         pod_ip = next(iter(self._pod_ips(self._state())), "")
         try:
             await end_container(self._services, self.pod, record, message=message, grace=Grace(seconds), pod_ip=pod_ip)
-        except RuntimeFailure as error:
+        except (RuntimeFailure, TimeoutError) as error:
             log.warning("container not ended", extra={"container": container_id, "error": str(error)})
         finally:
             self._tries.pop(f"kill {container_id}", None)
@@ -355,7 +366,7 @@ class PodWorker:
             tasks.create_task(self._remove_record(record.id, record.name, record.attempt), name=f"remove {record.id}")
 
     async def _remove_record(self, container_id: str, name: str, attempt: int) -> None:
-        with contextlib.suppress(RuntimeFailure):
+        with contextlib.suppress(RuntimeFailure, TimeoutError):
             await self._services.runtime.remove_container(container_id)
             self._services.state.forget(container_id)
         self._messages.pop(container_id, None)
@@ -373,14 +384,10 @@ class PodWorker:
             self._report()
         self.stage = Stage.TERMINATING
         self._probes.stop(keep_readiness=True)
-        pod_ip = next(iter(self._pod_ips(self._state())), "")
-        while True:
-            try:
-                await end_pod(self._services, self.pod, self._grace, pod_ip=pod_ip, hooks=ending.hooks)
-                break
-            except RuntimeFailure as error:
-                self._services.recorder.warning(self.pod, "FailedKillPod", f"error killing pod: {error}")
-                await self._services.clock.sleep(ENDING_RETRY_SECONDS)
+        async with asyncio.TaskGroup() as tasks:
+            reporting = tasks.create_task(self._keep_reporting(), name=f"end of {self.pod.key}")
+            await self._end_containers(ending)
+            reporting.cancel()
         self._probes.stop()
         self._collect_messages(self._state())
         await self._services.volumes.take_down(self.pod.uid)
@@ -388,6 +395,23 @@ class PodWorker:
         self.stage = Stage.TERMINATED
         self.stopped.set()
         self._report()
+
+    async def _end_containers(self, ending: Ending) -> None:
+        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        while True:
+            try:
+                await end_pod(self._services, self.pod, self._grace, pod_ip=pod_ip, hooks=ending.hooks)
+                return
+            except (RuntimeFailure, TimeoutError) as error:
+                self._services.recorder.warning(self.pod, "FailedKillPod", f"error killing pod: {error}")
+                await self._services.clock.sleep(ENDING_RETRY_SECONDS)
+
+    async def _keep_reporting(self) -> None:
+        """Containers of an ending pod end one by one, and may become unready before."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            self._report()
 
     async def _wait_for_removal(self) -> None:
         """A finished pod stays, its logs readable, until somebody deletes it."""
@@ -433,7 +457,7 @@ class PodWorker:
                     await self._services.runtime.remove_sandbox(sandbox.id)
                     self._services.state.forget(sandbox.id)
                 return
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 log.warning("pod not removed", extra={"pod": str(self.pod.key), "error": str(error)})
                 await self._services.clock.sleep(ENDING_RETRY_SECONDS)
 
@@ -477,8 +501,9 @@ class PodWorker:
         # Later statuses build on this one, whatever the watch brings in between.
         self._reported = status
         self.pod = _with_status(self.pod, status, self.pod.status)
+        # What is about to change again may wait a moment: containers being created, or ending one by one.
         creating = not state.containers and not self._waiting and ending is None
-        self.writer.set(status, lazy=creating)
+        self.writer.set(status, lazy=creating or self.stage is Stage.TERMINATING)
         if self.stage is Stage.STARTING and any(each.state is State.RUNNING for each in state.containers):
             self.stage = Stage.RUNNING
 

@@ -50,7 +50,7 @@ async def attempt(client: Client, probe: Probe, container: Container, container_
 async def _exec(runtime: Runtime, container_id: str, command: list[str], seconds: int) -> Outcome:
     try:
         code, out, err = await runtime.exec_sync(container_id, command, timeout_seconds=seconds)
-    except TimeoutError:
+    except TimeoutError:  # Also when the runtime itself does not answer in time.
         words = " ".join(command)
         return Outcome(False, f'command timed out: "{words}" timed out after {seconds}s')
     except RuntimeFailure as error:

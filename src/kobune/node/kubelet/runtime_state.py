@@ -135,7 +135,7 @@ class RuntimeState:
             await self._clock.sleep(self._relist_seconds)
             try:
                 await self.relist()
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 log.warning("relist failed", extra={"error": str(error)})
 
     async def follow_events(self) -> None:
@@ -148,7 +148,7 @@ class RuntimeState:
                     else:
                         await self.refresh_sandbox(event.sandbox_id)
                 failure = "ended"
-            except RuntimeFailure as error:
+            except (RuntimeFailure, TimeoutError) as error:
                 failure = str(error)
             log.warning("runtime events interrupted", extra={"error": failure})
             await self._clock.sleep(RETRY_SECONDS)

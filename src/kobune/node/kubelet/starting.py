@@ -92,15 +92,15 @@ async def start_container(
         container_id = await runtime.create_container(
             sandbox.id, spec, make_sandbox_spec(services, pod, sandbox.attempt)
         )
-    except RuntimeFailure as error:
+    except (RuntimeFailure, TimeoutError) as error:
         services.recorder.warning(pod, "Failed", f"Error: {error}", field_path=where)
         raise StartFailed(Waiting("CreateContainerError", str(error))) from error
     services.recorder.normal(pod, "Created", "Container created", field_path=where)
     try:
         await runtime.start_container(container_id)
-    except RuntimeFailure as error:
+    except (RuntimeFailure, TimeoutError) as error:
         services.recorder.warning(pod, "Failed", f"Error: {error}", field_path=where)
-        with contextlib.suppress(RuntimeFailure):
+        with contextlib.suppress(RuntimeFailure, TimeoutError):
             await services.state.refresh_container(container_id)
         raise StartFailed(Waiting("RunContainerError", str(error))) from error
     services.recorder.normal(pod, "Started", "Container started", field_path=where)
@@ -121,7 +121,7 @@ async def run_post_start(services: Services, pod: Pod, container: Container, con
         record = await services.state.refresh_container(container_id)
         if record is not None:
             grace = Grace(pod.spec.termination_grace_period_seconds)
-            with contextlib.suppress(RuntimeFailure):
+            with contextlib.suppress(RuntimeFailure, TimeoutError):
                 await end_container(services, pod, record, message="FailedPostStartHook", grace=grace, pod_ip=pod_ip)
         raise StartFailed(Waiting("PostStartHookError", str(error))) from error
 

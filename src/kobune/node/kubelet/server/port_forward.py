@@ -83,7 +83,7 @@ async def _forward_stream(tunnel: Tunnel, data: TunnelStream, error: TunnelStrea
     try:
         try:
             reader, writer = await connect(port)
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, TimeoutError) as failure:
             await tunnel.send(error, refusal(port, pod, failure).encode())
             return
         try:
@@ -137,7 +137,7 @@ async def _channels(socket: web.WebSocketResponse, connect: Connect, pod: str, p
             await socket.send_bytes(bytes([2 * number + 1]) + stamp)
             try:
                 reader, writers[2 * number] = await connect(port)
-            except RuntimeFailure as failure:
+            except (RuntimeFailure, TimeoutError) as failure:
                 await socket.send_bytes(bytes([2 * number + 1]) + refusal(port, pod, failure).encode())
                 continue
             tasks.create_task(_outward(socket, reader, 2 * number), name=f"port {port}")

@@ -103,7 +103,7 @@ class KubeletServer:
             return await handler(request)
         except Refused as refusal:
             return web.Response(status=refusal.status, text=str(refusal))
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, TimeoutError) as failure:
             return web.Response(status=500, text=str(failure))
 
     async def _healthz(self, request: web.Request) -> web.Response:

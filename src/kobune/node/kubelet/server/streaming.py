@@ -95,7 +95,7 @@ async def _carry(socket: web.WebSocketResponse, stream: Stream, *, stdin: bool, 
             return success()
         try:
             code = await stream.exit_code()
-        except RuntimeFailure as error:
+        except (RuntimeFailure, TimeoutError) as error:
             return internal_error(str(error))
         finally:
             intake.cancel()
@@ -107,7 +107,7 @@ async def _outward(socket: web.WebSocketResponse, stream: Stream, wanted: Mappin
         async for channel, data in stream.output():
             if wanted.get(channel):
                 await socket.send_bytes(bytes([channel]) + data)
-    except (ConnectionError, RuntimeFailure) as error:
+    except (ConnectionError, RuntimeFailure, TimeoutError) as error:
         log.debug("output ended", extra={"error": str(error)})
 
 
@@ -130,7 +130,7 @@ async def _inward(socket: web.WebSocketResponse, stream: Stream, *, stdin: bool)
                 await _resize(stream, content)
             elif channel == CLOSE and content[:1] == bytes([STDIN]) and stdin:
                 await stream.close_stdin()
-        except (ConnectionError, RuntimeFailure):
+        except (ConnectionError, RuntimeFailure, TimeoutError):
             log.debug("the command no longer reads")
 
 
