@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kobune.node.runtime.images import BadArchive, _prepare, builtin_archives, normalize
+from kobune.node.runtime.images import BUSYBOX, BadArchive, _prepare, builtin_archive, normalize
 
 
 def busybox(folder: Path) -> Path:
@@ -41,21 +41,22 @@ def oci_index(annotations: dict[str, str], digest: str = "sha256:aa") -> dict[st
 
 def test_the_same_busybox_gives_the_same_images(tmp_path: Path):
     program = busybox(tmp_path)
-    assert builtin_archives(program) == builtin_archives(program)
+    assert builtin_archive(program) == builtin_archive(program)
 
 
 def test_the_sample_image_has_every_applet_and_a_place_for_temporary_files(tmp_path: Path):
-    archive = builtin_archives(busybox(tmp_path))[1]
+    archive = builtin_archive(busybox(tmp_path))
     with tarfile.open(fileobj=io.BytesIO(archive.data)) as tar:
         index = json.load(tar.extractfile("index.json"))
-        digest = index["manifests"][0]["digest"].partition(":")[2]
+        found = {each["annotations"]["io.containerd.image.name"]: each["digest"] for each in index["manifests"]}
+        digest = found[BUSYBOX].partition(":")[2]
         manifest = json.load(tar.extractfile(f"blobs/sha256/{digest}"))
         layer = manifest["layers"][0]["digest"].partition(":")[2]
         with tarfile.open(fileobj=tar.extractfile(f"blobs/sha256/{layer}")) as root:
             assert root.getmember("usr/bin/wget").linkname == "/bin/busybox"
             assert root.getmember("tmp").mode == 0o1777
             assert root.getmember("bin/busybox").mode == 0o755
-    assert archive.image_id == manifest["config"]["digest"]
+    assert archive.images[BUSYBOX] == manifest["config"]["digest"]
 
 
 @pytest.mark.parametrize(

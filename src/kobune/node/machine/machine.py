@@ -24,7 +24,7 @@ from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Attachment, Network
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, find_missing, has_capability
 from kobune.node.runtime.cri import CriRuntime
-from kobune.node.runtime.images import Importer, builtin_archives, import_builtins
+from kobune.node.runtime.images import Importer, builtin_archive, import_builtins
 from kobune.node.runtime.runtime import RuntimeFailure
 
 READY_SECONDS = 30.0
@@ -97,11 +97,11 @@ class NodeMachine:
             await asyncio.to_thread(self._build)
         except OSError as error:
             raise RuntimeFailure(f"the node {self.spec.node} could not be built: {error}") from error
-        archives = await asyncio.to_thread(builtin_archives, BUSYBOX)
+        archive = await asyncio.to_thread(builtin_archive, BUSYBOX)  # While containerd comes up.
         runtime = self.open_runtime()
         try:
             await self._wait_ready(runtime)
-            await import_builtins(runtime, self.importer, archives)
+            await import_builtins(runtime, self.importer, archive)
         finally:
             await runtime.close()
 

@@ -34,6 +34,7 @@ FOLDERS = {"bin": 0o755, "dev": 0o755, "etc": 0o755, "home": 0o755, "proc": 0o55
            "sys": 0o555, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755, "usr/sbin": 0o755, "var": 0o755}  # fmt: skip
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 IMPORT_SECONDS = 300.0
+PRESENT_LOOKS = 1000
 
 
 class BadArchive(Exception):
@@ -44,13 +45,12 @@ class BadArchive(Exception):
 class Archive:
     """An OCI image layout in one tar."""
 
-    reference: str
-    image_id: str  # The configuration's digest, under which CRI knows the image.
+    images: Mapping[str, str]  # By reference, the digest of its configuration, under which CRI knows the image.
     data: bytes
 
 
-def builtin_archives(busybox: Path) -> Sequence[Archive]:
-    """The pause and busybox images; the same busybox always gives the same bytes.
+def builtin_archive(busybox: Path) -> Archive:
+    """The pause and busybox images, in one archive with one layer; the same busybox always gives the same bytes.
 
     Raises:
         RuntimeFailure: the machine's busybox is missing or does not run.
@@ -61,10 +61,9 @@ def builtin_archives(busybox: Path) -> Sequence[Archive]:
     except (OSError, subprocess.SubprocessError) as error:
         raise RuntimeFailure(f"the sample images are made from {busybox}, which does not run: {error}") from error
     applets = [path for path in listing.stdout.split() if path != "bin/busybox"]
-    pause = _layer({"bin/busybox": binary}, {}, {"bin": 0o755})
-    full = _layer({"bin/busybox": binary, **{path: text.encode() for path, text in FILES.items()}},
-                  dict.fromkeys(applets, "/bin/busybox"), FOLDERS)  # fmt: skip
-    return [_archive(PAUSE, pause, Entrypoint=PAUSE_COMMAND), _archive(BUSYBOX, full, Cmd=["sh"])]
+    files = {"bin/busybox": binary, **{path: text.encode() for path, text in FILES.items()}}
+    layer = _layer(files, dict.fromkeys(applets, "/bin/busybox"), FOLDERS)
+    return _archive(layer, {PAUSE: {"Entrypoint": PAUSE_COMMAND}, BUSYBOX: {"Cmd": ["sh"]}})
 
 
 def _layer(files: Mapping[str, bytes], links: Mapping[str, str], folders: Mapping[str, int]) -> bytes:
@@ -84,7 +83,8 @@ def _layer(files: Mapping[str, bytes], links: Mapping[str, str], folders: Mappin
     return buffer.getvalue()
 
 
-def _archive(reference: str, layer: bytes, **process: Sequence[str]) -> Archive:
+def _archive(layer: bytes, processes: Mapping[str, Mapping[str, Sequence[str]]]) -> Archive:
+    """Images of one layer that differ in what they run."""
     blobs: dict[str, bytes] = {}
 
     def blob(kind: str, data: bytes) -> dict[str, object]:
@@ -93,33 +93,53 @@ def _archive(reference: str, layer: bytes, **process: Sequence[str]) -> Archive:
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
 
     layer_blob = blob("layer.v1.tar", layer)
-    config = blob("config.v1+json", _json({
-        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], **process},
-        "rootfs": {"type": "layers", "diff_ids": [layer_blob["digest"]]},
-    }))  # fmt: skip
-    manifest = blob("manifest.v1+json", _json({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": config,
-        "layers": [layer_blob],
-    }))  # fmt: skip
-    index = {"schemaVersion": 2, "manifests": [{**manifest, "annotations": {IMAGE_NAME: reference}}]}
-    files = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": _json(index)}
+    images, manifests = {}, []
+    for reference, process in processes.items():
+        config = blob("config.v1+json", _json({
+            "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+            "os": "linux",
+            "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], **process},
+            "rootfs": {"type": "layers", "diff_ids": [layer_blob["digest"]]},
+        }))  # fmt: skip
+        manifest = blob("manifest.v1+json", _json({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config,
+            "layers": [layer_blob],
+        }))  # fmt: skip
+        images[reference] = str(config["digest"])
+        manifests.append({**manifest, "annotations": {IMAGE_NAME: reference}})
+    files = {
+        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
+        "index.json": _json({"schemaVersion": 2, "manifests": manifests}),
+    }
     files |= {f"blobs/sha256/{digest}": data for digest, data in blobs.items()}
-    return Archive(reference, str(config["digest"]), _layer(files, {}, {}))
+    return Archive(images, _layer(files, {}, {}))
 
 
-async def import_builtins(runtime: Runtime, importer: "Importer", archives: Sequence[Archive]) -> None:
-    """Bring the built-in images that the runtime does not have yet."""
-    for archive in archives:
-        present = await runtime.find_image(archive.reference)
-        if present is None or present.id != archive.image_id:
-            with TemporaryDirectory(prefix="kobune-image-") as folder:
-                path = Path(folder, "image.tar")
-                await asyncio.to_thread(path.write_bytes, archive.data)
-                await importer.load(path)
+async def import_builtins(runtime: Runtime, importer: "Importer", archive: Archive) -> None:
+    """Bring the built-in images, unless the runtime has them all."""
+    for reference, image_id in archive.images.items():
+        present = await runtime.find_image(reference)
+        if present is None or present.id != image_id:
+            break
+    else:
+        return
+    with TemporaryDirectory(prefix="kobune-image-") as folder:
+        path = Path(folder, "image.tar")
+        await asyncio.to_thread(path.write_bytes, archive.data)
+        await importer.load(path)
+    for reference in archive.images:
+        await _wait_present(runtime, reference)
+
+
+async def _wait_present(runtime: Runtime, reference: str) -> None:
+    """CRI learns of new images by an event, a moment after the import."""
+    for _ in range(PRESENT_LOOKS):
+        if await runtime.find_image(reference) is not None:
+            return
+        await asyncio.sleep(0.01)
+    raise RuntimeFailure(f"the image {reference} was imported, but the runtime does not see it")
 
 
 @dataclass(frozen=True, slots=True)
