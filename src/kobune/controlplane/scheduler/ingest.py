@@ -1,7 +1,9 @@
 """From what the informers see to the node table, the queue, and the events that may free waiting pods."""
 
+import logging
 from collections.abc import Callable, Collection
 
+from kobune.api.errors import ApiError
 from kobune.api.objects.core import Node, Pod
 from kobune.api.objects.meta import Object
 from kobune.controlplane.scheduler.events import NODE, POD, Action, ClusterEvent, node_actions, pod_actions
@@ -10,6 +12,8 @@ from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
 from kobune.controlplane.scheduler.queue import SchedulingQueue
+
+log = logging.getLogger(__name__)
 
 
 class Ingest:
@@ -43,7 +47,12 @@ class Ingest:
         if old is not None and old.metadata.uid != new.metadata.uid:
             self._gone(old)  # Deleted and created again between two looks.
             old = None
-        pod_info = self.parser.parse(new)
+        try:
+            pod_info = self.parser.parse(new)
+        except (ApiError, ValueError) as error:
+            # Validation lets no such pod in; one that came by another way is not placed, and does not stop the others.
+            log.error("pod cannot be read", extra={"pod": str(new.key), "failure": str(error)})
+            return
         if new.spec.node_name:
             self._assigned(pod_info)
         elif new.spec.scheduler_name in self._names and pod_info.uid not in self.assumed:
@@ -124,7 +133,11 @@ class Ingest:
                 self._table.remove_node(old.metadata.name)
                 self._queue.happened(ClusterEvent(NODE, Action.DELETE, old, None))
             return
-        self._table.put_node(new)
+        try:
+            self._table.put_node(new)
+        except ValueError as error:
+            log.error("node cannot be read", extra={"node": new.name, "failure": str(error)})
+            return
         if old is None:
             self._queue.happened(ClusterEvent(NODE, Action.ADD, None, new))
             return
@@ -147,7 +160,8 @@ class Ingest:
 
 
 def _differs(old: Object, new: Object) -> bool:
-    return old.metadata.labels != new.metadata.labels or getattr(old, "spec", None) != getattr(new, "spec", None)
+    labels = old.metadata.labels != new.metadata.labels
+    return labels or getattr(old, "spec", None) != getattr(new, "spec", None)
 
 
 def _on_node(pod: PodInfo) -> PodInfo:

@@ -25,6 +25,9 @@ class Listers:
     csi_drivers: Mapping[Key, views.CSIDriver] = field(default_factory=dict)
     capacities: Mapping[Key, views.CSIStorageCapacity] = field(default_factory=dict)
     attachments: Mapping[Key, views.VolumeAttachment] = field(default_factory=dict)
+    resource_claims: Mapping[Key, views.ResourceClaim] = field(default_factory=dict)
+    resource_slices: Mapping[Key, views.ResourceSlice] = field(default_factory=dict)
+    device_classes: Mapping[Key, views.DeviceClass] = field(default_factory=dict)
     # By kind, how often such objects changed in what plugins read: whoever remembers an answer remembers this beside it.
     changes: Counter[str] = field(default_factory=Counter)
 
@@ -55,4 +58,7 @@ KINDS: dict[str, type[Object]] = {
     "csi_drivers": views.CSIDriver,
     "capacities": views.CSIStorageCapacity,
     "attachments": views.VolumeAttachment,
+    "resource_claims": views.ResourceClaim,
+    "resource_slices": views.ResourceSlice,
+    "device_classes": views.DeviceClass,
 }

@@ -125,7 +125,12 @@ class Scheduler:
                 await self._ready.wait()
                 turn = loop.time()
                 continue
-            self.attempt(queued)
+            try:
+                self.attempt(queued)
+            except Exception:
+                # One pod that cannot be judged must not keep all others from being placed.
+                log.exception("scheduling failed", extra={"pod": str(queued.pod.key)})
+                self.queue.failed(queued)
             if loop.time() - turn > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 turn = loop.time()

@@ -1,7 +1,7 @@
 """What the scheduler reads of kinds other than pods and nodes: a few fields of each."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -166,3 +166,21 @@ class VolumeAttachmentSpec(View):
 class VolumeAttachment(Object):
     gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "VolumeAttachment")
     spec: VolumeAttachmentSpec = msgspec.field(default_factory=VolumeAttachmentSpec)
+
+
+class ResourceClaim(Object):
+    """A claim to devices; only allocation looks into it, so it stays JSON."""
+
+    gvk: ClassVar[GVK] = GVK("resource.k8s.io", "v1", "ResourceClaim")
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+class ResourceSlice(Object):
+    gvk: ClassVar[GVK] = GVK("resource.k8s.io", "v1", "ResourceSlice")
+    spec: dict[str, Any] = {}
+
+
+class DeviceClass(Object):
+    gvk: ClassVar[GVK] = GVK("resource.k8s.io", "v1", "DeviceClass")
+    spec: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from kobune.api.errors import Json
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins import args as read
 from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
+from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
 from kobune.controlplane.scheduler.plugins.image_locality import ImageLocality
 from kobune.controlplane.scheduler.plugins.inter_pod_affinity import HARD_WEIGHT, InterPodAffinity
 from kobune.controlplane.scheduler.plugins.node_affinity import NodeAffinity
@@ -82,6 +83,11 @@ PLUGINS = (
         ),
         ("preFilter", "filter", "preScore", "score"),
         2,
+    ),
+    PluginRow(
+        "DynamicResources",
+        lambda args, listers: DynamicResources(listers),
+        ("preFilter", "filter", "reserve", "preBind"),
     ),
     PluginRow(
         "DefaultPreemption",

@@ -1,0 +1,328 @@
+"""Which devices there are, and which of them would satisfy a pod's claims on a node. Pure.
+
+Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamic-resource-allocation/structured. Devices that
+share counters with others, and capacity that is consumed in parts, are left alone.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kobune.api.errors import Json
+from kobune.api.objects.core import Node, NodeSelector
+from kobune.api.objects.meta import Key
+from kobune.controlplane.scheduler.device_cel import as_quantity, selects
+from kobune.controlplane.scheduler.node_rules import compile_selector
+from kobune.controlplane.scheduler.views import DeviceClass, ResourceClaim, ResourceSlice
+
+MOST_DEVICES = 32  # Of one claim. Source: resource.k8s.io AllocationResultsMaxSize.
+BLOCKING = ("NoSchedule", "NoExecute")
+
+
+class DeviceId(NamedTuple):
+    driver: str
+    pool: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Device:
+    """A device as its driver publishes it, and where it can be used."""
+
+    id: DeviceId
+    attributes: Mapping[str, Any]  # By qualified name.
+    seen: Json  # As CEL expressions see it.
+    taints: tuple[Json, ...]
+    node_name: str = ""
+    selector: Json | None = None
+    everywhere: bool = False
+
+    def is_on(self, node: Node) -> bool:
+        if self.everywhere or self.node_name == node.name:
+            return True
+        if self.selector is None:
+            return False
+        terms = compile_selector(msgspec.convert(self.selector, NodeSelector))
+        return any(term.accepts(node) for term in terms)
+
+
+class Request(NamedTuple):
+    """One request, or one of its alternatives, for devices."""
+
+    name: str  # "gpu", or "gpu/large" for an alternative.
+    class_name: str
+    number: int  # How many; 0: all that match.
+    selectors: tuple[str, ...]
+    tolerations: tuple[Json, ...]
+    admin: bool
+
+
+class Grant(NamedTuple):
+    request: Request
+    device: Device
+
+
+class Inventory:
+    """The devices of all complete pools."""
+
+    def __init__(self, slices: Iterable[ResourceSlice]) -> None:
+        self.devices = list(_devices(slices))
+        self._matches: dict[tuple[str, DeviceId], bool] = {}
+
+    def matches(self, expression: str, device: Device) -> bool:
+        """Whether a selector selects a device; remembered."""
+        key = (expression, device.id)
+        known = self._matches.get(key)
+        if known is None:
+            try:
+                known = selects(expression, device.seen)
+            except ValueError:
+                known = False  # Admission lets no such expression in; if one came, it selects nothing.
+            self._matches[key] = known
+        return known
+
+
+def _devices(slices: Iterable[ResourceSlice]) -> Iterator[Device]:
+    pools: dict[tuple[str, str], list[Json]] = {}
+    for one in slices:
+        spec = one.spec
+        pools.setdefault((spec.get("driver", ""), spec["pool"]["name"]), []).append(spec)
+    for (driver, pool), specs in pools.items():
+        newest = max(spec["pool"].get("generation", 0) for spec in specs)
+        current = [spec for spec in specs if spec["pool"].get("generation", 0) == newest]
+        if len(current) < current[0]["pool"].get("resourceSliceCount", 1):
+            continue  # The driver is still publishing.
+        for spec in current:
+            for device in spec.get("devices") or ():
+                if not device.get("consumesCounters"):
+                    yield _device(driver, pool, spec, device)
+
+
+def _device(driver: str, pool: str, spec: Json, device: Json) -> Device:
+    where = device if spec.get("perDeviceNodeSelection") else spec
+    attributes = {
+        _qualified(name, driver): next(iter(value.values()))
+        for name, value in (device.get("attributes") or {}).items()
+        if value
+    }
+    capacity = {
+        _qualified(name, driver): as_quantity(value["value"]) for name, value in (device.get("capacity") or {}).items()
+    }
+    seen = {"driver": driver, "attributes": _by_domain(attributes), "capacity": _by_domain(capacity)}
+    return Device(
+        DeviceId(driver, pool, device["name"]),
+        attributes,
+        seen,
+        tuple(device.get("taints") or ()),
+        where.get("nodeName") or "",
+        where.get("nodeSelector"),
+        bool(where.get("allNodes")),
+    )
+
+
+def _qualified(name: str, driver: str) -> str:
+    return name if "/" in name else f"{driver}/{name}"
+
+
+def _by_domain(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    domains: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        domain, _, rest = name.partition("/")
+        domains.setdefault(domain, {})[rest] = value
+    return domains
+
+
+def requests_of(claim: ResourceClaim) -> list[list[Request]]:
+    """The claim's requests, each as its alternatives in order of preference."""
+    return [_alternatives(request) for request in (claim.spec.get("devices") or {}).get("requests") or ()]
+
+
+def _alternatives(request: Json) -> list[Request]:
+    name = request["name"]
+    if request.get("firstAvailable"):
+        return [_request(f"{name}/{one['name']}", one) for one in request["firstAvailable"]]
+    return [_request(name, request.get("exactly") or {})]
+
+
+def _request(name: str, exact: Json) -> Request:
+    everything = exact.get("allocationMode") == "All"
+    return Request(
+        name,
+        exact.get("deviceClassName", ""),
+        0 if everything else exact.get("count") or 1,
+        tuple(one["cel"]["expression"] for one in exact.get("selectors") or () if one.get("cel")),
+        tuple(exact.get("tolerations") or ()),
+        bool(exact.get("adminAccess")),
+    )
+
+
+def allocate(
+    claim: ResourceClaim,
+    free: Sequence[Device],
+    present: Sequence[Device],
+    classes: Mapping[Key, DeviceClass],
+    inventory: Inventory,
+) -> list[Grant] | None:
+    """Devices for every request of one claim that keep its constraints together; None when there are none.
+
+    Args:
+        free: the node's devices that nobody has; `present`: all of them, for administrative access.
+    """
+    constraints = (claim.spec.get("devices") or {}).get("constraints") or ()
+    search = _Search(free, present, classes, inventory, constraints)
+    grants: list[Grant] = []
+    return grants if search.fill(requests_of(claim), grants) and len(grants) <= MOST_DEVICES else None
+
+
+class _Search:
+    """Depth first over requests, alternatives and devices."""
+
+    def __init__(
+        self,
+        free: Sequence[Device],
+        present: Sequence[Device],
+        classes: Mapping[Key, DeviceClass],
+        inventory: Inventory,
+        constraints: Sequence[Json],
+    ) -> None:
+        self._free, self._present, self._classes = free, present, classes
+        self._inventory, self._constraints = inventory, constraints
+
+    def fill(self, requests: Sequence[Sequence[Request]], grants: list[Grant]) -> bool:
+        """Grant devices to all requests, or leave `grants` as it was."""
+        if not requests:
+            return True
+        first, rest = requests[0], requests[1:]
+        return any(self._grant(request, rest, grants) for request in first)
+
+    def _grant(self, request: Request, rest: Sequence[Sequence[Request]], grants: list[Grant]) -> bool:
+        candidates = [
+            device for device in (self._present if request.admin else self._free) if self._suits(request, device)
+        ]
+        if request.number:
+            return self._take(request, request.number, candidates, rest, grants)
+        if not candidates:
+            return False
+        if not request.admin and len(candidates) < sum(self._suits(request, device) for device in self._present):
+            return False  # "All" means all, and somebody has one of them.
+        before = len(grants)
+        for device in candidates:
+            if not self._may(request, device, grants):
+                del grants[before:]
+                return False
+            grants.append(Grant(request, device))
+        if self.fill(rest, grants):
+            return True
+        del grants[before:]
+        return False
+
+    def _take(
+        self,
+        request: Request,
+        count: int,
+        candidates: Sequence[Device],
+        rest: Sequence[Sequence[Request]],
+        grants: list[Grant],
+    ) -> bool:
+        if not count:
+            return self.fill(rest, grants)
+        for index, device in enumerate(candidates):
+            if self._may(request, device, grants):
+                grants.append(Grant(request, device))
+                if self._take(request, count - 1, candidates[index + 1 :], rest, grants):
+                    return True
+                grants.pop()
+        return False
+
+    def _suits(self, request: Request, device: Device) -> bool:
+        device_class = self._classes.get(Key("", request.class_name))
+        if device_class is None or not _tolerated(device, request.tolerations):
+            return False
+        of_class = [one["cel"]["expression"] for one in device_class.spec.get("selectors") or () if one.get("cel")]
+        return all(self._inventory.matches(expression, device) for expression in (*of_class, *request.selectors))
+
+    def _may(self, request: Request, device: Device, grants: Sequence[Grant]) -> bool:
+        """Not granted twice within the claim, and in keeping with the constraints."""
+        if any(grant.device is device for grant in grants):
+            return False
+        return all(_keeps(constraint, request, device, grants) for constraint in self._constraints)
+
+
+def _tolerated(device: Device, tolerations: Sequence[Json]) -> bool:
+    for taint in device.taints:
+        if taint.get("effect") not in BLOCKING:
+            continue
+        if not any(_tolerates(one, taint) for one in tolerations):
+            return False
+    return True
+
+
+def _tolerates(toleration: Json, taint: Json) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration["key"] != taint.get("key"):
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return True
+    return bool(toleration.get("value", "") == taint.get("value", ""))
+
+
+def _keeps(constraint: Json, request: Request, device: Device, grants: Sequence[Grant]) -> bool:
+    def concerned(name: str) -> bool:
+        wanted = constraint.get("requests") or ()
+        return not wanted or name in wanted or name.partition("/")[0] in wanted
+
+    if not concerned(request.name):
+        return True
+    others = [grant.device for grant in grants if concerned(grant.request.name)]
+    same, distinct = constraint.get("matchAttribute"), constraint.get("distinctAttribute")
+    if same:
+        value = device.attributes.get(same)
+        return value is not None and all(other.attributes.get(same) == value for other in others)
+    if distinct:
+        value = device.attributes.get(distinct)
+        return value is not None and all(other.attributes.get(distinct) != value for other in others)
+    return True
+
+
+def allocated(claims: Iterable[ResourceClaim]) -> set[DeviceId]:
+    """The devices that claims have; administrative access takes none."""
+    taken = set()
+    for claim in claims:
+        for result in ((claim.status.get("allocation") or {}).get("devices") or {}).get("results") or ():
+            if not result.get("adminAccess"):
+                taken.add(DeviceId(result["driver"], result["pool"], result["device"]))
+    return taken
+
+
+def allocation(
+    claim: ResourceClaim, grants: Sequence[Grant], node_name: str, classes: Mapping[Key, DeviceClass]
+) -> Json:
+    """The claim's `status.allocation` for these grants."""
+    results = [
+        {
+            "request": grant.request.name, "driver": grant.device.id.driver, "pool": grant.device.id.pool,
+            "device": grant.device.id.name, **({"adminAccess": True} if grant.request.admin else {}),
+            **({"tolerations": list(grant.request.tolerations)} if grant.request.tolerations else {}),
+        }
+        for grant in grants
+    ]  # fmt: skip
+    config = []
+    for grant in {grant.request.name: grant for grant in grants}.values():
+        for one in (classes[Key("", grant.request.class_name)].spec.get("config")) or ():
+            config.append({"source": "FromClass", "requests": [grant.request.name], **one})
+    for one in (claim.spec.get("devices") or {}).get("config") or ():
+        config.append({"source": "FromClaim", **one})
+    devices: Json = {"results": results} | ({"config": config} if config else {})
+    selector = _node_selector(grants, node_name)
+    return {"devices": devices} | ({"nodeSelector": selector} if selector else {})
+
+
+def _node_selector(grants: Sequence[Grant], node_name: str) -> Json | None:
+    """Where the allocation can be used: on the node, if any device is of one node; else where the devices' slices say."""
+    if any(grant.device.node_name for grant in grants):
+        fields = [{"key": "metadata.name", "operator": "In", "values": [node_name]}]
+        return {"nodeSelectorTerms": [{"matchFields": fields}]}
+    return next((grant.device.selector for grant in grants if grant.device.selector), None)

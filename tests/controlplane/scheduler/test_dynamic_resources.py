@@ -1,0 +1,233 @@
+"""Devices, from Kubernetes documentation: Dynamic Resource Allocation (ResourceSlice, DeviceClass, ResourceClaim)."""
+
+import msgspec
+import pytest
+
+from kobune.controlplane.scheduler import views
+from kobune.controlplane.scheduler.device_cel import as_quantity, selects
+from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
+
+DRIVER = "gpu.example.com"
+
+
+def keyed(view, *manifests):
+    return {(one := msgspec.convert(manifest, view)).key: one for manifest in manifests}
+
+
+def device(name, memory="40Gi", **attributes):
+    return {
+        "name": name,
+        "attributes": {
+            key: {"int" if isinstance(value, int) else "string": value} for key, value in attributes.items()
+        },
+        "capacity": {"memory": {"value": memory}},
+    }
+
+
+def slices(*devices, node="a", pool=None, **spec):
+    where = {"nodeName": node} if node else {}
+    return {
+        "metadata": {"name": f"slice-{pool or node}-{spec.get('number', 0)}"},
+        "spec": {
+            "driver": DRIVER, "pool": {"name": pool or node, "generation": 1, "resourceSliceCount": 1}, "devices": list(devices),
+            **where, **spec,
+        },
+    }  # fmt: skip
+
+
+def request(name="gpu", **exactly):
+    return {"name": name, "exactly": {"deviceClassName": "gpu", **exactly}}
+
+
+def claim(*requests, name="claim", status=None, **devices):
+    return {
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"devices": {"requests": list(requests), **devices}},
+        "status": status or {},
+    }
+
+
+CLASS = {"metadata": {"name": "gpu"}, "spec": {"selectors": [{"cel": {"expression": f'device.driver == "{DRIVER}"'}}]}}
+
+
+def world(claims, published, classes=(CLASS,)):
+    return Listers(
+        resource_claims=keyed(views.ResourceClaim, *claims),
+        resource_slices=keyed(views.ResourceSlice, *published),
+        device_classes=keyed(views.DeviceClass, *classes),
+    )
+
+
+def user(build, *claims):
+    return build.info(resourceClaims=[{"name": name, "resourceClaimName": name} for name in claims or ("claim",)])
+
+
+@pytest.fixture
+def table(build):
+    return build.table(build.node("a"), build.node("b"))
+
+
+def accepted(listers, pod, table):
+    mask = DynamicResources(listers).filter(pod, table, table.rows)
+    return {name for name, row in table.row_of.items() if mask[row]}
+
+
+def cel(expression):
+    return [{"cel": {"expression": expression}}]
+
+
+@pytest.mark.parametrize(
+    ("requested", "expected"),
+    [
+        pytest.param([request()], {"a", "b"}, id="one-of-the-class"),
+        pytest.param([request(count=2)], {"a"}, id="as-many-as-asked"),
+        pytest.param([request(count=3)], set(), id="too-many"),
+        pytest.param([request(), request("other")], {"a"}, id="two-requests-take-two"),
+        pytest.param([request(allocationMode="All")], {"a", "b"}, id="all-there-are"),
+        pytest.param([request(selectors=cel(f'device.attributes["{DRIVER}"].model == "big"'))], {"b"}, id="by-attribute"),
+        pytest.param([request(selectors=cel(f'device.attributes["{DRIVER}"].absent == "x"'))], set(), id="which-is-not-there"),
+        pytest.param(
+            [request(selectors=cel(f'device.capacity["{DRIVER}"].memory.compareTo(quantity("80Gi")) >= 0'))], {"b"}, id="capacity"
+        ),
+        pytest.param([request(deviceClassName="none")], set(), id="of-no-class"),
+        pytest.param(
+            [{"name": "gpu", "firstAvailable": [
+                {"name": "big", "deviceClassName": "gpu", "count": 9}, {"name": "small", "deviceClassName": "gpu"}]}],
+            {"a", "b"}, id="the-first-alternative-that-can-be-had",
+        ),
+    ],
+)  # fmt: skip
+def test_devices_for_a_claim(build, table, requested, expected):
+    published = [
+        slices(device("x", model="small"), device("y", model="small")),
+        slices(device("z", "80Gi", model="big"), node="b"),
+    ]
+    assert accepted(world([claim(*requested)], published), user(build), table) == expected
+
+
+@pytest.mark.parametrize(
+    ("constraint", "expected"),
+    [
+        pytest.param({"matchAttribute": f"{DRIVER}/numa"}, {"a"}, id="the-same"),
+        pytest.param({"distinctAttribute": f"{DRIVER}/numa"}, {"b"}, id="all-different"),
+        pytest.param({"matchAttribute": f"{DRIVER}/absent"}, set(), id="which-must-be-there"),
+    ],
+)
+def test_constraints_hold_between_the_devices_of_a_claim(build, table, constraint, expected):
+    published = [
+        slices(device("x", numa=0), device("y", numa=0)),
+        slices(device("x", numa=0), device("y", numa=1), node="b"),
+    ]
+    two = claim(request(count=2), constraints=[constraint])
+    assert accepted(world([two], published), user(build), table) == expected
+
+
+def test_devices_that_a_claim_has_are_not_given_twice(build, table):
+    result = {"request": "gpu", "driver": DRIVER, "pool": "a", "device": "x"}
+    held = claim(request(), name="held", status={"allocation": {"devices": {"results": [result]}}})
+    assert accepted(world([claim(request()), held], [slices(device("x"))]), user(build), table) == set()
+    admin = claim(request(adminAccess=True))
+    assert accepted(world([admin, held], [slices(device("x"))]), user(build), table) == {"a"}
+
+
+def test_all_is_not_to_be_had_while_somebody_has_one(build, table):
+    result = {"request": "gpu", "driver": DRIVER, "pool": "a", "device": "x"}
+    held = claim(request(), name="held", status={"allocation": {"devices": {"results": [result]}}})
+    everything = claim(request(allocationMode="All"))
+    assert accepted(world([everything, held], [slices(device("x"), device("y"))]), user(build), table) == set()
+
+
+def test_an_allocated_claim_ties_its_pods_to_where_its_devices_are(build, table):
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}]
+    shared = claim(
+        request(), status={"allocation": {"devices": {"results": []}, "nodeSelector": {"nodeSelectorTerms": terms}}}
+    )
+    listers, pod = world([shared], []), user(build)
+    assert accepted(listers, pod, table) == {"b"}
+    texts = [one.text for one in DynamicResources(listers).explain(pod, table) if one.rows[table.row_of["a"]]]
+    assert texts == ["resourceclaim not available on the node"]
+
+
+def test_where_a_slice_can_be_used(build):
+    table = build.table(build.node("a", labels={"rack": "1"}), build.node("b"))
+    terms = [{"matchExpressions": [{"key": "rack", "operator": "In", "values": ["1"]}]}]
+    network = slices(device("x"), node="", pool="net", nodeSelector={"nodeSelectorTerms": terms})
+    assert accepted(world([claim(request())], [network]), user(build), table) == {"a"}
+    anywhere = slices(device("x"), node="", pool="net", allNodes=True)
+    assert accepted(world([claim(request())], [anywhere]), user(build), table) == {"a", "b"}
+
+
+def test_a_pool_that_is_still_being_published_is_not_used(build, table):
+    half = slices(device("x"))
+    half["spec"]["pool"]["resourceSliceCount"] = 2
+    assert accepted(world([claim(request())], [half]), user(build), table) == set()
+
+
+def test_tainted_devices_need_a_toleration(build, table):
+    broken = device("x") | {"taints": [{"key": "broken", "effect": "NoSchedule"}]}
+    assert accepted(world([claim(request())], [slices(broken)]), user(build), table) == set()
+    brave = claim(request(tolerations=[{"key": "broken", "operator": "Exists"}]))
+    assert accepted(world([brave], [slices(broken)]), user(build), table) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "problem"),
+    [
+        pytest.param([], 'resourceclaim "claim" not found', id="no-such-claim"),
+        pytest.param([claim(request(deviceClassName="none"))], "request gpu: device class none does not exist", id="no-class"),
+        pytest.param(
+            [claim(request(), status={"reservedFor": [{"uid": str(number)} for number in range(256)]})], "resourceclaim in use",
+            id="too-many-users",
+        ),
+    ],
+)  # fmt: skip
+def test_some_claims_keep_a_pod_from_every_node(build, table, claims, problem):
+    assert DynamicResources(world(claims, [])).refuse(user(build), table).text == problem
+
+
+def test_a_claim_from_a_template_is_awaited(build, table):
+    pod = build.info(name="web", resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "t"}])
+    text = DynamicResources(world([], [])).refuse(pod, table).text
+    assert text == 'pod "default/web": ResourceClaim not created yet'
+
+
+def test_devices_promised_to_a_pod_on_its_way_are_kept_from_others(build, table):
+    listers = world([claim(request()), claim(request(), name="other")], [slices(device("x"))])
+    plugin, first = DynamicResources(listers), user(build)
+    plugin.reserve(first, table, table.row_of["a"])
+    assert plugin.prepares(first)
+    assert not plugin.filter(user(build, "other"), table, table.rows).any()
+    assert plugin.refuse(user(build), table).text == "resource claim default/claim is in the process of being allocated"
+    plugin.unreserve(first)
+    assert plugin.filter(user(build, "other"), table, table.rows)[table.row_of["a"]]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('device.attributes["d"].version.isGreaterThan(semver("1.2.3"))', True),
+        ('device.attributes["d"].version.compareTo(semver("1.10.0")) == 0', True),
+        ('device.attributes["d"].version.isLessThan(semver("1.10.0-rc.1"))', False),
+        ('device.capacity["d"].memory.isGreaterThan(quantity("1Gi"))', True),
+        ('"version" in device.attributes["d"] && !("x" in device.attributes["d"])', True),
+        ("device.driver", False),
+    ],
+)
+def test_expressions(expression, expected):
+    seen = {
+        "driver": "d",
+        "attributes": {"d": {"version": "1.10.0"}},
+        "capacity": {"d": {"memory": as_quantity("2Gi")}},
+    }
+    assert selects(expression, seen) is expected
+
+
+def test_an_expression_that_is_none_selects_nothing(build, table):
+    bad = claim(request(selectors=cel("device.")))
+    assert accepted(world([bad], [slices(device("x"))]), user(build), table) == set()
+
+
+def test_what_is_no_expression_is_refused():
+    with pytest.raises(ValueError, match="Syntax error"):
+        selects("device.", {})
