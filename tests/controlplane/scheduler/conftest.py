@@ -6,10 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import settings
 
 from kobune.api.objects.core import Node, Pod
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 class Build:
