@@ -7,7 +7,7 @@ import orjson
 
 from kobune.api.errors import BadRequest, Json, MethodNotAllowed, NotFound
 from kobune.controlplane.apiserver.answers import document, success
-from kobune.controlplane.apiserver.negotiation import accepted, decode_body
+from kobune.controlplane.apiserver.negotiation import accepted, decode_body, media_type_of
 from kobune.controlplane.apiserver.options import (
     DEFAULT_LIST,
     DeleteOptions,
@@ -15,7 +15,7 @@ from kobune.controlplane.apiserver.options import (
     list_options,
     write_options,
 )
-from kobune.controlplane.apiserver.registry import create, delete, patching, reading, update
+from kobune.controlplane.apiserver.registry import applying, create, delete, patching, reading, update
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.decoding import decode_object
 from kobune.controlplane.apiserver.rendering import render_list, render_object, watch_render
@@ -158,9 +158,12 @@ async def _update(server: "ApiServer", request: Request, info: RequestInfo, prep
 
 async def _patch(server: "ApiServer", request: Request, info: RequestInfo, prepare: update.Prepare) -> Response:
     form, call = accepted(request.headers.get("accept") or ""), new_call(server, request, info)
-    media_type, patch = patching.decode_patch(
-        request.body, request.headers.get("content-type") or "", custom=call.kind.custom
-    )
+    content_type = request.headers.get("content-type") or ""
+    if media_type_of(content_type) in applying.APPLY_PATCHES:
+        outcome = await applying.apply_patch(server.registry, call, request.body, prepare=prepare)
+        status = 201 if outcome.created else 200
+        return render_object(server, call.kind, outcome.body, form, request.query, status=status)
+    media_type, patch = patching.decode_patch(request.body, content_type, custom=call.kind.custom)
     body = await patching.patch(server.registry, call, media_type, patch, prepare=prepare)
     return render_object(server, call.kind, body, form, request.query)
 
@@ -176,6 +179,7 @@ def new_call(server: "ApiServer", request: Request, info: RequestInfo, *, writin
         write_options(request.query) if writing else write_options({}),
         subresource=info.subresource,
         verb=info.verb,
+        user_agent=request.headers.get("user-agent") or "",
         warnings=request.warnings,
     )
 

@@ -23,6 +23,8 @@ class Call:
     options: WriteOptions = PLAIN
     subresource: str = ""
     verb: str = ""
+    user_agent: str = ""
+    applying: bool = False  # The write keeps account of managed fields itself.
     warnings: list[str] = field(default_factory=list)
 
     @property

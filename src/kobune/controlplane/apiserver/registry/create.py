@@ -6,6 +6,7 @@ from kobune.api.errors import AlreadyExists, BadRequest, Json, already_exists, i
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.managing import keep_account
 from kobune.controlplane.apiserver.registry.strategy import prepare_create
 from kobune.controlplane.store.contract import Conflict
 
@@ -42,6 +43,8 @@ async def create(registry: "Registry", call: Call, obj: Json) -> bytes:
         if faults:
             raise invalid(kind.name, call.name, *faults, group=kind.group)
         await registry.admission.validate(attributes)
+        if not call.applying:
+            keep_account(registry, call, obj, None)
         for attempt in range(NAME_ATTEMPTS):
             if attempt:
                 meta["name"] = call.name = registry.mint.name(base)

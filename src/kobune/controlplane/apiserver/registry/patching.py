@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 BUILTIN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 MAX_OPERATIONS = 10_000  # Source: upstream maxJSONPatchOperations.
 
@@ -32,7 +33,8 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
     supported = tuple(name for name in BUILTIN if not (custom and name == STRATEGIC_PATCH))
     if media_type not in supported:
         raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(supported)
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join((*supported, APPLY_PATCH))
         )
     try:
         patch = orjson.loads(body)

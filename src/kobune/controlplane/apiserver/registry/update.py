@@ -9,6 +9,7 @@ from kobune.api.errors import BadRequest, FieldError, Json, invalid
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import check_namespace, create
+from kobune.controlplane.apiserver.registry.managing import keep_account
 from kobune.controlplane.apiserver.registry.strategy import (
     CONDITIONAL_UPDATE,
     CREATE_ON_UPDATE,
@@ -108,6 +109,8 @@ async def change(
                 if faults:
                     raise invalid(kind.name, call.name, *faults, group=kind.group)
                 await registry.admission.validate(attributes)
+            if not call.applying:
+                keep_account(registry, call, new, old)
             if is_finished(new, old):
                 if not call.options.dry_run:
                     try:

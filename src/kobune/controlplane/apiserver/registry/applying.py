@@ -1,0 +1,85 @@
+"""Server-side apply: a patch that says what one manager wants, and takes back what it no longer does."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kobune.api.apply.managers import Manager, apply, write_managers
+from kobune.api.copying import clone
+from kobune.api.errors import BadRequest, Conflict, Json, invalid
+from kobune.api.field_errors import required
+from kobune.api.timestamps import format_time
+from kobune.controlplane.apiserver.negotiation import decode_yaml
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.create import create
+from kobune.controlplane.apiserver.registry.decoding import checked_object
+from kobune.controlplane.apiserver.registry.managing import ignored_fields
+from kobune.controlplane.apiserver.registry.patching import APPLY_PATCH
+from kobune.controlplane.apiserver.registry.update import MODIFIED, Outcome, Prepare, change, check_name, whole
+
+if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.registry.registry import Registry
+
+APPLY_PATCHES = (APPLY_PATCH,)
+
+
+async def apply_patch(registry: "Registry", call: Call, body: bytes, *, prepare: Prepare = whole) -> Outcome:
+    """Apply a configuration; creates the object if there is none.
+
+    Raises:
+        Invalid: no fieldManager, or what validation finds; BadRequest; Conflict: others manage what this changes.
+    """
+    if not call.options.field_manager:
+        fault = required("fieldManager", "is required for apply patch")
+        raise invalid("PatchOptions", "", fault, group="meta.k8s.io")
+    kind = call.kind
+    config = _read(registry, call, decode_yaml(body))
+    call.applying = True
+    manager = Manager(call.options.field_manager, "Apply", kind.api_version, call.subresource)
+    decide = partial(
+        apply, schema=registry.schema(kind), manager=manager, now=format_time(call.now), ignored=ignored_fields(call)
+    )
+    if not call.subresource and await registry.find_item(kind, call.namespace, call.name) is None:
+        if config["metadata"].get("uid"):
+            raise Conflict(
+                f"uid mismatch: the provided object specified uid {config['metadata']['uid']}, "
+                "and no existing object was found"
+            )
+        empty: Json = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {}}
+        made = decide(empty, config, force=True)
+        write_managers(made.obj, made.managers)
+        registry.default(kind, made.obj)
+        made.obj["metadata"].pop("resourceVersion", None)
+        return Outcome(await create(registry, call, made.obj), created=True)
+
+    async def merge(old: Json) -> Json:
+        wanted = clone(config)
+        given = wanted["metadata"].pop("resourceVersion", None)
+        if given and given != old["metadata"]["resourceVersion"]:
+            raise call.conflict(MODIFIED)
+        new, managers = decide(old, wanted, force=call.options.force)
+        checked_object(new, kind, registry.schema(kind), validation="Ignore", warnings=[], repeated=[])
+        registry.default(kind, new)
+        write_managers(new, managers)
+        return new
+
+    return Outcome(await change(registry, call, merge, prepare=prepare))
+
+
+def _read(registry: "Registry", call: Call, document: Any) -> Json:
+    """The configuration, checked as far as it goes."""
+    if not isinstance(document, dict):
+        raise BadRequest("error decoding YAML: the configuration is no object")
+    if not document.get("apiVersion") or not document.get("kind"):
+        raise BadRequest("Object 'apiVersion' and 'kind' must be set in a configuration that is applied")
+    meta = document.get("metadata")
+    if isinstance(meta, dict) and meta.get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+    config = checked_object(
+        document, call.kind, registry.schema(call.kind),
+        validation=call.options.field_validation, warnings=call.warnings, repeated=[],
+    )  # fmt: skip
+    config["metadata"].setdefault("name", call.name)
+    check_name(call, config["metadata"])
+    if call.kind.namespaced:
+        config["metadata"].setdefault("namespace", call.namespace)
+    return config

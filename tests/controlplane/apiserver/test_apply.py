@@ -1,0 +1,86 @@
+"""Server-side apply and managed fields, through the API."""
+
+import orjson
+import pytest
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+APPLY = "application/apply-patch+yaml"
+
+
+def config(**data):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data}
+
+
+@pytest.fixture
+def apply(ask):
+    async def apply_as(manager, obj, *, status=0, force=False, path=f"{MAPS}/a"):
+        query = f"?fieldManager={manager}" + ("&force=true" if force else "")
+        return await ask("PATCH", path + query, orjson.dumps(obj), content_type=APPLY, status=status)
+
+    return apply_as
+
+
+async def test_an_apply_creates_what_is_not_there(apply):
+    created = await apply("alice", config(k="v"), status=201)
+    assert created["data"] == {"k": "v"}
+    entry = created["metadata"]["managedFields"][0]
+    assert (entry["manager"], entry["operation"]) == ("alice", "Apply")
+    assert entry["fieldsV1"] == {"f:data": {"f:k": {}}}
+
+
+async def test_applying_the_same_again_writes_nothing(apply):
+    first = await apply("alice", config(k="v"))
+    assert await apply("alice", config(k="v")) == first
+
+
+async def test_an_apply_takes_back_what_it_no_longer_says(apply):
+    await apply("alice", config(k="v", old="x"))
+    assert (await apply("alice", config(k="v")))["data"] == {"k": "v"}
+
+
+async def test_two_appliers_conflict_unless_forced(apply):
+    await apply("alice", config(k="v"))
+    answer = await apply("bob", config(k="w"), status=409)
+    assert answer["message"] == 'Apply failed with 1 conflict: conflict with "alice": .data.k'
+    assert answer["details"]["causes"][0]["reason"] == "FieldManagerConflict"
+    assert (await apply("bob", config(k="w"), force=True))["data"] == {"k": "w"}
+
+
+async def test_writers_that_say_who_they_are_are_kept_account_of(ask, apply):
+    created = await ask("POST", f"{MAPS}?fieldManager=kubectl-create", config(k="v"), status=201)
+    assert created["metadata"]["managedFields"][0]["manager"] == "kubectl-create"
+    answer = await apply("alice", config(k="w"), status=409)
+    assert 'conflict with "kubectl-create" using v1: .data.k' in answer["message"]
+
+
+async def test_writers_that_do_not_are_not(ask):
+    assert "managedFields" not in (await ask.create(MAPS, config(k="v")))["metadata"]
+
+
+async def test_an_apply_needs_a_manager(ask):
+    answer = await ask("PATCH", f"{MAPS}/a", orjson.dumps(config()), content_type=APPLY, status=422)
+    assert "fieldManager: Required value: is required for apply patch" in answer["message"]
+
+
+async def test_what_is_applied_is_defaulted_but_defaults_have_no_manager(apply):
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": spec}
+    path = "/apis/apps/v1/namespaces/default/deployments/a"
+    created = await apply("alice", deployment, path=path)
+    assert created["spec"]["replicas"] == 1
+    assert "f:replicas" not in created["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+    again = await apply("alice", deployment, path=path)
+    assert again["metadata"]["resourceVersion"] == created["metadata"]["resourceVersion"]
+
+
+async def test_a_status_is_applied_through_its_subresource(ask, apply):
+    pods = "/api/v1/namespaces/default/pods"
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    await ask.create(pods, {"metadata": {"name": "a"}, "spec": spec})
+    status = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "status": {"message": "hello"}}
+    changed = await apply("probe", status, path=f"{pods}/a/status", force=True)
+    assert changed["status"]["message"] == "hello"
+    assert changed["status"]["phase"] == "Pending"
+    mine = next(one for one in changed["metadata"]["managedFields"] if one["manager"] == "probe")
+    assert (mine["subresource"], mine["fieldsV1"]) == ("status", {"f:status": {"f:message": {}}})
