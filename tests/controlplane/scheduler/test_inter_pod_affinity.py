@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobune.api.objects.meta import Key
@@ -206,6 +206,7 @@ def affinity_of(how, terms):
     return required(*written, anti=how == "anti")
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from([None, "a", "b"]), min_size=1, max_size=6), st.lists(st.tuples(SHAPE, st.integers(0, 5)), max_size=12),
     SHAPE,

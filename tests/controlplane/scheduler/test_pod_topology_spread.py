@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobune.api.objects.meta import Key
@@ -216,6 +216,7 @@ RULES = st.lists(
 )  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(NODES, PODS, RULES, st.booleans())
 def test_filter_and_scores_agree_with_a_count_node_by_node(build, nodes, pods, rules, picky):
     made = [

@@ -5,7 +5,7 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
@@ -152,6 +152,7 @@ PODS = st.lists(
 )
 
 
+@settings(max_examples=30)
 @given(PODS, st.integers(1, 4), st.integers(0, 2))
 def test_arithmetic_picks_what_trying_every_pod_picks(build, placed, wanted, allowed):
     """The quick way for pods that want nothing but room, against taking pods off and putting them back."""
@@ -176,6 +177,7 @@ def test_arithmetic_picks_what_trying_every_pod_picks(build, placed, wanted, all
 STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 6), st.integers(1, 3)), max_size=16)
 
 
+@settings(max_examples=30)
 @given(STEPS)
 def test_rooms_that_are_remembered_are_those_of_a_fresh_look(build, steps):
     """Whatever pods come, go, start or are promised room in between."""
@@ -200,6 +202,7 @@ def test_rooms_that_are_remembered_are_those_of_a_fresh_look(build, steps):
         assert again == fresh
 
 
+@settings(max_examples=30)
 @given(STEPS)
 def test_room_promised_is_reckoned_as_if_the_pods_were_there(build, steps):
     """The sums over expected pods, against moving them in and asking the filters."""

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobune.controlplane.scheduler.node_table import NodeTable
@@ -130,6 +130,7 @@ def test_a_change_of_a_node_is_seen_by_a_shape_judged_before(build, feature):
 STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 7)), max_size=40)
 
 
+@settings(max_examples=30)
 @given(STEPS)
 def test_a_verdict_kept_up_to_date_is_the_one_of_a_fresh_look(build, steps):
     """Whatever pods and nodes come and go in between."""
