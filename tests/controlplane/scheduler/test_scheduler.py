@@ -227,3 +227,18 @@ async def test_a_claim_that_waits_for_its_pod_is_given_the_pods_node(cluster):
     body = orjson.dumps(patch)
     await cluster.client.call("PATCH", f"{claims}/data", body=body, content_type="application/merge-patch+json")
     assert await cluster.node_of("db") == "a"
+
+
+async def test_an_older_cluster_without_some_kinds_is_served_too():
+    """resource.k8s.io/v1 came with 1.34."""
+    plugins = ("ServiceAccount", "TaintNodesByCondition")
+    config = ApiServerConfig("1.30", authorization_mode=("AlwaysAllow",), disabled_admission_plugins=plugins)
+    async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
+        cluster = Cluster(server)
+        running = asyncio.create_task(cluster.scheduler.run())
+        await cluster.node("a")
+        await cluster.pod("web")
+        assert await cluster.node_of("web") == "a"
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

@@ -11,7 +11,7 @@ from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
 from kobune.api.objects.core import Node, Pod
 from kobune.api.objects.meta import Object
-from kobune.client.client import Client, Patch
+from kobune.client.client import Client, Patch, resource_of
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
 from kobune.controlplane.scheduler.configuration import DEFAULT, Configuration
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 BINDINGS = 256  # Writes on their way at once; with more, picking waits.
 SLICE_SECONDS = 0.002  # How long pods are picked before others in the event loop get their turn.
-SYNC_SECONDS = 10.0  # How long to wait for kinds that the API server may not serve.
 TICK_SECONDS = 1.0
 RUNNING_PODS = "status.phase!=Succeeded,status.phase!=Failed"
 
@@ -67,10 +66,11 @@ class Scheduler:
 
     async def run(self) -> None:
         """Schedule for ever."""
+        served = await self._served()
         pods = Informer(self._client, Pod, fields=RUNNING_PODS, clock=self._clock, rng=self._rng)
         nodes = Informer(self._client, Node, clock=self._clock, rng=self._rng)
         others: dict[str, Informer[Object]] = {
-            name: Informer(self._client, view, clock=self._clock, rng=self._rng) for name, view in KINDS.items()
+            name: Informer(self._client, KINDS[name], clock=self._clock, rng=self._rng) for name in served
         }
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
@@ -82,7 +82,8 @@ class Scheduler:
             tasks.create_task(nodes.run(), name="scheduler: watch nodes")
             for recorder in self._recorders.values():
                 tasks.create_task(recorder.run(), name="scheduler: events")
-            await self._wait_for(others)
+            for informer in others.values():
+                await informer.synced()
             await nodes.synced()
             pods.on_change(self._ingest.pod_changed)
             tasks.create_task(pods.run(), name="scheduler: watch pods")
@@ -90,19 +91,22 @@ class Scheduler:
             tasks.create_task(self._tick(), name="scheduler: back-off")
             await self._schedule()
 
-    async def _wait_for(self, informers: dict[str, Informer[Object]]) -> None:
-        """Wait for the first lists; a kind that is not served counts as having no objects."""
+    async def _served(self) -> list[str]:
+        """The kinds beside pods and nodes that this API server has; older ones lack some."""
 
-        async def all_synced() -> None:
-            for informer in informers.values():
-                await informer.synced()
+        async def ask(view: type[Object]) -> bool:
+            try:
+                await self._client.call("GET", resource_of(view).path(), query={"limit": "1"})
+            except NotFound:
+                log.info("kind left out", extra={"kind": view.gvk.kind})
+                return False
+            except ApiError:
+                return True  # Perhaps roles are still being made: its informer tries again.
+            return True
 
-        try:
-            async with asyncio.timeout(SYNC_SECONDS):
-                await all_synced()
-        except TimeoutError:
-            missing = [name for name, informer in informers.items() if not informer.has_synced]
-            log.warning("going on without some kinds", extra={"kinds": missing})
+        async with asyncio.TaskGroup() as tasks:
+            answers = {name: tasks.create_task(ask(view)) for name, view in KINDS.items()}
+        return [name for name, answer in answers.items() if answer.result()]
 
     async def _tick(self) -> None:
         while True:
