@@ -152,12 +152,16 @@ class Daemon:
         log = os.open(layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
-        command = [binary, "--config", str(layout.configuration), "--log-level", "warn"]
+        # It makes the root folders of containers, which must be open to whatever user a container runs as; our own umask
+        # may be closer than that, and posix_spawn cannot change it.
+        shell = which("sh") or "/bin/sh"
+        command = [shell, "-c", 'umask 022; exec "$@"', shell, binary]
+        command += ["--config", str(layout.configuration), "--log-level", "warn"]
         try:
             # Spawned by a thread inside the namespace, which the child inherits; nothing but the network changes for it.
             pid = run_in(
                 self._namespace,
-                lambda: os.posix_spawn(binary, command, os.environ, file_actions=actions, setsid=True),
+                lambda: os.posix_spawn(shell, command, os.environ, file_actions=actions, setsid=True),
             )
         finally:
             os.close(log)
