@@ -392,3 +392,23 @@ def test_a_changed_image_restarts_the_container(tell):
         assert ("Killing", words) in await world.events("web")
 
     tell(story)
+
+
+def test_a_sandbox_that_keeps_dying_is_replaced_ever_more_slowly_and_leaves_no_trail(tell):
+    async def story(world):
+        original = world.runtime.run_sandbox
+
+        async def short_lived(spec):
+            sandbox = await original(spec)
+            world.runtime.break_sandbox(sandbox)
+            return sandbox
+
+        world.runtime.run_sandbox = short_lived
+        await world.create("web")
+        await world.clock.sleep(60)
+        assert world.runtime.calls.count("run_sandbox") < 12
+        assert len(await world.runtime.list_sandboxes()) <= 3
+        world.runtime.run_sandbox = original
+        await world.until_pod("web", ready, 60)
+
+    tell(story)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import random
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,15 @@ API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_boot
 
 
 @pytest.fixture
-async def real(make_node, tmp_path, make_world):
+def closed_umask():
+    """As the node agent has it: what containers must reach is opened on purpose."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+async def real(make_node, tmp_path, make_world, closed_umask):
     machine = make_node(1)
     await machine.start()
     runtime = machine.open_runtime()
@@ -222,3 +231,41 @@ async def test_deletion_leaves_no_mount_and_no_cgroup(real):
         f"find /sys/fs/cgroup -name '*{uid}*' | head", stdout=asyncio.subprocess.PIPE
     )
     assert (await found.communicate())[0] == b""
+
+
+async def test_a_pod_that_is_not_root_reads_and_writes_what_it_should(real):
+    encoded = base64.b64encode(b"v").decode()
+    await real.call(
+        "POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "keys"}, "data": {"k": encoded}}
+    )
+    volumes = [
+        {"name": "e", "emptyDir": {}},
+        {"name": "s", "secret": {"secretName": "keys", "defaultMode": 0o400, "items": [{"key": "k", "path": "a/b"}]}},
+    ]
+    main = shell(
+        "id -u; id -G; cat /s/a/b; echo; echo x > /e/f && echo written; mkdir -p /sub/x && echo made;"
+        "grep NoNewPrivs /proc/self/status; grep CapEff /proc/self/status; touch /x || echo read-only",
+        volumeMounts=[
+            {"name": "e", "mountPath": "/e"},
+            {"name": "e", "mountPath": "/sub", "subPath": "deep/er"},
+            {"name": "s", "mountPath": "/s"},
+        ],
+        securityContext={
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    )
+    await real.create(
+        "web",
+        containers=[main],
+        volumes=volumes,
+        restartPolicy="Never",
+        securityContext={"runAsUser": 1000, "runAsGroup": 2000, "fsGroup": 3000, "runAsNonRoot": True},
+    )
+    await real.until_pod("web", lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), 30)
+    lines = (await logs_of(real, "web")).splitlines()
+    assert lines[:5] == ["1000", "2000 3000", "v", "written", "made"], lines
+    assert lines[5].split() == ["NoNewPrivs:", "1"]
+    assert lines[6].split() == ["CapEff:", "0000000000000000"]
+    assert lines[-1] == "read-only"

@@ -15,7 +15,9 @@ BUILTIN_REGISTRY = "kobune.local"  # Where images made on the node itself are sa
 
 Logins = Callable[[], Awaitable[Mapping[str, Mapping[str, str]]]]  # By registry.
 
-_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]+)?/)?"
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+# Without a dot or a port the first part is no host but belongs to the path, unless it is this one name.
+_HOST = rf"(?:(?:localhost|{_LABEL}(?:\.{_LABEL})+|{_LABEL}(?:\.{_LABEL})*(?=:))(?::[0-9]+)?/)?"
 _PATH = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"({_HOST}{_PATH}(?:/{_PATH})*)(?::([\w][\w.-]{{0,127}}))?(?:@([a-z0-9]+:[0-9a-fA-F]{{32,}}))?"

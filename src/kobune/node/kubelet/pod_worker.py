@@ -256,8 +256,20 @@ class PodWorker:
             self._services.recorder.warning(self.pod, "FailedCreatePodSandBox", words)
             self._try_later("", SANDBOX_RETRY_SECONDS)
             return False
-        self._succeeded("")
+        if attempt:
+            # One that dies at once must not be replaced as fast; a container that starts in it clears this.
+            self._try_later("", SANDBOX_RETRY_SECONDS)
+            await self._remove_old_sandboxes()
         return True
+
+    async def _remove_old_sandboxes(self) -> None:
+        """Dead sandboxes stay only as long as they hold the last traces of containers."""
+        state = self._state()
+        for sandbox in state.sandboxes[1:]:
+            if not sandbox.ready and not any(each.sandbox_id == sandbox.id for each in state.containers):
+                with contextlib.suppress(RuntimeFailure, TimeoutError):
+                    await self._services.runtime.remove_sandbox(sandbox.id)
+                    self._services.state.forget(sandbox.id)
 
     async def _replace_sandbox(self, sandbox_id: str) -> None:
         for record in self._state().containers:
@@ -320,6 +332,7 @@ class PodWorker:
                 self._services, self.pod, container, sandbox, self._volumes or {}, image
             )
             self._waiting.pop(name, None)
+            self._succeeded("")
             if container.lifecycle is not None and container.lifecycle.post_start is not None:
                 self._hooking.add(container_id)
                 try:
