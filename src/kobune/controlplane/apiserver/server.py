@@ -15,6 +15,7 @@ from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.admission.plugins import make_plugins
+from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.answers import failure, with_warnings
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
@@ -110,7 +111,8 @@ class ApiServer:
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
         self.authorization = Authorization(self._authorizers())
-        plugins = make_plugins(self.registry, disabled=config.disabled_admission_plugins)
+        self.webhooks = WebhookClient(self.registry)
+        plugins = make_plugins(self.registry, self.webhooks, disabled=config.disabled_admission_plugins)
         if self.rbac is not None:
             plugins.append(Escalation(self.rbac, self.authorization))
         self.registry.admission = Admission(plugins)
@@ -133,6 +135,7 @@ class ApiServer:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.kubelets)
+        self._stack.push_async_callback(self.webhooks.close)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),

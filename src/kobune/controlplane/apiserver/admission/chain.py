@@ -5,14 +5,15 @@ from typing import Protocol
 
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 
-EVERY = "*"
+EVERY = "*"  # Every resource, but no subresource.
+EVERYTHING = "**"
 
 
 class Plugin(Protocol):
     """One admission plugin. `operations` are "CREATE", "UPDATE", "DELETE", "CONNECT".
 
-    `resources` are plurals, with the subresource after a slash; `*` is every resource but no subresource. A plugin
-    that must wait answers an awaitable. Both methods refuse by raising an ApiError.
+    `resources` are plurals, with the subresource after a slash; `*` is every resource but no subresource, `**` is
+    everything. A plugin that must wait answers an awaitable. Both methods refuse by raising an ApiError.
     """
 
     @property
@@ -58,6 +59,10 @@ class Admission:
                 plugin
                 for plugin in self.plugins
                 if attributes.operation in plugin.operations
-                and (resource in plugin.resources or (EVERY in plugin.resources and not call.subresource))
+                and (
+                    resource in plugin.resources
+                    or EVERYTHING in plugin.resources
+                    or (EVERY in plugin.resources and not call.subresource)
+                )
             )
         return found

@@ -4,15 +4,18 @@ from collections.abc import Collection
 
 from kobune.controlplane.apiserver.admission.chain import Plugin
 from kobune.controlplane.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
 from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from kobune.controlplane.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
+from kobune.controlplane.apiserver.admission.validating_admission_webhook import ValidatingAdmissionWebhook
+from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 
-def make_plugins(registry: Registry, *, disabled: Collection[str]) -> list[Plugin]:
+def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Collection[str]) -> list[Plugin]:
     """All plugins but the disabled ones. Raises ValueError for a name that is no plugin's."""
     plugins: tuple[Plugin, ...] = (
         NamespaceLifecycle(registry),
@@ -21,6 +24,8 @@ def make_plugins(registry: Registry, *, disabled: Collection[str]) -> list[Plugi
         Priority(registry),
         DefaultTolerationSeconds(registry),
         StorageObjectInUseProtection(registry),
+        MutatingAdmissionWebhook(registry, webhooks),
+        ValidatingAdmissionWebhook(registry, webhooks),
     )
     unknown = set(disabled) - {plugin.name for plugin in plugins}
     if unknown:

@@ -36,6 +36,7 @@ async def create(registry: "Registry", call: Call, obj: Json) -> bytes:
     meta["creationTimestamp"] = format_time(call.now)
     attributes = Attributes("CREATE", call, obj, None)
     await registry.admission.admit(attributes)
+    meta = obj["metadata"]  # A webhook may have put another one in its place.
     prepare_create(kind, obj, user=call.user, now=call.now)
     call.name = meta.get("name") or ""
     async with registry.allocated(call, obj, None):

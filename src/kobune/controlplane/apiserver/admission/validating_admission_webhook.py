@@ -1,0 +1,39 @@
+"""ValidatingAdmissionWebhook: webhooks that judge what is about to be written, all at once."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from kobune.api.errors import ApiError
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
+from kobune.controlplane.apiserver.admission.webhooks.dispatch import Dispatcher
+from kobune.controlplane.apiserver.registry.registry import Registry
+
+
+class ValidatingAdmissionWebhook:
+    name = "ValidatingAdmissionWebhook"
+    operations = ("CREATE", "UPDATE", "DELETE")
+    resources = ("**",)
+
+    def __init__(self, registry: Registry, client: WebhookClient) -> None:
+        self._dispatcher = Dispatcher(registry, client, "ValidatingWebhookConfiguration")
+
+    def admit(self, attributes: Attributes) -> None:
+        return None
+
+    def validate(self, attributes: Attributes) -> Awaitable[None] | None:
+        return self._validate(attributes) if self._dispatcher.has_any() else None
+
+    async def _validate(self, attributes: Attributes) -> None:
+        concerned = await self._dispatcher.concerned(attributes)
+        if not concerned:
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                for webhook, kind in concerned:
+                    group.create_task(
+                        self._dispatcher.ask(webhook, kind, attributes, may_patch=False), name=webhook.name
+                    )
+        except* ApiError as refusals:
+            # Upstream answers with the first one that comes.
+            raise refusals.exceptions[0] from None

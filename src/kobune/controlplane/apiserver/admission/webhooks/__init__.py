@@ -1,0 +1,1 @@
+"""Admission webhooks: judges and changers of writes that users bring along."""

@@ -1,0 +1,99 @@
+"""Calls webhooks, at a URL or at a Service of the cluster."""
+
+import asyncio
+import base64
+import ssl
+from functools import lru_cache
+
+import aiohttp
+import orjson
+
+from kobune.api.errors import ApiError, Json
+from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
+from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.store.selection import Selection
+
+MAX_ANSWER_BYTES = 3 * 1024 * 1024
+
+
+class CallFailed(Exception):
+    """The webhook could not be asked, or did not answer in time."""
+
+
+class WebhookClient:
+    """Sessions are made at first use; `close` lets go of them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, webhook: Webhook, review: Json) -> bytes:
+        """The answer's body. Raises CallFailed."""
+        try:
+            async with asyncio.timeout(webhook.timeout_seconds):
+                url, server_name = await self._url(webhook.client)
+                async with self._open().post(
+                    url,
+                    data=orjson.dumps(review),
+                    headers={"Content-Type": "application/json", "Accept": "application/json"},
+                    ssl=_tls(webhook.client.get("caBundle") or ""),
+                    server_hostname=server_name,
+                    allow_redirects=False,
+                ) as answer:
+                    body = await answer.content.read(MAX_ANSWER_BYTES)
+                    if answer.status != 200:
+                        raise CallFailed(f"the webhook answered {answer.status}: {body[:200].decode(errors='replace')}")
+                    return body
+        except TimeoutError as error:
+            raise CallFailed("context deadline exceeded") from error
+        except (aiohttp.ClientError, OSError, ValueError, ApiError) as error:
+            raise CallFailed(str(error) or type(error).__name__) from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return self._session
+
+    async def _url(self, client: Json) -> tuple[str, str | None]:
+        """Where the webhook is, and the name that its certificate must have."""
+        if client.get("url"):
+            return client["url"], None
+        service = client.get("service") or {}
+        namespace, name = service.get("namespace", ""), service.get("name", "")
+        path = (service.get("path") or "/").lstrip("/")
+        host, port = await self._endpoint(namespace, name, service.get("port") or 443)
+        return f"https://{host}:{port}/{path}", f"{name}.{namespace}.svc"
+
+    async def _endpoint(self, namespace: str, name: str, port: int) -> tuple[str, int]:
+        """A ready endpoint of a Service: its cluster address need not be reachable from here."""
+        service = await self._registry.find(self._registry.builtin("", "v1", "Service"), namespace, name)
+        if service is None:
+            raise CallFailed(f'service "{name}" not found')
+        chosen = next((one for one in service["spec"].get("ports") or () if one["port"] == port), None)
+        if chosen is None:
+            raise CallFailed(f'no service port {port} found for service "{name}"')
+        cache = await self._registry.cache(self._registry.builtin("discovery.k8s.io", "v1", "EndpointSlice"))
+        for item in cache.list(Selection(namespace)):
+            if item.labels.get("kubernetes.io/service-name") != name:
+                continue
+            part: Json = orjson.loads(item.body)
+            ports = [one["port"] for one in part.get("ports") or () if one.get("name", "") == chosen.get("name", "")]
+            for endpoint in part.get("endpoints") or ():
+                if ports and (endpoint.get("conditions") or {}).get("ready", True):
+                    return endpoint["addresses"][0], ports[0]
+        raise CallFailed(f'no endpoints available for service "{name}"')
+
+
+@lru_cache(maxsize=64)
+def _tls(bundle: str) -> ssl.SSLContext:
+    """Trusts the bundle (base64 of PEM), or without one what the machine trusts."""
+    context = ssl.create_default_context()
+    if bundle:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=base64.b64decode(bundle).decode())
+    return context

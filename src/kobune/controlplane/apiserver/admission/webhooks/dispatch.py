@@ -1,0 +1,95 @@
+"""What both sorts of webhook plugin share: choosing webhooks, asking one, living with failure."""
+
+import logging
+from collections.abc import Iterator
+
+from kobune.api.catalogue import Kind
+from kobune.api.errors import ApiError
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.webhooks.client import CallFailed, WebhookClient
+from kobune.controlplane.apiserver.admission.webhooks.matching import EXEMPT_GROUP, Webhook, Webhooks
+from kobune.controlplane.apiserver.admission.webhooks.review import (
+    BadAnswer,
+    Verdict,
+    denial,
+    is_dry_run,
+    no_dry_run,
+    read_verdict,
+    review_of,
+)
+from kobune.controlplane.apiserver.registry.registry import Registry
+
+log = logging.getLogger(__name__)
+
+GROUP = "admissionregistration.k8s.io"
+
+
+class Dispatcher:
+    """The webhooks of one kind of configuration."""
+
+    def __init__(self, registry: Registry, client: WebhookClient, configuration: str) -> None:
+        self._registry = registry
+        self._client = client
+        self._kind = registry.builtin(GROUP, "v1", configuration)
+        self._webhooks = Webhooks()
+
+    def has_any(self) -> bool:
+        """Whether there is any webhook; a look at the cache, so that writes without webhooks cost nothing."""
+        cache = self._registry.open_cache(self._kind)
+        return cache is None or len(cache) > 0
+
+    async def concerned(self, attributes: Attributes) -> list[tuple[Webhook, Kind]]:
+        """The webhooks to ask, and the version of the object that each wants."""
+        cache = await self._registry.cache(self._kind)
+        webhooks = self._webhooks.read(cache)
+        call = attributes.call
+        if not webhooks or call.kind.group == EXEMPT_GROUP:
+            return []
+        labels = await self._namespace_labels(attributes)
+        found = []
+        for webhook in webhooks:
+            version = webhook.version_for(attributes.operation, self._versions(call.kind), call.subresource)
+            if version is not None and webhook.wants(attributes, labels):
+                found.append((webhook, version))
+        return found
+
+    async def ask(self, webhook: Webhook, kind: Kind, attributes: Attributes, *, may_patch: bool) -> Verdict | None:
+        """The verdict; None when the webhook failed and may. Raises ApiError for a denial, or a failure that counts."""
+        if is_dry_run(attributes) and webhook.side_effects not in ("None", "NoneOnDryRun"):
+            raise no_dry_run(webhook)
+        uid = self._registry.mint.uid()
+        try:
+            if webhook.conditional:
+                raise CallFailed("matchConditions are not evaluated by this server")
+            answer = await self._client.call(webhook, review_of(attributes, kind, uid))
+            verdict = read_verdict(answer, uid, may_patch=may_patch)
+        except (CallFailed, BadAnswer) as error:
+            what = "failed to call webhook" if isinstance(error, CallFailed) else "received invalid webhook response"
+            if webhook.ignores_failure:
+                log.warning("webhook failed, going on", extra={"webhook": webhook.name, "error": str(error)})
+                return None
+            raise ApiError(
+                f'Internal error occurred: failed calling webhook "{webhook.name}": {what}: {error}'
+            ) from error
+        attributes.call.warnings.extend(verdict.warnings)
+        if not verdict.allowed:
+            raise denial(webhook, verdict.status)
+        return verdict
+
+    def _versions(self, kind: Kind) -> Iterator[Kind]:
+        """The kind as asked for, then the other versions of the same objects."""
+        yield kind
+        for other in self._registry.catalogue:
+            if other.prefix == kind.prefix and other.api_version != kind.api_version:
+                yield other
+
+    async def _namespace_labels(self, attributes: Attributes) -> dict[str, str] | None:
+        """The labels that namespaceSelector judges; None for what is in no namespace."""
+        call = attributes.call
+        if call.kind.name == "Namespace" and not call.kind.group:
+            obj = attributes.object or attributes.old_object or {"metadata": {}}
+            return dict(obj["metadata"].get("labels") or {})
+        if not call.namespace:
+            return None
+        item = await self._registry.find_item(self._registry.builtin("", "v1", "Namespace"), "", call.namespace)
+        return dict(item.labels) if item is not None else {}

@@ -1,0 +1,129 @@
+"""Admission webhooks, served over TLS by the test."""
+
+import base64
+import ssl
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from aiohttp import web
+
+from kobune.host.pki import Authority
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
+
+
+class Hook:
+    """A webhook that answers as it is told, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.response = {"allowed": True}
+        self.url = ""
+        self.bundle = ""
+
+    async def handle(self, request):
+        review = orjson.loads(await request.read())
+        self.asked.append(review["request"])
+        response = {"uid": review["request"]["uid"], **self.response}
+        return web.json_response({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response})
+
+    def configuration(self, **options):
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}
+        webhook = {
+            "name": "hook.example.com", "clientConfig": {"url": self.url, "caBundle": self.bundle}, "rules": [rule],
+            "sideEffects": "None", "admissionReviewVersions": ["v1"], **options,
+        }  # fmt: skip
+        return {"metadata": {"name": "hook"}, "webhooks": [webhook]}
+
+    def patch(self, *operations):
+        encoded = base64.b64encode(orjson.dumps(operations)).decode()
+        self.response = {"allowed": True, "patch": encoded, "patchType": "JSONPatch"}
+
+
+@pytest.fixture
+async def hook(tmp_path):
+    now = datetime.now(UTC)
+    authority = Authority.create("test", now)
+    certificate, key = authority.issue_server("hook", ["127.0.0.1"], now).write(tmp_path, "hook")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    one = Hook()
+    runner = web.ServerRunner(web.Server(one.handle), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    await site.start()
+    one.url = f"https://127.0.0.1:{runner.addresses[0][1]}/"
+    one.bundle = base64.b64encode(authority.credential.certificate).decode()
+    yield one
+    await runner.cleanup()
+
+
+def config_map(name="a", **labels):
+    return {"metadata": {"name": name, "labels": labels}, "data": {"k": "v"}}
+
+
+async def test_a_mutating_webhook_changes_what_is_stored(ask, hook):
+    await ask.create(f"{CONFIGURATIONS}/mutatingwebhookconfigurations", hook.configuration())
+    hook.patch({"op": "add", "path": "/data/added", "value": "yes"})
+    assert (await ask.create(MAPS, config_map()))["data"] == {"k": "v", "added": "yes"}
+    asked = hook.asked[0]
+    assert (asked["operation"], asked["namespace"], asked["resource"]["resource"]) == (
+        "CREATE",
+        "default",
+        "configmaps",
+    )
+    assert asked["object"]["data"] == {"k": "v"}
+    assert asked["oldObject"] is None
+
+
+async def test_a_validating_webhook_refuses_with_its_own_words(ask, hook):
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", hook.configuration())
+    hook.response = {"allowed": False, "status": {"code": 403, "message": "not today"}}
+    answer = await ask("POST", MAPS, config_map(), status=403)
+    assert answer["message"] == 'admission webhook "hook.example.com" denied the request: not today'
+    await ask("GET", f"{MAPS}/a", status=404)
+
+
+async def test_warnings_reach_the_client(ask, hook):
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", hook.configuration())
+    hook.response = {"allowed": True, "warnings": ["old habits"]}
+    response = await ask.raw("POST", MAPS, config_map())
+    assert response.headers["Warning"] == '299 - "old habits"'
+
+
+async def test_selectors_choose_who_is_asked(ask, hook):
+    selector = {"matchLabels": {"judge": "me"}}
+    configuration = hook.configuration(objectSelector=selector)
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", configuration)
+    await ask.create(MAPS, config_map("a"))
+    await ask.create(MAPS, config_map("b", judge="me"))
+    assert [asked["name"] for asked in hook.asked] == ["b"]
+
+
+async def test_a_failing_webhook_stops_the_write_unless_it_may_fail(ask, hook):
+    path = f"{CONFIGURATIONS}/validatingwebhookconfigurations"
+    dead = hook.configuration(clientConfig={"url": "https://127.0.0.1:1/", "caBundle": hook.bundle})
+    await ask.create(path, dead)
+    answer = await ask("POST", MAPS, config_map(), status=500)
+    assert 'failed calling webhook "hook.example.com": failed to call webhook' in answer["message"]
+    await ask("DELETE", f"{path}/hook")
+    dead["webhooks"][0]["failurePolicy"] = "Ignore"
+    await ask.create(path, dead)
+    await ask.create(MAPS, config_map())
+
+
+async def test_a_dry_run_asks_only_webhooks_without_side_effects(ask, hook):
+    await ask.create(
+        f"{CONFIGURATIONS}/validatingwebhookconfigurations", hook.configuration(sideEffects="NoneOnDryRun")
+    )
+    await ask.create(f"{MAPS}?dryRun=All", config_map())
+    assert hook.asked[0]["dryRun"] is True
+
+
+async def test_an_answer_to_another_question_counts_as_failure(ask, hook):
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", hook.configuration())
+    hook.response = {"allowed": True, "uid": "other"}
+    answer = await ask("POST", MAPS, config_map(), status=500)
+    assert "expected response.uid=" in answer["message"]
