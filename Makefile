@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 UP_OPTIONS ?=
 
-.PHONY: up down test check format benchmarks help system-packages test-packages
+.PHONY: up down test test-faults check format benchmarks help system-packages test-packages
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up      a cluster on this machine (UP_OPTIONS='--nodes 2 --simulated-nodes 100', see kobune up --help)"
 	@echo "make down    stop it"
 	@echo "make test    check and run every test"
+	@echo "make test-faults  the long form of the tests with faults: processes killed, disks full, networks cut"
 	@echo "make check   format, lint, types, import arrows"
 	@echo "make format  put the code into its form"
 	@echo "make benchmarks  print the figures of docs/performance.md"
@@ -22,7 +23,10 @@ down: $(VENV)/ready
 	@$(BIN)/kobune down
 
 test: check test-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-faults: $(VENV)/ready-dev test-packages
+	$(BIN)/python -m pytest tests/faults
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

@@ -148,7 +148,7 @@ async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: Me
         changes = [change for change in seen if change.key == f"/counters/{number}"]
         assert [change.revision for change in changes] == mine
         assert [change.value for change in changes] == [b"%d" % (index + 1) for index in range(len(mine))]
-    assert all(len(mine) > 20 * rounds for mine in acknowledged)
+    assert all(len(mine) > rounds for mine in acknowledged)
     await store.close()
 
 
