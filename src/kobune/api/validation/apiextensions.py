@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions. Whether a CEL rule compiles is not checked here.
+"""CustomResourceDefinitions.
 
 Where all versions agree on a part, upstream holds it once, above them, and its errors name that place:
 `spec.validation.openAPIV3Schema`, not `spec.versions[0].schema.openAPIV3Schema`.
@@ -13,6 +13,7 @@ from kobune.api.field_errors import duplicate, forbidden, invalid, quote, requir
 from kobune.api.names import Check
 from kobune.api.validation.checks import Errors, check_immutable, check_one_of, same
 from kobune.api.validation.custom_schemas import check_schema, field_type
+from kobune.api.validation.definition_rules import check_rules
 from kobune.api.validation.kinds import Rules
 from kobune.api.validation.webhooks import check_client, check_review_versions
 
@@ -98,7 +99,10 @@ def _check_versions(versions: list[Json], errors: Errors) -> None:
     for path, version, parts in _parts(versions, "schema", "validation"):
         if parts is not None:
             has_status = (version.get("subresources") or {}).get("status") is not None
-            check_schema(parts.get("openAPIV3Schema"), f"{path}.openAPIV3Schema", errors, has_status=has_status)
+            schema, where, before = parts.get("openAPIV3Schema"), f"{path}.openAPIV3Schema", len(errors)
+            check_schema(schema, where, errors, has_status=has_status)
+            if schema is not None and len(errors) == before:
+                check_rules(schema, where, errors)
     for path, _, subresources in _parts(versions, "subresources", "subresources"):
         _check_scale((subresources or {}).get("scale"), f"{path}.scale", errors)
     for path, _, columns in _parts(versions, "additionalPrinterColumns", "additionalPrinterColumns"):

@@ -4,7 +4,8 @@ Source: upstream apiextensions-apiserver, pkg/registry/customresource (strategy,
 """
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from kobune.api import names
 from kobune.api.custom import ScalePaths, scale_paths
@@ -14,8 +15,22 @@ from kobune.api.kinds import Kind
 from kobune.api.schema import Schema
 from kobune.api.structural_checks import StructuralChecks
 from kobune.api.validation.checks import MAX_INT32, Errors
+from kobune.api.validation.definition_rules import has_rules
 from kobune.api.validation.metadata import check_metadata, check_metadata_update
 
+if TYPE_CHECKING:
+    from kobune.api.cel.rules import CelRules
+
+_BLOCKING = frozenset(
+    {
+        "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    }
+)  # fmt: skip
+_NOT_CHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^\]]*)\]")
 
 
@@ -27,6 +42,7 @@ class CustomChecks:
         self._schema = schema
         self._structural = StructuralChecks(schema)
         self._scale: ScalePaths | None = scale_paths(version)
+        self._rules = _Rules(schema.raw)
 
     def create(self, obj: Json) -> list[FieldError]:
         """The faults of a new object."""
@@ -34,7 +50,7 @@ class CustomChecks:
         check_metadata(obj["metadata"], self._kind.namespaced, names.is_dns1123_subdomain, errors)
         errors += self._structural.errors(obj)
         self._check_scale(obj, errors, status=False)
-        return errors
+        return self._rules.added(obj, None, errors)
 
     def update(self, new: Json, old: Json, *, status: bool) -> list[FieldError]:
         """The faults that `new` has and `old` had not; of a status update those inside the status."""
@@ -47,7 +63,7 @@ class CustomChecks:
             and not is_unchanged(error.field, new, old, self._schema)
         ]
         self._check_scale(new, errors, status=status)
-        return errors
+        return self._rules.added(new, old, errors)
 
     def _check_scale(self, obj: Json, errors: Errors, *, status: bool) -> None:
         if self._scale is None:
@@ -61,6 +77,28 @@ class CustomChecks:
                 errors.append(invalid(path.text, value, "should be a non-negative integer"))
             elif value > MAX_INT32:
                 errors.append(invalid(path.text, value, f"should be less than or equal to {MAX_INT32}"))
+
+
+class _Rules:
+    """The schema's CEL rules, if it has any."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+        self._has_rules = has_rules(schema)
+        self._rules: CelRules | None = None
+
+    def added(self, obj: Json, old: Json | None, errors: Errors) -> Errors:
+        """The errors with those of the rules, which run when the object is in order as far as they rely on it."""
+        if not self._has_rules:
+            return errors
+        if any(error.reason in _BLOCKING for error in errors):
+            return [*errors, invalid("<nil>", None, _NOT_CHECKED)]
+        if self._rules is None:
+            # Here, because few schemas have rules, and the engine takes time to load.
+            from kobune.api.cel.rules import CelRules
+
+            self._rules = CelRules(self._schema)
+        return [*errors, *self._rules.errors(obj, old)]
 
 
 def is_unchanged(path: str, new: Any, old: Any, schema: Schema | None) -> bool:

@@ -1,0 +1,179 @@
+"""The two environments of an expression: one that knows types, to find mistakes, and one that evaluates plain values.
+
+In the first a custom object is a message made from its schema, so that a field that is not there or a comparison of
+unlike types is found when the rule is written. In the second it is the JSON value itself, with nothing to convert.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
+
+from kobune.api.cel.library import FUNCTIONS, OPAQUE, VALUE, value_file
+
+_EXTENSIONS = ("optional", "strings", "math", "encoders", "sets", "two-var-comprehensions", "bindings")
+_PLAIN: Mapping[str, cel.Type] = {
+    "bool": cel.Type.BOOL, "int": cel.Type.INT, "double": cel.Type.DOUBLE, "string": cel.Type.STRING,
+    "bytes": cel.Type.BYTES, "dyn": cel.Type.DYN, "timestamp": cel.Type.TIMESTAMP, "duration": cel.Type.DURATION,
+}  # fmt: skip
+_WELL_KNOWN = (any_pb2, duration_pb2, struct_pb2, timestamp_pb2)
+_STRUCT = re.compile(r" not found in struct '[^']*'")
+
+
+class CelError(ValueError):
+    """An expression that does not compile; the message is the compiler's, with the place."""
+
+
+class Evaluation(Exception):
+    """An expression that has no value for this input."""
+
+
+class Program:
+    """A compiled expression."""
+
+    def __init__(self, expression: cel.Expression) -> None:
+        self._expression = expression
+
+    def run(self, activation: cel.Activation) -> Any:
+        """Its value. Raises Evaluation."""
+        value = self._expression.eval(activation)
+        if value.type() == cel.Type.ERROR:
+            raise Evaluation(_runtime_message(str(value.plain_value())))
+        return value.plain_value()
+
+
+class Evaluator:
+    """Compiles and runs expressions over these variables."""
+
+    def __init__(self, variables: Iterable[str]) -> None:
+        self._env = _env(pool_of(), dict.fromkeys(variables, cel.Type.DYN), _runtime_functions())
+
+    def compile(self, text: str) -> Program:
+        """Raises CelError."""
+        try:
+            return Program(self._env.compile(text))
+        except RuntimeError as error:
+            raise CelError(compile_message(str(error))) from error
+
+    def activation(self, values: Mapping[str, Any]) -> cel.Activation:
+        """Values for the variables, to be used for several programs."""
+        return self._env.Activation(values)
+
+
+@lru_cache(maxsize=64)
+def evaluator(*variables: str) -> Evaluator:
+    return Evaluator(variables)
+
+
+class Checker:
+    """Finds the type of expressions over typed variables."""
+
+    def __init__(
+        self, variables: Mapping[str, cel.Type], file: descriptor_pb2.FileDescriptorProto | None = None
+    ) -> None:
+        self._env = _env(pool_of(*([file] if file else [])), variables, _checked_functions())
+
+    def type_of(self, text: str) -> str:
+        """ "BOOL", "STRING", …. Raises CelError."""
+        try:
+            return str(self._env.compile(text).return_type().name())
+        except RuntimeError as error:
+            raise CelError(compile_message(str(error))) from error
+
+
+def compile_message(text: str) -> str:
+    """The compiler's complaint without what its library wraps around it."""
+    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+    return _STRUCT.sub("", text)
+
+
+def pool_of(*files: descriptor_pb2.FileDescriptorProto) -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    for module in _WELL_KNOWN:
+        copy = descriptor_pb2.FileDescriptorProto()
+        module.DESCRIPTOR.CopyToProto(copy)
+        pool.Add(copy)
+    for file in (value_file(), *_opaque_files(), *files):
+        pool.Add(file)
+    return pool
+
+
+def _opaque_files() -> Iterable[descriptor_pb2.FileDescriptorProto]:
+    for name in OPAQUE:
+        package, _, short = name.rpartition(".")
+        file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=package, syntax="proto3")
+        file.message_type.add(name=short)
+        yield file
+
+
+def _env(pool: Any, variables: Mapping[str, cel.Type], functions: list[cel.FunctionDecl]) -> cel.Env:
+    lines = "".join(f'- name: "{name}"\n' for name in _EXTENSIONS)
+    config = cel.NewEnvConfigFromYaml(f"name: kubernetes\nextensions:\n{lines}")
+    return cel.NewEnv(descriptor_pool=pool, config=config, variables=variables, functions=functions)
+
+
+@cache
+def type_named(name: str) -> cel.Type:
+    if name.startswith("list("):
+        return cel.Type.List(type_named(name[5:-1]))
+    if name.startswith("map("):
+        return cel.Type.Map(cel.Type.STRING, type_named(name[4:-1]))
+    return _PLAIN.get(name) or cel.Type(name)
+
+
+def _coarse(name: str) -> cel.Type:
+    """The type by which a function is found while an expression is evaluated."""
+    if name.startswith("list("):
+        return cel.Type.LIST
+    if name.startswith("map("):
+        return cel.Type.MAP
+    return _PLAIN.get(name) or cel.Type(VALUE)
+
+
+def _checked_functions() -> list[cel.FunctionDecl]:
+    return _declared(
+        lambda overloads: [(tuple(map(type_named, given)), type_named(result)) for given, result in overloads]
+    )
+
+
+def _runtime_functions() -> list[cel.FunctionDecl]:
+    def coarse(overloads: Any) -> list[tuple[tuple[cel.Type, ...], cel.Type]]:
+        found: dict[tuple[str, ...], tuple[tuple[cel.Type, ...], cel.Type]] = {}
+        for given, result in overloads:
+            types = tuple(map(_coarse, given))
+            key = tuple(one.name() for one in types)
+            # What a list holds is known only then.
+            found[key] = (types, cel.Type.DYN if key in found or given[0].startswith("list(") else _coarse(result))
+        return list(found.values())
+
+    return _declared(coarse)
+
+
+def _declared(types: Any) -> list[cel.FunctionDecl]:
+    by_name: dict[str, list[cel.Overload]] = {}
+    for function in FUNCTIONS:
+        overloads = by_name.setdefault(function.name, [])
+        for given, result in types(function.overloads):
+            overloads.append(
+                cel.Overload(
+                    id=f"{function.name}_{len(overloads)}", return_type=result, parameters=list(given),
+                    is_member=function.is_member, impl=function.run,
+                )
+            )  # fmt: skip
+    return [cel.FunctionDecl(name, overloads) for name, overloads in by_name.items()]
+
+
+def _runtime_message(text: str) -> str:
+    """An evaluation's failure in the words of upstream's library."""
+    if match := re.search(r'Key not found in map : "?(.*?)"?$', text):
+        return f"no such key: {match[1]}"
+    if "No matching overloads found" in text:
+        return "no such overload"
+    if match := re.search(r"Index error: index=(-?\d+)", text):
+        return f"index out of bounds: {match[1]}"
+    if "divide by zero" in text:
+        return "division by zero"
+    return text.partition(": ")[2] or text
