@@ -135,7 +135,9 @@ class EventRecorder:
             try:
                 await self._write(fact)
             except ApiError as error:
-                log.warning(
+                ending = any(cause.reason == "NamespaceTerminating" for cause in error.causes)
+                log.log(
+                    logging.DEBUG if ending else logging.WARNING,
                     "event not written",
                     extra={"reason": fact.reason, "about": fact.subject.name, "failure": str(error)},
                 )

@@ -2,6 +2,7 @@
 
 from kobune.controlplane.controllers import (
     daemonset,
+    disruption,
     endpoint_slice,
     endpoints,
     garbage_collector,
@@ -30,6 +31,7 @@ CONTROLLERS: tuple[Controller, ...] = (
     job.CONTROLLER,
     cronjob.CONTROLLER,
     ttl_after_finished.CONTROLLER,
+    *disruption.CONTROLLERS,
     garbage_collector.CONTROLLER,
     namespace.CONTROLLER,
     service_account.CONTROLLER,

@@ -54,7 +54,7 @@ class ControllerManager:
         self.counts: Counter[tuple[str, str]] = Counter()  # By controller and outcome.
         self.seconds: defaultdict[str, float] = defaultdict(float)  # Spent in reconciles, by controller.
         self._informers: dict[type[Object], Informer[Any]] = {}
-        self._contexts: dict[str, Context] = {}
+        self._contexts: list[tuple[Controller, Context]] = []
         self.started = asyncio.Event()  # Informers are in and workers at work.
 
     async def run(self) -> None:
@@ -68,13 +68,15 @@ class ControllerManager:
     @property
     def is_idle(self) -> bool:
         """No controller has anything to do now. Delayed work may wait; an informer may have news on the way."""
-        return all(context.queue.is_idle for context in self._contexts.values())
+        return all(context.queue.is_idle for _, context in self._contexts)
 
     def metrics(self) -> str:
         """Counts for Prometheus, under upstream's names where it has them."""
         lines = ["# TYPE workqueue_depth gauge"]
-        for name, context in self._contexts.items():
-            lines.append(f'workqueue_depth{{name="{name}"}} {len(context.queue)}')
+        depths = Counter[str]()
+        for controller, context in self._contexts:
+            depths[controller.name] += len(context.queue)
+        lines += [f'workqueue_depth{{name="{name}"}} {depth}' for name, depth in depths.items()]
         lines.append("# TYPE kobune_reconcile_total counter")
         for (name, outcome), count in sorted(self.counts.items()):
             lines.append(f'kobune_reconcile_total{{controller="{name}",outcome="{outcome}"}} {count}')
@@ -86,15 +88,13 @@ class ControllerManager:
     async def _work(self) -> None:
         self._informers.clear()
         self._contexts.clear()
-        for controller in self.controllers:
-            self._contexts[controller.name] = self._assemble(controller)
+        self._contexts += [(controller, self._assemble(controller)) for controller in self.controllers]
         async with asyncio.TaskGroup() as group:
             for view, informer in self._informers.items():
                 group.create_task(informer.run(), name=f"informer {view.gvk.kind}")
             for informer in self._informers.values():
                 await informer.synced()
-            for controller in self.controllers:
-                context = self._contexts[controller.name]
+            for controller, context in self._contexts:
                 group.create_task(context.events.run(), name=f"{controller.name} events")
                 if controller.beside is not None:
                     group.create_task(_until_done(controller.beside, context), name=f"{controller.name} beside")

@@ -21,7 +21,7 @@ class Label(NamedTuple):
 
 def index_pods_and_services(context: Context) -> None:
     """Make the look-ups below possible."""
-    context.informer(Pod).add_index("label", _labels)
+    context.informer(Pod).add_index("label", labels_of)
     context.informer(Service).add_index("selector", _leading_label)
 
 
@@ -74,7 +74,8 @@ def hostname_of(pod: Pod, service: Service) -> str | None:
     return pod.spec.hostname if named else None
 
 
-def _labels(pod: Pod) -> list[Label]:
+def labels_of(pod: Pod) -> list[Label]:
+    """What a pod is indexed by."""
     namespace = pod.metadata.namespace
     return [Label(namespace, name, value) for name, value in pod.metadata.labels.items()]
 
