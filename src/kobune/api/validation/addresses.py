@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from kobune.api.field_errors import invalid
+from kobune.api.field_errors import invalid, quote
 from kobune.api.validation.checks import Errors
 
 NOT_AN_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
@@ -56,6 +56,16 @@ def check_endpoint_ip(value: str, path: str, errors: Errors) -> None:
         errors.append(invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
     if _is_link_local_multicast(ip):
         errors.append(invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
+
+
+def check_interface_address(value: str, path: str, errors: Errors) -> None:
+    """An address with the length of its network's prefix."""
+    network, address = parse_cidr(value), parse_ip(value.partition("/")[0])
+    if network is None or address is None:
+        detail = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
+        errors.append(invalid(path, value, detail))
+    elif value != (canonical := f"{address}/{network.prefixlen}"):
+        errors.append(invalid(path, value, f"must be in canonical form ({quote(canonical)})"))
 
 
 @lru_cache(maxsize=8192)
