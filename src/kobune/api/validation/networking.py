@@ -165,7 +165,7 @@ def address_name(address: Json) -> Check:
 def _check_ingress_spec(spec: Json, errors: Errors) -> None:
     rules, backend = spec.get("rules") or [], spec.get("defaultBackend")
     if not rules and backend is None:
-        errors.append(invalid("spec", rules, "either `defaultBackend` or `rules` must be specified"))
+        errors.append(invalid("spec", rules or None, "either `defaultBackend` or `rules` must be specified"))
     if backend is not None:
         _check_backend(backend, "spec.defaultBackend", errors)
     for index, rule in enumerate(rules):
