@@ -190,9 +190,18 @@ def test_what_is_no_configuration_is_refused(text, message):
         ),
         pytest.param(
             document(extenders=[{"urlPrefix": "http://x", "prioritizeVerb": "p"}]),
-            "[extenders[0].weight: Invalid value: 0: must have a positive weight applied to it, "
-            "extenders: Invalid value: 1: this scheduler asks no extenders]",
-            id="extenders",
+            "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it",
+            id="extender-weight",
+        ),
+        pytest.param(
+            document(extenders=[{"urlPrefix": "http://x", "bindVerb": "b"}, {"urlPrefix": "http://y", "bindVerb": "b"}]),
+            'extenders: Invalid value: "found 2 extenders implementing bind": only one extender can implement bind',
+            id="two-binders",
+        ),
+        pytest.param(
+            document(extenders=[{"urlPrefix": "http://x", "managedResources": [{"name": "cpu"}]}]),
+            'extenders[0].managedResources[0].name: Invalid value: "cpu": is an invalid extended resource name',
+            id="managed-resources",
         ),
     ],
 )  # fmt: skip

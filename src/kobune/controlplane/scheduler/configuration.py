@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kobune.api.errors import Json
+from kobune.controlplane.scheduler.extender import ExtenderConfiguration
 from kobune.controlplane.scheduler.plugins.table import PLUGINS
 
 DEFAULT_SCHEDULER = "default-scheduler"
@@ -41,6 +42,7 @@ class Configuration:
     profiles: tuple[ProfileConfiguration, ...] = (ProfileConfiguration(),)
     pod_initial_backoff_seconds: float = 1.0
     pod_max_backoff_seconds: float = 10.0
+    extenders: tuple[ExtenderConfiguration, ...] = ()
 
 
 DEFAULT = Configuration()

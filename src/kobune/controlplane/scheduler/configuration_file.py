@@ -11,7 +11,9 @@ import yaml
 
 from kobune.api.errors import FieldError, Invalid, Json
 from kobune.api.field_errors import duplicate, invalid, required
+from kobune.api.names import is_qualified_name
 from kobune.controlplane.scheduler.configuration import DEFAULT_SCHEDULER, Configuration, ProfileConfiguration, Use
+from kobune.controlplane.scheduler.extender import read_extenders
 from kobune.controlplane.scheduler.plugin_args import check_args
 from kobune.controlplane.scheduler.plugins.table import PLUGINS
 
@@ -61,9 +63,10 @@ def read_configuration(document: Json) -> Configuration:
     if errors:
         raise Invalid(_joined(errors), *errors)
     return Configuration(
-        profiles=tuple(_profile(profile) for profile in profiles),
+        profiles=tuple(_profile(profile, _ignored(document)) for profile in profiles),
         pod_initial_backoff_seconds=document.get("podInitialBackoffSeconds", 1),
         pod_max_backoff_seconds=document.get("podMaxBackoffSeconds", 10),
+        extenders=read_extenders(document.get("extenders") or ()),
     )
 
 
@@ -88,12 +91,37 @@ def _check(document: Json) -> Iterator[FieldError]:
         yield invalid("podInitialBackoffSeconds", first, "must be greater than 0")
     if most < first:
         yield invalid("podMaxBackoffSeconds", most, "must be greater than or equal to PodInitialBackoffSeconds")
-    for index, extender in enumerate(document.get("extenders") or ()):
+    yield from _check_extenders(document.get("extenders") or ())
+
+
+def _check_extenders(extenders: Sequence[Json]) -> Iterator[FieldError]:
+    managed: set[str] = set()
+    for index, extender in enumerate(extenders):
+        path = f"extenders[{index}]"
         if extender.get("prioritizeVerb") and extender.get("weight", 0) <= 0:
             weight = extender.get("weight", 0)
-            yield invalid(f"extenders[{index}].weight", weight, "must have a positive weight applied to it")
-    if document.get("extenders"):
-        yield invalid("extenders", len(document["extenders"]), "this scheduler asks no extenders")
+            yield invalid(f"{path}.weight", weight, "must have a positive weight applied to it")
+        if extender.get("preemptVerb"):
+            yield invalid(f"{path}.preemptVerb", extender["preemptVerb"], "extenders are not asked about evictions")
+        for number, resource in enumerate(extender.get("managedResources") or ()):
+            where, name = f"{path}.managedResources[{number}].name", resource.get("name", "")
+            problems = is_qualified_name(name)
+            for problem in problems:
+                yield invalid(where, name, problem)
+            if not problems and not _is_extended(name):
+                yield invalid(where, name, "is an invalid extended resource name")
+            if name in managed:
+                yield invalid(where, name, "duplicate extender managed resource name")
+            managed.add(name)
+    binders = sum(bool(extender.get("bindVerb")) for extender in extenders)
+    if binders > 1:
+        found = f"found {binders} extenders implementing bind"
+        yield invalid("extenders", found, "only one extender can implement bind")
+
+
+def _is_extended(name: str) -> bool:
+    """Source: upstream IsExtendedResourceName."""
+    return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
 
 
 def _check_percentage(path: str, value: int | None) -> Iterator[FieldError]:
@@ -147,7 +175,13 @@ def _check_plugin_config(path: str, profile: Json) -> Iterator[FieldError]:
 # Plugin sets.
 
 
-def _profile(profile: Json) -> ProfileConfiguration:
+def _ignored(document: Json) -> list[str]:
+    """Resources that extenders count, and the scheduler does not."""
+    managed = [one for extender in document.get("extenders") or () for one in extender.get("managedResources") or ()]
+    return [one["name"] for one in managed if one.get("ignoredByScheduler")]
+
+
+def _profile(profile: Json, ignored: Sequence[str]) -> ProfileConfiguration:
     name = profile["schedulerName"]
     plugins = profile.get("plugins") or {}
     try:
@@ -155,6 +189,9 @@ def _profile(profile: Json) -> ProfileConfiguration:
     except LookupError as error:
         raise Invalid(f"initializing profiles: creating profile for scheduler name {name}: {error.args[0]}") from None
     args = {config["name"]: config.get("args") or {} for config in profile.get("pluginConfig") or ()}
+    if ignored:
+        fit = args.get("NodeResourcesFit", {})
+        args["NodeResourcesFit"] = {**fit, "ignoredResources": [*(fit.get("ignoredResources") or ()), *ignored]}
     return ProfileConfiguration(name, points, args)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
+
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
 from kobune.api.objects.core import Node, Pod
@@ -17,6 +19,8 @@ from kobune.client.informer import Informer
 from kobune.controlplane.scheduler.configuration import DEFAULT, Configuration
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.events import ClusterEvent
+from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
+from kobune.controlplane.scheduler.extender import Extender, ExtenderError
 from kobune.controlplane.scheduler.ingest import Ingest
 from kobune.controlplane.scheduler.listers import KINDS, Listers
 from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
@@ -63,6 +67,8 @@ class Scheduler:
         self._writes = 0
         self.queue.on_ready = self._ready.set
         self._ingest.on_gone = self._forget_diagnosis
+        self._extender_configs = config.extenders
+        self._extenders: tuple[Extender, ...] = ()
 
     async def run(self) -> None:
         """Schedule for ever."""
@@ -72,8 +78,9 @@ class Scheduler:
         others: dict[str, Informer[Object]] = {
             name: Informer(self._client, KINDS[name], clock=self._clock, rng=self._rng) for name in served
         }
-        async with asyncio.TaskGroup() as tasks:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._extenders = tuple(Extender(one, session, self._client) for one in self._extender_configs)
             for name, informer in others.items():
                 setattr(self.listers, name, informer.items)
                 informer.on_change(self._ingest.other_changed(KINDS[name].gvk.kind))
@@ -130,7 +137,10 @@ class Scheduler:
                 turn = loop.time()
                 continue
             try:
-                self.attempt(queued)
+                if self._extenders:
+                    await self._attempt_with_extenders(queued)
+                else:
+                    self.attempt(queued)
             except Exception:
                 # One pod that cannot be judged must not keep all others from being placed.
                 log.exception("scheduling failed", extra={"pod": str(queued.pod.key)})
@@ -154,12 +164,42 @@ class Scheduler:
             self._refuse(queued, running)
             self._count_attempt("unschedulable", pod, began)
             return
-        node_name = self.table.names[row]
+        self._place(queued, running, row, began)
+
+    def _place(self, queued: QueuedPod, running: Running, row: int, began: float) -> None:
+        """The pod goes to this node: count it there and start binding."""
+        pod, node_name = queued.pod, self.table.names[row]
         self.diagnoses.pop(pod.uid, None)
         for plugin in running.reserves:
             plugin.reserve(pod, self.table, row)
         self._ingest.assume(pod, node_name)
         self._write(self._bind(queued, node_name, running, began))
+
+    async def _attempt_with_extenders(self, queued: QueuedPod) -> None:
+        """Try one pod, asking the extenders about the nodes that the plugins accept."""
+        pod = queued.pod
+        running = self.profiles[pod.pod.spec.scheduler_name]
+        began = self._clock.monotonic()
+        feasible = running.profile.feasible(pod, self.table, self.nominated)
+        if pod.deleting or not feasible.any():
+            self.attempt(queued)
+            return
+        try:
+            choice = await choose_with_extenders(pod, self.table, running.profile, feasible, self._extenders, self._rng)
+        except ExtenderError as error:
+            self._count_attempt("error", pod, began)
+            self.queue.failed(queued)
+            self._report(pod, SCHEDULER_ERROR, str(error), None)
+            return
+        if self.queue.get(pod.uid) is not queued:
+            return  # Deleted while the extenders were asked.
+        if isinstance(choice, Diagnosis):
+            self._give_up(queued, choice, None)
+            self._count_attempt("unschedulable", pod, began)
+        elif running.profile.accepts_beside(pod, self.table, choice, self.nominated):
+            self._place(queued, running, choice, began)
+        else:
+            self.queue.failed(queued)  # The node has changed meanwhile.
 
     def _refuse(self, queued: QueuedPod, running: Running) -> None:
         """No node will do: make room if that helps, park the pod, and say why."""
@@ -178,9 +218,13 @@ class Scheduler:
                 nominated = "" if outcome.clear else None
         if nominated is not None:
             self.nominated.put(pod, nominated)
-        self.diagnoses[pod.uid] = diagnosis
+        self._give_up(queued, diagnosis, nominated)
+
+    def _give_up(self, queued: QueuedPod, diagnosis: Diagnosis, nominated: str | None) -> None:
+        """Park the pod until something may help it, and say why."""
+        self.diagnoses[queued.pod.uid] = diagnosis
         self.queue.refused(queued, diagnosis.plugins)
-        self._report(pod, UNSCHEDULABLE, diagnosis.message(), nominated)
+        self._report(queued.pod, UNSCHEDULABLE, diagnosis.message(), nominated)
 
     def _count_attempt(self, result: str, pod: PodInfo, began: float) -> None:
         name = pod.pod.spec.scheduler_name
@@ -278,8 +322,12 @@ class Scheduler:
                 if plugin.prepares(pod):
                     doing = "PreBind plugin"
                     await plugin.prepare(pod, node_name, self._client, self._clock)
-            await self._client.create_subresource(Pod, pod.key, "binding", binding)
-        except ApiError as error:
+            binder = next((one for one in self._extenders if one.config.bind_verb and one.is_interested(pod)), None)
+            if binder is not None:
+                await binder.bind(pod, node_name)
+            else:
+                await self._client.create_subresource(Pod, pod.key, "binding", binding)
+        except (ApiError, ExtenderError) as error:
             for plugin in running.reserves:
                 plugin.unreserve(pod)
             self._ingest.forget(pod)
