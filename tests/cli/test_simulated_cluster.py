@@ -109,7 +109,7 @@ def test_a_killed_control_plane_loses_no_write(state_dir):
     (["--simulated-nodes", "100000"], "100000"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_leaves_nothing(tmp_path, arguments, said):
-    assert said in refused(kobune(tmp_path, "up", "--nodes", "0", *arguments))
+    assert said in refused(kobune(tmp_path, "up", "--nodes", "0", "--simulated-nodes", "1", *arguments))
     assert not (tmp_path / "clusters").exists()
 
 

@@ -73,6 +73,7 @@ def test_the_kubernetes_client_creates_watches_patches_and_reads_logs(api):
     assert said
 
 
+@pytest.mark.filterwarnings("ignore:Kubernetes version")  # kr8s warns of versions younger than itself.
 def test_kr8s_works_unmodified(cluster):
     import kr8s
 
