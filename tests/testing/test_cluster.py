@@ -10,10 +10,15 @@ import pytest
 from kubernetes import client, watch
 from kubernetes.stream import stream
 
-from kobune.api.objects.core import ConfigMap, Pod
+from kobune.api.objects.core import ConfigMap, Pod, ServiceAccount
 from kobune.api.objects.meta import Key
 from kobune.testing import Cluster
 
+# Other people's clients leave sockets to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -98,11 +103,9 @@ async def test_in_the_tests_own_loop_the_client_needs_no_socket():
 
 async def test_components_can_be_left_out():
     async with Cluster(nodes=1, scheduler=False, controllers="") as cluster:
-        body = pod("waits") | {"metadata": {"name": "waits", "namespace": "default"}}
-        body["spec"]["automountServiceAccountToken"] = False
-        await cluster.client.create(__import__("kobune.api.objects.core", fromlist=["ServiceAccount"]).ServiceAccount,
-                                    {"metadata": {"name": "default", "namespace": "default"}})  # fmt: skip
-        await cluster.client.create(Pod, body)
+        default = {"metadata": {"name": "default", "namespace": "default"}}
+        await cluster.client.create(ServiceAccount, default)
+        await cluster.client.create(Pod, pod("waits") | {"metadata": {"name": "waits", "namespace": "default"}})
         await asyncio.sleep(0.3)
         assert (await cluster.client.get(Pod, Key("default", "waits"))).spec.node_name == ""
 

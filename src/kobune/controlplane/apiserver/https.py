@@ -56,7 +56,12 @@ async def serve(
             yield address[0], address[1]
         finally:
             listener.close()
+            open_ones = [connection.transport for connection in front.connections]
             await front.shutdown(timeout=1.0)
+            # A client that does not answer the farewell of TLS must not hold us.
+            for transport in open_ones:
+                if transport is not None:
+                    transport.abort()
 
 
 class Handler:
