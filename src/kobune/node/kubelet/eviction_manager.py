@@ -24,10 +24,12 @@ DISK_USE_SECONDS = 60.0  # Between two walks through what pods have written; a w
 
 
 class EvictionManager:
-    """Args:
-    workers: the node's pods by uid.
-    disk: the node's file system, as `server.stats.disk_stats` reads it.
-    notify: told an event about the node; pressure_changed: told when `pressures` has changed.
+    """Looks, decides and ends.
+
+    Args:
+        workers: the node's pods by uid.
+        disk: the node's file system, as `server.stats.disk_stats` reads it.
+        notify: told an event about the node; pressure_changed: told when `pressures` has changed.
     """
 
     def __init__(

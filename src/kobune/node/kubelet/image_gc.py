@@ -14,10 +14,12 @@ log = logging.getLogger(__name__)
 
 
 class ImageGC:
-    """Args:
-    disk: the file system that holds images, with `capacityBytes` and `availableBytes`.
-    used: when each image was last asked for, by id, on the monotonic clock.
-    notify: told an event about the node: (reason, message).
+    """The collector of one node's images.
+
+    Args:
+        disk: the file system that holds images, with `capacityBytes` and `availableBytes`.
+        used: when each image was last asked for, by id, on the monotonic clock.
+        notify: told an event about the node: (reason, message).
     """
 
     def __init__(

@@ -55,12 +55,14 @@ SHUTDOWN_SLACK_SECONDS = 2.0  # For what follows the grace period.
 
 
 class Kubelet:
-    """Args:
-    client: the node's identity at the API server.
-    runtime: the node's container runtime.
-    mounter: how volumes are mounted; the kernel's own by default.
-    hierarchies: the machine's cgroups; None reads them, when the configuration manages cgroups at all.
-    offload: runs blocking calls, in threads by default.
+    """The node's agent of the control plane. `run` is its whole life.
+
+    Args:
+        client: the node's identity at the API server.
+        runtime: the node's container runtime.
+        mounter: how volumes are mounted; the kernel's own by default.
+        hierarchies: the machine's cgroups; None reads them, when the configuration manages cgroups at all.
+        offload: runs blocking calls, in threads by default.
     """
 
     def __init__(

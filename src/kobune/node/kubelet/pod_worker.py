@@ -1,46 +1,47 @@
 """One pod on this node, from the moment it is bound here until nothing of it is left."""
 
 import asyncio
-import contextlib
 import logging
-import shutil
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-import msgspec
-
-from kobune.api.errors import ApiError, Json, NotFound
-from kobune.api.timestamps import parse_time
+from kobune.api.errors import ApiError
 from kobune.node.kubelet.backoff import BackOff
-from kobune.node.kubelet.containers import log_directory
 from kobune.node.kubelet.ending import Grace, end_container, end_pod
 from kobune.node.kubelet.images import ImageProblem
-from kobune.node.kubelet.messages import termination_message
 from kobune.node.kubelet.node_status import wait_or
 from kobune.node.kubelet.plan import Plan, plan_pod
-from kobune.node.kubelet.pod import Container, Pod, describe, field_path
+from kobune.node.kubelet.pod import Container, Pod, field_path
+from kobune.node.kubelet.pod_report import PodReport
 from kobune.node.kubelet.probe_actions import Client as ProbeClient
 from kobune.node.kubelet.probes import Probes
 from kobune.node.kubelet.qos import pod_requests
+from kobune.node.kubelet.removing import (
+    delete_object,
+    remove_from_runtime,
+    remove_logs,
+    remove_old_sandboxes,
+    remove_record,
+)
+from kobune.node.kubelet.retries import Retries
 from kobune.node.kubelet.runtime_state import PodState
 from kobune.node.kubelet.services import Services
 from kobune.node.kubelet.starting import (
     StartFailed,
     find_image,
-    message_file,
     run_post_start,
     start_container,
     start_sandbox,
 )
-from kobune.node.kubelet.status import Facts, Verdict, Waiting, render_status
+from kobune.node.kubelet.status import Verdict, Waiting
 from kobune.node.kubelet.status_writer import StatusWriter
 from kobune.node.kubelet.volumes.manager import VolumeFailure
 from kobune.node.runtime.runtime import Image, RuntimeFailure, Sandbox, State
 
 log = logging.getLogger(__name__)
 
+SANDBOX, VOLUMES = "/sandbox", "/volumes"  # No container has such a name.
 SANDBOX_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
 VOLUME_RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 122.0)  # Source: upstream, exponential to 2m2s.
 ENDING_RETRY_SECONDS = 2.0
@@ -67,18 +68,17 @@ class Ending:
 
 
 class PodWorker:
-    """Args:
-    pod: as first seen; `update` brings newer versions.
+    """Brings one pod to life, keeps it there, ends it.
+
+    Args:
+        pod: as first seen; `update` brings newer versions.
     """
 
     def __init__(self, services: Services, pod: Pod, probe_client: ProbeClient) -> None:
-        self.pod = pod
         self.stage = Stage.STARTING
         self.requests = pod_requests(pod)  # Asked for whenever another pod comes.
-        self.writer = StatusWriter(
-            services.client, pod.key, "" if pod.is_static else pod.uid, pod.status, clock=services.clock
-        )
         self._services = services
+        self._known = PodReport(services, pod)
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
         self._end = asyncio.Event()
@@ -87,17 +87,12 @@ class PodWorker:
         self._removed = asyncio.Event()  # The API server has forgotten the pod, or wants it deleted.
         self._probes = Probes(services, probe_client, self.wake)
         self._backoff = BackOff()
-        self._waiting: dict[str, Waiting] = {}
-        self._retry_at: dict[str, float] = {}  # By container name; "" is the sandbox, "volumes" the volumes.
-        self._tries: dict[str, int] = {}
+        self._retries = Retries(services.clock)  # By container name, SANDBOX and VOLUMES.
+        self._killing: set[str] = set()  # Ids of containers being ended while the pod goes on.
         self._volumes: dict[str, Path] | None = None
         self._refreshed_at: float | None = None  # When volumes were last brought up to date.
         self._images: dict[str, Image] = {}
         self._hooking: set[str] = set()  # Ids of containers whose postStart hook runs.
-        self._messages: dict[str, str] = {}
-        self._reported: Json = {}
-        self._was_finished = pod.is_finished
-        self._start_time = parse_time(pod.status["startTime"]) if "startTime" in pod.status else services.clock.now()
         if pod.metadata.deletion_timestamp is not None:
             self._end_with(Ending(pod.grace_seconds()))
         elif pod.is_finished:
@@ -107,11 +102,10 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """A newer version of the pod."""
-        # What we reported last is newer than what the API server tells of it, but others' conditions are theirs.
         before, now = self.pod.metadata, pod.metadata
         if (before.labels, before.annotations) != (now.labels, now.annotations):
             self._refreshed_at = None  # Files of the downward API show them.
-        self.pod = _with_status(pod, self._reported, pod.status) if self._reported else pod
+        self._known.update(pod)
         if pod.metadata.deletion_timestamp is not None:
             self._grace.shorten(pod.grace_seconds())
             self._end_with(Ending(pod.grace_seconds()))
@@ -148,8 +142,13 @@ class PodWorker:
         return self._ending is not None
 
     @property
-    def start_time(self) -> datetime:
-        return self._start_time
+    def pod(self) -> Pod:
+        """The newest version, with the status we give it."""
+        return self._known.pod
+
+    @property
+    def writer(self) -> StatusWriter:
+        return self._known.writer
 
     # The life of the pod.
 
@@ -191,9 +190,8 @@ class PodWorker:
         """One step of the plan; the seconds until the next look."""
         clock = self._services.clock
         state = self._state()
-        pod_ip = self._pod_ips(state)[0] if self._pod_ips(state) else ""
-        self._probes.follow(self.pod, state, pod_ip, tasks, held=self._hooking)
-        deadline = self._deadline_in()
+        self._probes.follow(self.pod, state, self._known.ip, tasks, held=self._hooking)
+        deadline = self._known.deadline_in()
         if deadline is not None and deadline <= 0:
             words = "Pod was active on the node longer than the specified deadline"
             self._services.recorder.normal(self.pod, "DeadlineExceeded", words)
@@ -214,9 +212,9 @@ class PodWorker:
         for kill in plan.kill:
             # In the background: a container that takes its time to end must not keep the others waiting.
             self._kill(kill.container.id, kill.message, kill.why, tasks)
-        self._note_resting(plan)
+        self._known.note_resting(plan)
         await self._bring_up(plan, tasks)
-        waits = [left for each in self._retry_at.values() if (left := each - clock.monotonic()) > 0]
+        waits = self._retries.pauses()
         waits += [(each.until - clock.now()).total_seconds() for each in plan.resting.values()]
         waits += [deadline] if deadline is not None else []
         if self._services.volumes.has_changing(self.pod) and (left := self._refresh_in()) > 0:
@@ -227,7 +225,7 @@ class PodWorker:
         """Sandbox, volumes and images side by side, then the containers in order."""
         for sandbox_id in plan.stop_sandboxes:
             await self._replace_sandbox(sandbox_id)
-        wanted = [each for each in plan.start if self._may_try(each.name)]
+        wanted = [each for each in plan.start if self._retries.may_try(each.name)]
         async with asyncio.TaskGroup() as group:
             if plan.create_sandbox:
                 making = group.create_task(self._make_sandbox(plan.attempt))
@@ -244,7 +242,7 @@ class PodWorker:
                 await self._start(container, sandbox, tasks)
 
     async def _make_sandbox(self, attempt: int) -> bool:
-        if not self._may_try(""):
+        if not self._retries.may_try(SANDBOX):
             return False
         if attempt:
             words = "Pod sandbox changed, it will be killed and re-created."
@@ -254,22 +252,13 @@ class PodWorker:
         except (RuntimeFailure, OSError) as error:
             words = f"Failed to create pod sandbox: {error}"
             self._services.recorder.warning(self.pod, "FailedCreatePodSandBox", words)
-            self._try_later("", SANDBOX_RETRY_SECONDS)
+            self._retries.failed(SANDBOX, SANDBOX_RETRY_SECONDS)
             return False
         if attempt:
             # One that dies at once must not be replaced as fast; a container that starts in it clears this.
-            self._try_later("", SANDBOX_RETRY_SECONDS)
-            await self._remove_old_sandboxes()
+            self._retries.failed(SANDBOX, SANDBOX_RETRY_SECONDS)
+            await remove_old_sandboxes(self._services, self.pod)
         return True
-
-    async def _remove_old_sandboxes(self) -> None:
-        """Dead sandboxes stay only as long as they hold the last traces of containers."""
-        state = self._state()
-        for sandbox in state.sandboxes[1:]:
-            if not sandbox.ready and not any(each.sandbox_id == sandbox.id for each in state.containers):
-                with contextlib.suppress(RuntimeFailure, TimeoutError):
-                    await self._services.runtime.remove_sandbox(sandbox.id)
-                    self._services.state.forget(sandbox.id)
 
     async def _replace_sandbox(self, sandbox_id: str) -> None:
         for record in self._state().containers:
@@ -285,9 +274,9 @@ class PodWorker:
         first = self._volumes is None
         if not first and self._refresh_in() > 0:
             return True
-        if not self._may_try("volumes"):
+        if not self._retries.may_try(VOLUMES):
             return not first
-        place = self._services.place(tuple(self._pod_ips(self._state())))
+        place = self._services.place(tuple(self._known.ips))
         try:
             if first:
                 self._volumes = await self._services.volumes.set_up(self.pod, place)
@@ -295,9 +284,9 @@ class PodWorker:
                 await self._services.volumes.refresh(self.pod, place)
         except VolumeFailure as error:
             self._services.recorder.warning(self.pod, "FailedMount", str(error))
-            self._try_later("volumes", VOLUME_RETRY_SECONDS)
+            self._retries.failed(VOLUMES, VOLUME_RETRY_SECONDS)
             return not first
-        self._succeeded("volumes")
+        self._retries.succeeded(VOLUMES)
         self._refreshed_at = now
         return True
 
@@ -317,22 +306,23 @@ class PodWorker:
             words = f"Error: {problem.reason}"
             where = field_path(self.pod, container.name)
             self._services.recorder.warning(self.pod, "Failed", words, field_path=where)
-            self._waiting[container.name] = Waiting(problem.reason, str(problem))
-            self._retry_at[container.name] = self._services.clock.monotonic() + problem.retry_seconds
+            self._known.waiting[container.name] = Waiting(problem.reason, str(problem))
+            self._retries.wait(container.name, problem.retry_seconds)
 
     async def _start(self, container: Container, sandbox: Sandbox, tasks: asyncio.TaskGroup) -> None:
         name = container.name
         last = self._state().current(name)
         if last is not None and last.finished is not None:
             self._backoff.failed(name, last.finished.timestamp())
-        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        pod_ip = self._known.ip
         try:
             image = self._images.pop(name)
             container_id = await start_container(
                 self._services, self.pod, container, sandbox, self._volumes or {}, image
             )
-            self._waiting.pop(name, None)
-            self._succeeded("")
+            log.info("container started", extra={"pod": str(self.pod.key), "container": name, "id": container_id})
+            self._known.waiting.pop(name, None)
+            self._retries.succeeded(SANDBOX)
             if container.lifecycle is not None and container.lifecycle.post_start is not None:
                 self._hooking.add(container_id)
                 try:
@@ -340,18 +330,18 @@ class PodWorker:
                     await run_post_start(self._services, self.pod, container, container_id, pod_ip)
                 finally:
                     self._hooking.discard(container_id)
-            self._succeeded(name)
+            self._retries.succeeded(name)
         except StartFailed as failure:
-            self._waiting[name] = failure.waiting
-            self._retry_at[name] = self._services.clock.monotonic() + failure.retry_seconds
+            self._known.waiting[name] = failure.waiting
+            self._retries.wait(name, failure.retry_seconds)
         self._probes.follow(self.pod, self._state(), pod_ip, tasks, held=self._hooking)
         self._report()
         self._forget_old_records(name, tasks)
 
     def _kill(self, container_id: str, message: str, why: str, tasks: asyncio.TaskGroup) -> None:
-        if container_id in self._hooking or f"kill {container_id}" in self._tries:
+        if container_id in self._hooking or container_id in self._killing:
             return
-        self._tries[f"kill {container_id}"] = 1
+        self._killing.add(container_id)
         tasks.create_task(self._end_one(container_id, message, why), name=f"kill {container_id}")
 
     async def _end_one(self, container_id: str, message: str, why: str) -> None:
@@ -363,29 +353,21 @@ class PodWorker:
         probe = {"liveness": container.liveness_probe, "startup": container.startup_probe}.get(why)
         if probe is not None and probe.termination_grace_period_seconds is not None:
             seconds = probe.termination_grace_period_seconds
-        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        pod_ip = self._known.ip
         try:
             await end_container(self._services, self.pod, record, message=message, grace=Grace(seconds), pod_ip=pod_ip)
         except (RuntimeFailure, TimeoutError) as error:
             log.warning("container not ended", extra={"container": container_id, "error": str(error)})
         finally:
-            self._tries.pop(f"kill {container_id}", None)
+            self._killing.discard(container_id)
             self.wake()
 
     def _forget_old_records(self, name: str, tasks: asyncio.TaskGroup) -> None:
         """Keep the newest dead container for `logs --previous`; remove older ones."""
         dead = [each for each in self._state().all_of(name) if each.state is State.EXITED]
         for record in dead[self._services.config.dead_containers_per_container :]:
-            tasks.create_task(self._remove_record(record.id, record.name, record.attempt), name=f"remove {record.id}")
-
-    async def _remove_record(self, container_id: str, name: str, attempt: int) -> None:
-        with contextlib.suppress(RuntimeFailure, TimeoutError):
-            await self._services.runtime.remove_container(container_id)
-            self._services.state.forget(container_id)
-        self._messages.pop(container_id, None)
-        logs = log_directory(self.pod, self._services.config) / name
-        for path in (*logs.glob(f"{attempt}.log*"), message_file(self._services, self.pod.uid, name, attempt)):
-            path.unlink(missing_ok=True)
+            self._known.forget_message(record.id)
+            tasks.create_task(remove_record(self._services, self.pod, record), name=f"remove {record.id}")
 
     # The end.
 
@@ -402,15 +384,16 @@ class PodWorker:
             await self._end_containers(ending)
             reporting.cancel()
         self._probes.stop()
-        self._collect_messages(self._state())
+        self._known.collect_messages()
         await self._services.volumes.take_down(self.pod.uid)
         self._services.cgroups.remove(self.pod)
+        log.info("pod ended", extra={"pod": str(self.pod.key), "uid": self.pod.uid})
         self.stage = Stage.TERMINATED
         self.stopped.set()
         self._report()
 
     async def _end_containers(self, ending: Ending) -> None:
-        pod_ip = next(iter(self._pod_ips(self._state())), "")
+        pod_ip = self._known.ip
         while True:
             try:
                 await end_pod(self._services, self.pod, self._grace, pod_ip=pod_ip, hooks=ending.hooks)
@@ -434,142 +417,26 @@ class PodWorker:
     async def _remove(self) -> None:
         """Delete the pod from the API server, and everything of it from the node."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._delete_object())
-            group.create_task(self._remove_from_runtime())
+            group.create_task(delete_object(self._services, self.pod, self.writer))
+            group.create_task(remove_from_runtime(self._services, self.pod))
         self._services.images.forget(self.pod.uid)
-        directory = log_directory(self.pod, self._services.config)
-        await self._services.offload(_remove_tree, directory)
+        await remove_logs(self._services, self.pod)
         self._services.cgroups.remove(self.pod)
         self.stage = Stage.GONE
 
-    async def _delete_object(self) -> None:
-        await self.writer.flush()
-        if not self.writer.uid:
-            return
-        while True:
-            try:
-                await self._services.client.delete(Pod, self.pod.key, uid=self.writer.uid, grace_seconds=0)
-                return
-            except NotFound:
-                return
-            except ApiError as error:
-                if error.code == 409:
-                    return  # Another pod of that name has taken its place.
-                log.info("pod not deleted", extra={"pod": str(self.pod.key), "error": str(error)})
-                await self._services.clock.sleep(1.0)
-
-    async def _remove_from_runtime(self) -> None:
-        while True:
-            state = self._state()
-            try:
-                for record in state.containers:
-                    await self._services.runtime.remove_container(record.id)
-                    self._services.state.forget(record.id)
-                for sandbox in state.sandboxes:
-                    await self._services.runtime.stop_sandbox(sandbox.id)
-                    await self._services.runtime.remove_sandbox(sandbox.id)
-                    self._services.state.forget(sandbox.id)
-                return
-            except (RuntimeFailure, TimeoutError) as error:
-                log.warning("pod not removed", extra={"pod": str(self.pod.key), "error": str(error)})
-                await self._services.clock.sleep(ENDING_RETRY_SECONDS)
-
-    # What is known and told.
-
-    def _state(self) -> PodState:
-        return self._services.state.pod(self.pod.uid)
-
-    def _pod_ips(self, state: PodState) -> list[str]:
-        if self.pod.spec.host_network:
-            ip = self._services.config.node_ip
-            return [ip] if ip and state.sandbox is not None else []
-        # A stopped sandbox has lost its addresses, but the pod's status keeps them.
-        known = next((each.ips for each in state.sandboxes if each.ips), ())
-        return list(known) or [each["ip"] for each in self.pod.status.get("podIPs") or ()]
-
     def _report(self) -> None:
-        """Have the present status written. A pod that was finished before we came has had its last word."""
-        if self._was_finished:
-            return
-        services = self._services
-        state = self._state()
-        self._collect_messages(state)
-        ending = self._ending
-        over = self.is_over
-        facts = Facts(
-            state=state,
-            now=services.clock.now(),
-            start_time=self._start_time,
-            runtime_name=services.runtime_name,
-            waiting=self._waiting,
-            ready=self._probes.ready if not over else frozenset(),
-            started=self._probes.started,
-            messages=self._messages,
-            host_ips=[services.config.node_ip] if services.config.node_ip else [],
-            pod_ips=self._pod_ips(state),
-            ending=over,
-            verdict=ending.verdict if ending else None,
-        )
-        status = render_status(self.pod, facts)
-        # Later statuses build on this one, whatever the watch brings in between.
-        self._reported = status
-        self.pod = _with_status(self.pod, status, self.pod.status)
+        """Have the present status written."""
+        state, ending = self._state(), self._ending
         # What is about to change again may wait a moment: containers being created, or ending one by one.
-        creating = not state.containers and not self._waiting and ending is None
-        self.writer.set(status, lazy=creating or self.stage is Stage.TERMINATING)
+        is_creating = not state.containers and not self._known.waiting and ending is None
+        self._known.send(
+            self._probes,
+            verdict=ending.verdict if ending else None,
+            is_over=self.is_over,
+            lazy=is_creating or self.stage is Stage.TERMINATING,
+        )
         if self.stage is Stage.STARTING and any(each.state is State.RUNNING for each in state.containers):
             self.stage = Stage.RUNNING
 
-    def _collect_messages(self, state: PodState) -> None:
-        """Termination messages are read while their files are there."""
-        for record in state.containers:
-            if record.state is State.EXITED and record.id not in self._messages:
-                file = message_file(self._services, self.pod.uid, record.name, record.attempt)
-                logs = log_directory(self.pod, self._services.config) / record.name / f"{record.attempt}.log"
-                self._messages[record.id] = termination_message(record, file, logs)
-
-    def _deadline_in(self) -> float | None:
-        seconds = self.pod.spec.active_deadline_seconds
-        if seconds is None:
-            return None
-        return (self._start_time + timedelta(seconds=seconds) - self._services.clock.now()).total_seconds()
-
-    def _note_resting(self, plan: Plan) -> None:
-        for name, rest in plan.resting.items():
-            message = (
-                f"back-off {_spoken(rest.pause_seconds)} restarting failed container={name} pod={describe(self.pod)}"
-            )
-            if name not in self._waiting or self._waiting[name].message != message:
-                words = f"Back-off restarting failed container {name} in pod {describe(self.pod)}"
-                where = field_path(self.pod, name)
-                self._services.recorder.warning(self.pod, "BackOff", words, field_path=where)
-            self._waiting[name] = Waiting("CrashLoopBackOff", message)
-
-    def _may_try(self, what: str) -> bool:
-        return self._services.clock.monotonic() >= self._retry_at.get(what, 0.0)
-
-    def _try_later(self, what: str, pauses: tuple[float, ...]) -> None:
-        tries = self._tries.get(what, 0)
-        self._tries[what] = tries + 1
-        self._retry_at[what] = self._services.clock.monotonic() + pauses[min(tries, len(pauses) - 1)]
-
-    def _succeeded(self, what: str) -> None:
-        self._tries.pop(what, None)
-        self._retry_at.pop(what, None)
-
-
-def _spoken(seconds: float) -> str:
-    """`10s`, `1m20s`, `5m0s`, as Go prints a duration."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def _with_status(pod: Pod, own: Json, told: Json) -> Pod:
-    """The pod with our own status, and the conditions in `told` that are not ours."""
-    ours = {each["type"] for each in own["conditions"]}
-    others = [each for each in told.get("conditions") or () if each.get("type") not in ours]
-    return msgspec.structs.replace(pod, status={**told, **own, "conditions": [*own["conditions"], *others]})
-
-
-def _remove_tree(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    def _state(self) -> PodState:
+        return self._known.state

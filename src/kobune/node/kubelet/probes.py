@@ -41,8 +41,10 @@ LIVENESS, READINESS, STARTUP = (
 
 
 class Probes:
-    """Args:
-    on_change: called when an outcome changes what the pod's status or next step is.
+    """Probes the containers that run, each in tasks of its own.
+
+    Args:
+        on_change: called when an outcome changes what the pod's status or next step is.
     """
 
     def __init__(self, services: Services, client: Client, on_change: Callable[[], None]) -> None:

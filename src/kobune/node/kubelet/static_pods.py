@@ -76,10 +76,12 @@ def render_mirror(static: StaticPod, owner: Node | None) -> Json:
 
 
 class StaticPods:
-    """Args:
-    started, gone: told of a pod whose manifest has appeared or disappeared.
-    mirrored: told when the API server has a mirror: (uid of the static pod, mirror).
-    find_mirror: the mirror that the API server has, if any.
+    """The static pods of one node and their mirrors.
+
+    Args:
+        started, gone: told of a pod whose manifest has appeared or disappeared.
+        mirrored: told when the API server has a mirror: (uid of the static pod, mirror).
+        find_mirror: the mirror that the API server has, if any.
     """
 
     def __init__(
