@@ -32,6 +32,7 @@ from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
 from kobune.host.sockets import listener, server_tls
 from kobune.host.spec import Spec, read_spec
+from kobune.host.stores import favour_commits
 from kobune.node.dns.service import announce
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ async def run(cluster: ClusterLayout, spec: Spec) -> None:
     """The control plane of a managed cluster, until SIGTERM."""
     from kobune.controlplane.store.sqlite import SqliteStore
 
+    favour_commits()
     clock = SystemClock()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

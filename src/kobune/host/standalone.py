@@ -24,7 +24,7 @@ from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccount
 from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.host.pki import SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
-from kobune.host.stores import StoreFlags, open_store
+from kobune.host.stores import StoreFlags, favour_commits, open_store
 
 
 class BadFlag(Exception):
@@ -63,6 +63,7 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
     from kobune.controlplane.apiserver.https import serve
     from kobune.controlplane.apiserver.server import ApiServer
 
+    favour_commits()
     clock = SystemClock()
     with listener(flags.bind_address, flags.secure_port) as sock:
         config, tls, kubeconfig = _api_server(flags, clock.now())
