@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -34,7 +35,7 @@ REQUIRED_AFFINITY, REQUIRED_ANTI_AFFINITY = "required affinity", "required anti-
 PREFERRED_AFFINITY, PREFERRED_ANTI_AFFINITY = "preferred affinity", "preferred anti-affinity"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PodGroup:
     """Pods that no selector can tell apart: same namespace, same labels. One object per group, compared by identity."""
 
@@ -155,7 +156,8 @@ class PodParser:
 
     def __init__(self) -> None:
         self._shapes: dict[bytes, PodShape] = {}
-        self._groups: dict[tuple[str, frozenset[tuple[str, str]]], PodGroup] = {}
+        # Weak: labels that are unlike for every Job would otherwise pile up for ever.
+        self._groups: WeakValueDictionary[tuple[str, frozenset[tuple[str, str]]], PodGroup] = WeakValueDictionary()
 
     def parse(self, pod: Pod) -> PodInfo:
         """The pod with its shape, known or new."""
