@@ -1,10 +1,12 @@
 """What an API server is told when it is started."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+
+from kobune.api.errors import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class ApiServerConfig:
         static_tokens: bearer tokens and the line of the token file that each stands in: (user, uid, groups).
         kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
             logs, exec and proxying off.
+        audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
+            without its end) goes; both or none.
         authorization_mode: of "Node", "RBAC", "AlwaysAllow".
         serve_bootstrap: whether default namespaces, the `kubernetes` Service and the like are kept right.
     """
@@ -46,6 +50,8 @@ class ApiServerConfig:
     authorization_mode: tuple[str, ...] = ("Node", "RBAC")
     anonymous_health: bool = True
     disabled_admission_plugins: tuple[str, ...] = ()
+    audit_policy: Json | None = None
+    audit_sink: Callable[[bytes], None] | None = None
     shared_store: bool = False
     serve_bootstrap: bool = True
 

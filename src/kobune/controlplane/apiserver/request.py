@@ -42,6 +42,10 @@ class Request:
     certificate: bytes | None = None
     remote: str = ""
     connection: Any = None
+    impersonator: User | None = None  # Who acts as `user`.
+    access: Any = None  # What authorization judges, once it is known.
+    audited: Any = None  # The audit log's entry, if there is one.
+    started: float = 0.0  # On the clock that never goes back.
     warnings: list[str] = field(default_factory=list)
 
 

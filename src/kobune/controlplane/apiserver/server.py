@@ -17,6 +17,8 @@ from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.admission.plugins import make_plugins
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.answers import failure, with_warnings
+from kobune.controlplane.apiserver.audit.auditor import Auditor
+from kobune.controlplane.apiserver.audit.policy import Policy
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
 from kobune.controlplane.apiserver.authorization.authorizer import (
@@ -125,6 +127,10 @@ class ApiServer:
         )
         self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self.registry.custom.raw_schema)
         self.metrics = Metrics()
+        self.auditor: Auditor | None = None
+        if config.audit_policy is not None and config.audit_sink is not None:
+            policy = Policy(config.audit_policy)
+            self.auditor = Auditor(policy, config.audit_sink, clock=clock, mint=self.registry.mint)
         self.kubelets = Kubelets(config.kubelet_tls)
         self.plain_render = cache(self._plain_render)
         self.table_render = cache(self._table_render)
@@ -167,6 +173,18 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Response:
         """The answer to a request; failures are Status objects. A preset `user` is believed."""
+        response = await self._attempt(request)
+        access = request.access
+        if access is not None:
+            labels = (access.verb, access.group, access.version, access.resource, access.subresource, response.status)
+            self.metrics.observe(labels, self.clock.monotonic() - request.started)
+        if request.warnings:
+            response = with_warnings(response, request.warnings)
+        if self.auditor is not None and request.audited is not None:
+            response = self.auditor.answered(request.audited, response)
+        return response
+
+    async def _attempt(self, request: Request) -> Response:
         try:
             response = await self._respond(request)
         except ApiError as error:
@@ -181,12 +199,14 @@ class ApiServer:
         except Exception as error:
             log.exception("request failed", extra={"method": request.method, "path": request.path})
             response = failure(ApiError(f"Internal error occurred: {type(error).__name__}"))
-        return with_warnings(response, request.warnings) if request.warnings else response
+        return response
 
     def read_now(self, user: User, path: str) -> bytes | None:
         """The answer to a GET of one object that needs no waiting and is allowed; None: ask `handle`."""
         info = self.routes.parse("GET", path, NOTHING)
         if info is None or info.kind is None or not info.name or info.subresource or self.registry.shared_store:
+            return None
+        if self.auditor is not None:
             return None
         kind = info.kind
         cache = self.registry.open_cache(kind)
@@ -199,22 +219,28 @@ class ApiServer:
         return None if item is None else item.body
 
     async def _respond(self, request: Request) -> Response:
-        if request.user is None:
-            request.user = await self.authenticator.authenticate(request)
+        request.started = self.clock.monotonic()
+        user = request.user
+        if user is None:
+            user = await self.authenticator.authenticate(request)
             if IMPERSONATE in request.headers:
-                request.user = await impersonated(request, request.user, self.authorization)
+                request.impersonator = user
+                user = await impersonated(request, user, self.authorization)
+            request.user = user
         info = self.routes.parse(request.method, request.path, request.query)
+        access = access_of(user, info) if info is not None else path_access(user, request)
+        request.access = access
+        if self.auditor is not None:
+            request.audited = self.auditor.received(request, access, request.impersonator)
         if info is None:
-            return await self._path(request)
+            return await self._path(request, access)
         if not info.verb:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
-        await self.authorization.require(access_of(request, info))
+        await self.authorization.require(access)
         return await resources.serve(self, request, info)
 
-    async def _path(self, request: Request) -> Response:
+    async def _path(self, request: Request, access: Access) -> Response:
         """A request that names no resource."""
-        assert request.user is not None
-        access = Access(request.user, VERB_OF_METHOD.get(request.method, request.method.lower()), path=request.path)
         if not is_public(request.path):
             decision = await self.authorization.decide(access)
             if decision.verdict is not Verdict.ALLOW:
@@ -262,10 +288,11 @@ class ApiServer:
             self.feed.bookmark()
 
 
-def access_of(request: Request, info: RequestInfo) -> Access:
+def access_of(user: User, info: RequestInfo) -> Access:
     """What a request for a resource wants to do."""
-    assert request.user is not None
-    namespace = info.namespace
-    return Access(
-        request.user, info.verb, info.group, info.version, info.plural, info.subresource, namespace, info.name
-    )
+    return Access(user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, info.name)
+
+
+def path_access(user: User, request: Request) -> Access:
+    """What a request that names no resource wants to do."""
+    return Access(user, VERB_OF_METHOD.get(request.method, request.method.lower()), path=request.path)

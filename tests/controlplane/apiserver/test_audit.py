@@ -1,0 +1,84 @@
+"""What the audit log says of a request, by policy."""
+
+import random
+
+import orjson
+import pytest
+
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.audit.policy import Level, Policy
+from kobune.controlplane.apiserver.authorization.authorizer import Access
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.request import MASTER, Request, User
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+BODY = b'{"metadata":{"name":"a"},"data":{"k":"v"}}'
+
+
+def policy(*rules, **options):
+    return {"kind": "Policy", "apiVersion": "audit.k8s.io/v1", "rules": list(rules), **options}
+
+
+async def audited(policy_, *requests):
+    lines = []
+    config = ApiServerConfig(audit_policy=policy_, audit_sink=lines.append)
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        for request in requests:
+            await server.handle(request)
+    return [orjson.loads(line) for line in lines]
+
+
+def post(user=MASTER):
+    return Request("POST", MAPS, {}, {"user-agent": "test/1"}, BODY, user, remote="10.0.0.9")
+
+
+async def test_a_request_has_an_event_for_each_stage():
+    received, complete = await audited(policy({"level": "Metadata"}), post())
+    assert (received["stage"], complete["stage"]) == ("RequestReceived", "ResponseComplete")
+    assert received["auditID"] == complete["auditID"]
+    assert complete["verb"] == "create"
+    assert complete["user"]["username"] == MASTER.name
+    assert complete["objectRef"] == {
+        "resource": "configmaps", "namespace": "default", "apiVersion": "v1",
+    }  # fmt: skip
+    assert complete["responseStatus"]["code"] == 201
+    assert (complete["sourceIPs"], complete["userAgent"]) == (["10.0.0.9"], "test/1")
+    assert "requestObject" not in complete
+
+
+async def test_deeper_levels_hold_the_objects():
+    rule = {"level": "RequestResponse", "omitStages": ["RequestReceived"]}
+    (event,) = await audited(policy(rule), post())
+    assert event["requestObject"]["data"] == {"k": "v"}
+    assert event["responseObject"]["metadata"]["uid"]
+
+
+async def test_a_refusal_is_marked():
+    events = await audited(policy({"level": "Metadata", "omitStages": ["RequestReceived"]}), post(User("bob")))
+    assert events[0]["annotations"]["authorization.k8s.io/decision"] == "forbid"
+    assert events[0]["responseStatus"]["reason"] == "Forbidden"
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"users": ["bob"]}, Level.METADATA),
+        ({"users": ["eve"]}, Level.NONE),
+        ({"verbs": ["get"]}, Level.NONE),
+        ({"resources": [{"group": "", "resources": ["pods/log"]}]}, Level.METADATA),
+        ({"resources": [{"group": "", "resources": ["pods"]}]}, Level.NONE),
+        ({"resources": [{"group": "", "resources": ["pods/*"]}]}, Level.METADATA),
+        ({"namespaces": ["kube-system"]}, Level.NONE),
+        ({"nonResourceURLs": ["/metrics"]}, Level.NONE),
+    ],
+)
+def test_the_first_matching_rule_decides(rule, expected):
+    access = Access(User("bob"), "create", "", "v1", "pods", "log", "default", "a")
+    assert Policy(policy({"level": "Metadata", **rule})).depth(access).level is expected
+
+
+def test_a_policy_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="level"):
+        Policy(policy({"level": "All"}))
