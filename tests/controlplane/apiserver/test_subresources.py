@@ -1,6 +1,12 @@
 """The subresources of single kinds."""
 
+import base64
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kobune.controlplane.apiserver.request import MASTER
 
@@ -142,7 +148,11 @@ async def test_a_token_that_lasts_too_short_is_refused(ask, account):
 
 async def test_a_certificate_request_says_who_asked(ask):
     path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-    spec = {"request": "eA==", "signerName": "example.com/s", "usages": ["client auth"], "username": "somebody else"}
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")])
+    signed = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256())
+    pem = base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+    spec = {"request": pem, "signerName": "example.com/s", "usages": ["client auth"], "username": "somebody else"}
     created = await ask.create(path, {"metadata": {"name": "c"}, "spec": spec})
     assert (created["spec"]["username"], created["spec"]["groups"]) == (MASTER.name, list(MASTER.groups))
     created["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}], "certificate": "eA=="}

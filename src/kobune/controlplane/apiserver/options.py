@@ -54,9 +54,9 @@ def list_options(query: Mapping[str, str], *, watching: bool = False) -> ListOpt
         fields=query.get("fieldSelector", ""),
         resource_version=query.get("resourceVersion", ""),
         match=query.get("resourceVersionMatch", ""),
-        limit=number(query, "limit"),
+        limit=max(number(query, "limit"), 0),
         continue_=query.get("continue", ""),
-        timeout_seconds=number(query, "timeoutSeconds"),
+        timeout_seconds=max(number(query, "timeoutSeconds"), 0),
         bookmarks=flag(query, "allowWatchBookmarks"),
         send_initial_events=None if initial is None else flag(query, "sendInitialEvents"),
     )
