@@ -24,6 +24,7 @@ from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
 from kobune.api.clock import Clock, SystemClock
 from kobune.api.objects.core import Node
 from kobune.client.client import Client
+from kobune.client.informer import Informer
 from kobune.client.kubeconfig import render_kubeconfig
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
 from kobune.controlplane.apiserver.https import serve
@@ -186,12 +187,23 @@ class Cluster:
                 yield
 
     async def _wait_for_nodes(self, client: Client) -> None:
-        async with asyncio.timeout(READY_SECONDS):
-            while True:
-                found = await client.list(Node)
-                if sum(node.is_ready for node in found.items) >= self.options.nodes:
-                    return
-                await asyncio.sleep(0.005)
+        """By a watch: to list thousands again and again would slow down what it waits for."""
+        ready: set[str] = set()
+        enough = asyncio.Event()
+
+        def count(_: Node | None, node: Node | None) -> None:
+            if node is not None and node.is_ready:
+                ready.add(node.name)
+            if len(ready) >= self.options.nodes:
+                enough.set()
+
+        nodes = Informer(client, Node)
+        nodes.on_change(count)
+        async with asyncio.timeout(READY_SECONDS), asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(nodes.run(), name="wait for nodes")
+            if self.options.nodes:
+                await enough.wait()
+            watching.cancel()
 
     def _config(self, authority: Authority) -> ApiServerConfig:
         directory = Path(self._directory.name)
