@@ -1,6 +1,6 @@
 """Objects and lists in the forms a client may ask for: as they are, as tables, or as metadata alone."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import orjson
@@ -8,8 +8,8 @@ import orjson
 from kobune.api.catalogue import Kind
 from kobune.api.errors import BadRequest, Json
 from kobune.controlplane.apiserver.answers import document
-from kobune.controlplane.apiserver.negotiation import Accepted
-from kobune.controlplane.apiserver.registry.reading import Results, list_body, list_head
+from kobune.controlplane.apiserver.negotiation import JSON, Accepted
+from kobune.controlplane.apiserver.registry.reading import Results, list_body, list_chunks, list_head
 from kobune.controlplane.apiserver.request import Response
 from kobune.controlplane.store.encoding import INITIAL_EVENTS_END, bookmark, frame
 from kobune.controlplane.store.watchers import Bookmark, Render
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
 
 META = "meta.k8s.io/v1"
+WHOLE_BYTES = 4 * 2**20  # A larger list is sent in parts, uncompressed; many clients at once then cost no memory.
 
 
 def render_object(
@@ -46,7 +47,14 @@ def render_list(server: "ApiServer", kind: Kind, found: Results, form: Accepted,
     if form.rendering in ("PartialObjectMetadata", "PartialObjectMetadataList"):
         items = b",".join([metadata_only(body) for body in found.bodies])
         return document(list_head("PartialObjectMetadataList", META, found) + items + b"]}\n", form)
+    if form.media_type == JSON and sum(map(len, found.bodies)) > WHOLE_BYTES:
+        return Response(200, _in_parts(list_chunks(kind, found)), content_type=JSON)
     return document(list_body(kind, found), form)
+
+
+async def _in_parts(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
 
 
 def watch_render(

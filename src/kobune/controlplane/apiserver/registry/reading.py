@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -21,6 +21,7 @@ from kobune.controlplane.store.watchers import Bookmark, Render
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
 
+CHUNK_BYTES = 256 * 1024  # Of a list that is sent in parts.
 WAIT_FOR_REVISION_SECONDS = 3.0  # Source: upstream watch cache, blockTimeout.
 SHORTEST_WATCH_SECONDS = 1800.0  # Without timeoutSeconds a watch ends at random between this and twice this.
 
@@ -76,6 +77,20 @@ def list_body(kind: Kind, found: Results) -> bytes:
     """The List object, joined from the items' bodies."""
     head = list_head(kind.list_name, kind.api_version, found)
     return b"".join((head, b",".join(found.bodies), b"]}\n"))
+
+
+def list_chunks(kind: Kind, found: Results) -> Iterator[bytes]:
+    """The same, a part at a time, so that a large list is never in memory as a whole beside its items."""
+    yield list_head(kind.list_name, kind.api_version, found)
+    chunk: list[bytes] = []
+    size, comma = 0, b""
+    for body in found.bodies:
+        chunk.append(body)
+        size += len(body)
+        if size >= CHUNK_BYTES:
+            yield comma + b",".join(chunk)
+            chunk, size, comma = [], 0, b","
+    yield (comma if chunk else b"") + b",".join(chunk) + b"]}\n"
 
 
 def list_head(name: str, api_version: str, found: Results) -> bytes:
