@@ -1,6 +1,7 @@
 """What a machine needs for real nodes, and plain sentences about what it lacks."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
@@ -23,6 +24,8 @@ CAP_SYS_RESOURCE = 24
 
 def find_missing() -> Sequence[str]:
     """One sentence for each thing without which no real node can run here; empty when one can."""
+    if sys.platform != "linux":
+        return ["Real nodes need Linux."]
     missing = []
     if os.geteuid() != 0:
         missing.append("Real nodes need root.")
