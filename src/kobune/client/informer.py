@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Iterable
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from kobune.api.catalogue import Resource
 from kobune.api.clock import Clock, SystemClock
 from kobune.api.errors import ApiError, Gone, Timeout
@@ -134,6 +136,10 @@ class Informer(Generic[T]):
                 failure = "the watch ended at once"
             except Gone:
                 relist, failure = True, "history is no longer kept"
+            except msgspec.ValidationError as error:
+                # Our view is wrong. The one informer lags, and says so; what else runs beside it goes on.
+                relist, failure = True, str(error)
+                log.error("cannot decode", extra={"resource": self.resource.plural, "failure": failure})
             except ApiError as error:
                 failure = str(error)
                 # Timeout: the place is in the future of this server, whose store must be another one.

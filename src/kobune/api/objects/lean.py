@@ -1,5 +1,7 @@
 """Views that read little of much: what controllers keep in memory of a whole cluster's pods, and of every kind there is."""
 
+from typing import Any
+
 import msgspec
 
 from kobune.api.objects.core import Affinity, AnyPod, ResourceRequirements, Toleration
@@ -30,7 +32,7 @@ class ClaimSource(View):
 class PodVolume(View):
     name: str = ""
     persistent_volume_claim: ClaimSource | None = None
-    ephemeral: msgspec.Raw | None = None
+    ephemeral: dict[str, Any] | None = None
 
 
 class LeanPodSpec(View):

@@ -1,10 +1,12 @@
 """The table of controllers. Nothing registers itself: what is not here does not run."""
 
 from kobune.controlplane.controllers import (
+    cluster_role_aggregation,
     daemonset,
     disruption,
     endpoint_slice,
     endpoints,
+    ephemeral_volume,
     garbage_collector,
     namespace,
     node_ipam,
@@ -18,6 +20,7 @@ from kobune.controlplane.controllers import (
     taint_eviction,
     ttl_after_finished,
 )
+from kobune.controlplane.controllers.certificates import certificates
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.cronjob import cronjob
 from kobune.controlplane.controllers.deployment import deployment
@@ -43,4 +46,7 @@ CONTROLLERS: tuple[Controller, ...] = (
     node_ipam.CONTROLLER,
     pod_gc.CONTROLLER,
     *protection.CONTROLLERS,
+    ephemeral_volume.CONTROLLER,
+    *certificates.CONTROLLERS,
+    cluster_role_aggregation.CONTROLLER,
 )

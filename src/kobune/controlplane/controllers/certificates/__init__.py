@@ -1,0 +1,1 @@
+"""CertificateSigningRequests: approved for kubelets, signed by the cluster's CA, and cleaned up."""
