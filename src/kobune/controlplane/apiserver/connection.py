@@ -7,6 +7,7 @@ to aiohttp, for good.
 
 import asyncio
 import gzip
+import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,8 @@ from kobune.controlplane.apiserver.request import NOTHING, Request, Response, Us
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 3 * 1024 * 1024  # Source: upstream MaxRequestBodyBytes.
 MAX_HEAD_BYTES = 64 * 1024
@@ -141,6 +144,9 @@ class Connection(RequestHandler):
             if plain.method == b"GET" and response.status == 200 and can_be_known(request):
                 self._know(plain.head, request.user)
         except (ConnectionError, TimeoutError):
+            self.force_close()
+        except Exception:  # One connection's trouble must not end the others, whose tasks are of the same group.
+            log.exception("connection failed")
             self.force_close()
         finally:
             self._busy = False

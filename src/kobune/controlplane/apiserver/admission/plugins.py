@@ -3,7 +3,9 @@
 from collections.abc import Collection
 
 from kobune.controlplane.apiserver.admission.chain import Plugin
+from kobune.controlplane.apiserver.admission.default_storage_class import DefaultStorageClass
 from kobune.controlplane.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.priority import Priority
@@ -19,10 +21,12 @@ def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Colle
     """All plugins but the disabled ones. Raises ValueError for a name that is no plugin's."""
     plugins: tuple[Plugin, ...] = (
         NamespaceLifecycle(registry),
+        LimitRanger(registry),
         ServiceAccount(registry),
         TaintNodesByCondition(registry),
         Priority(registry),
         DefaultTolerationSeconds(registry),
+        DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
         MutatingAdmissionWebhook(registry, webhooks),
         ValidatingAdmissionWebhook(registry, webhooks),
