@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -20,12 +20,12 @@ from typing import Any
 import orjson
 
 from kobune.api.clock import SystemClock
-from kobune.client.client import Client, error_of
-from kobune.client.transport import NO_QUERY, Answer
+from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.request import MASTER, Request
+from kobune.controlplane.apiserver.request import MASTER
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.local import LocalTransport
 from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.kubelet import Kubelet
 from kobune.node.machine.machine import MachineSpec, NodeMachine
@@ -36,39 +36,6 @@ IMAGE = "kobune.local/busybox"
 # No controllers run here, so nothing makes service accounts or waits for the default namespaces.
 API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_bootstrap=False)
 ROUNDS, CROWD = 20, 30
-
-
-class Local:
-    """The API server in this process."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._server = server
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] = NO_QUERY,
-        body: bytes = b"",
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Answer:
-        headers = {"content-type": content_type, "accept": accept}
-        answer = await self._server.handle(Request(method, path, query, headers, body, MASTER))
-        assert isinstance(answer.body, bytes)
-        return Answer(answer.status, answer.body, answer.headers)
-
-    async def stream(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[bytes]:
-        answer = await self._server.handle(Request("GET", path, query, {}, b"", MASTER))
-        if isinstance(answer.body, bytes):
-            raise error_of(Answer(answer.status, answer.body, answer.headers))
-        async for chunk in answer.body:
-            for line in chunk.splitlines():
-                yield line
-
-    async def close(self) -> None:
-        return
 
 
 @asynccontextmanager
@@ -83,7 +50,7 @@ async def node(folder: Path) -> AsyncIterator[tuple[NodeMachine, Runtime, Client
         await machine.start()
         runtime = machine.open_runtime()
         async with ApiServer(API, MemoryStore(), clock=clock, source=random.Random(1)) as server:
-            client = Client(Local(server))
+            client = Client(LocalTransport(server, MASTER))
             for name in ("default", "kube-node-lease"):
                 with suppress(Exception):
                     await post(client, "/api/v1/namespaces", {"metadata": {"name": name}})

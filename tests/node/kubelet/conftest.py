@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from kobune.api.clock import Clock, SystemClock
-from kobune.client.client import Client, error_of
-from kobune.client.transport import NO_QUERY, Answer
+from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.request import MASTER, Request
+from kobune.controlplane.apiserver.request import MASTER
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.local import LocalTransport
 from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.kubelet import Kubelet
 from kobune.node.kubelet.machine import Machine
@@ -28,39 +28,6 @@ Json = dict[str, Any]
 # No controllers run here, so nothing makes service accounts or waits for the default namespaces.
 API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_bootstrap=False)
 MACHINE = Machine("amd64", "6.1.0", "Debian GNU/Linux 12 (bookworm)", "machine", "system", "boot")
-
-
-class Local:
-    """The transport that needs no network."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._server = server
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] = NO_QUERY,
-        body: bytes = b"",
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Answer:
-        headers = {"content-type": content_type, "accept": accept}
-        answer = await self._server.handle(Request(method, path, query, headers, body, MASTER))
-        assert isinstance(answer.body, bytes)
-        return Answer(answer.status, answer.body, answer.headers)
-
-    async def stream(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[bytes]:
-        answer = await self._server.handle(Request("GET", path, query, {}, b"", MASTER))
-        if isinstance(answer.body, bytes):
-            raise error_of(Answer(answer.status, answer.body, answer.headers))
-        async for chunk in answer.body:
-            for line in chunk.splitlines():
-                yield line
-
-    async def close(self) -> None:
-        return
 
 
 async def in_place(call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
@@ -169,7 +136,9 @@ def playing_kubelet(world: World) -> Kubelet:
 @pytest.fixture
 def make_world() -> Callable[[ApiServer, Any, KubeletConfig, MakeKubelet], World]:
     """For tests that bring their own runtime."""
-    return lambda server, runtime, config, make: World(Client(Local(server)), runtime, config, SystemClock(), make)
+    return lambda server, runtime, config, make: World(
+        Client(LocalTransport(server, MASTER)), runtime, config, SystemClock(), make
+    )
 
 
 def pod(name: str, **spec: Any) -> Json:
@@ -193,7 +162,7 @@ async def world_of(
     settings: Json = {"manage_cgroups": False, "addresses": [("InternalIP", "10.224.0.4"), ("Hostname", "node-1")]}
     async with server:
         kubelet_config = KubeletConfig("node-1", root_dir=root, **settings | config)
-        world = World(Client(Local(server)), runtime, kubelet_config, clock, playing_kubelet)
+        world = World(Client(LocalTransport(server, MASTER)), runtime, kubelet_config, clock, playing_kubelet)
         for name in ("default", "kube-node-lease"):
             await world.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         world.start_kubelet()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from kobune.api.clock import Clock
@@ -152,6 +153,8 @@ class RuntimeState:
                 failure = str(error)
             log.warning("runtime events interrupted", extra={"error": failure})
             await self._clock.sleep(RETRY_SECONDS)
+            with suppress(RuntimeFailure, TimeoutError):
+                await self.relist()  # What happened meanwhile was told to nobody.
 
     def _touch(self, identity: str) -> None:
         if self._fresher is not None:
