@@ -120,7 +120,7 @@ def test_init_containers_environment_volumes_and_limits(real_cluster):
     shell = ("exec", "furnished", "-c", "main", "--", "sh", "-c")
     found = real_cluster.kubectl(*shell, "cat /work/state /settings/colour /keys/password; echo; echo $BOTH")
     assert found.split() == ["prepared", "bluehidden", f"blue-{pod['spec']['nodeName']}"]
-    limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null"
+    limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"
     assert real_cluster.kubectl(*shell, limit).split() == [str(64 * 1024 * 1024)]
     assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
     assert pod["status"]["qosClass"] == "Burstable"

@@ -24,7 +24,7 @@ from kobune.host.background import NotStarted, start_service
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import find_running
 from kobune.host.service import CONTROL_PLANE, is_served
-from kobune.host.spec import Spec, read_spec, read_status, write_spec
+from kobune.host.spec import Spec, gateway, read_spec, read_status, write_spec
 from kobune.node.machine.requirements import find_missing
 
 DEFAULT_PORT = 6443
@@ -140,10 +140,21 @@ def _is_free(port: int) -> bool:
 
 def _free_slot(layout: Layout) -> int:
     taken = {spec.slot for name in layout.cluster_names() if (spec := read_spec(layout.cluster(name)))}
-    free = [slot for slot in range(SLOTS) if slot not in taken]
-    if not free:
-        fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")
-    return free[0]
+    for slot in range(SLOTS):
+        # Clusters of other state directories have their bridges on this machine too.
+        if slot not in taken and not _is_ours(gateway(slot)):
+            return slot
+    fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")
+
+
+def _is_ours(address: str) -> bool:
+    """Whether the machine has the address: only then can a socket be bound to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
 
 
 async def _wait_until_ready(cluster: ClusterLayout, spec: Spec) -> str:

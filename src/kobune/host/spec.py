@@ -28,7 +28,7 @@ class Spec:
     @property
     def gateway(self) -> str:
         """The machine's own address among the nodes: where they find the API server."""
-        return f"10.{224 + self.slot}.0.1"
+        return gateway(self.slot)
 
     @property
     def pod_cidr(self) -> str:
@@ -57,6 +57,11 @@ class Status:
     processes: tuple[ProcessStatus, ...] = ()
     problem: str = ""  # What keeps the cluster from being as it should, in one sentence.
     notes: tuple[str, ...] = field(default=())
+
+
+def gateway(slot: int) -> str:
+    """The machine's own address among the nodes of a cluster in this slot."""
+    return f"10.{224 + slot}.0.1"
 
 
 def read_spec(layout: ClusterLayout) -> Spec | None:

@@ -156,7 +156,8 @@ def detach(place: Attachment) -> None:
             netns.remove(str(place.namespace))
         bridge = _link(ip, network.bridge)
         if bridge is not None and not ip.get_links(master=bridge):
-            ip.link("del", index=bridge)
+            with _unless(errno.ENODEV):  # Another node's end was faster.
+                ip.link("del", index=bridge)
             _forget_masquerade(network)
 
 
