@@ -127,3 +127,22 @@ async def test_an_answer_to_another_question_counts_as_failure(ask, hook):
     hook.response = {"allowed": True, "uid": "other"}
     answer = await ask("POST", MAPS, config_map(), status=500)
     assert "expected response.uid=" in answer["message"]
+
+
+async def test_match_conditions_choose_what_is_asked(ask, hook):
+    conditions = [
+        {"name": "named", "expression": "object.metadata.name.startsWith('b') && request.operation == 'CREATE'"}
+    ]
+    configuration = hook.configuration(matchConditions=conditions)
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", configuration)
+    await ask.create(MAPS, config_map("a"))
+    await ask.create(MAPS, config_map("b"))
+    assert [asked["name"] for asked in hook.asked] == ["b"]
+
+
+async def test_a_condition_without_a_value_refuses(ask, hook):
+    configuration = hook.configuration(matchConditions=[{"name": "odd", "expression": "object.nothing.x == 1"}])
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", configuration)
+    answer = await ask("POST", MAPS, config_map(), status=403)
+    assert "resulted in error: no such key: nothing" in answer["message"]
+    assert hook.asked == []

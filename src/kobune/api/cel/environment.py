@@ -68,6 +68,16 @@ def evaluator(*variables: str) -> Evaluator:
     return Evaluator(variables)
 
 
+@lru_cache(maxsize=4096)
+def compiled(text: str, variables: tuple[str, ...]) -> tuple[Evaluator, Program | CelError]:
+    """An expression over plain values, or why it is none; kept."""
+    one = evaluator(*variables)
+    try:
+        return one, one.compile(text)
+    except CelError as error:
+        return one, error
+
+
 class Checker:
     """Finds the type of expressions over typed variables."""
 

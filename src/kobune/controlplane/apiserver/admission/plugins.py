@@ -12,6 +12,7 @@ from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
 from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from kobune.controlplane.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
+from kobune.controlplane.apiserver.admission.validating_admission_policy import ValidatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.validating_admission_webhook import ValidatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.registry.registry import Registry
@@ -29,6 +30,7 @@ def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Colle
         DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
         MutatingAdmissionWebhook(registry, webhooks),
+        ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
     )
     unknown = set(disabled) - {plugin.name for plugin in plugins}

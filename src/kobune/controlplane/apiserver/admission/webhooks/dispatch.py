@@ -1,11 +1,11 @@
 """What both sorts of webhook plugin share: choosing webhooks, asking one, living with failure."""
 
 import logging
-from collections.abc import Iterator
 
 from kobune.api.catalogue import Kind
-from kobune.api.errors import ApiError
+from kobune.api.errors import ApiError, Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.conditions import hold, values_of
 from kobune.controlplane.apiserver.admission.webhooks.client import CallFailed, WebhookClient
 from kobune.controlplane.apiserver.admission.webhooks.matching import EXEMPT_GROUP, Webhook, Webhooks
 from kobune.controlplane.apiserver.admission.webhooks.review import (
@@ -17,6 +17,7 @@ from kobune.controlplane.apiserver.admission.webhooks.review import (
     read_verdict,
     review_of,
 )
+from kobune.controlplane.apiserver.admission.webhooks.versions import namespace_labels, versions_of
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -45,23 +46,26 @@ class Dispatcher:
         call = attributes.call
         if not webhooks or call.kind.group == EXEMPT_GROUP:
             return []
-        labels = await self._namespace_labels(attributes)
+        labels = await namespace_labels(self._registry, attributes)
         found = []
         for webhook in webhooks:
-            version = webhook.version_for(attributes.operation, self._versions(call.kind), call.subresource)
+            version = webhook.version_for(
+                attributes.operation, versions_of(self._registry.catalogue, call.kind), call.subresource
+            )
             if version is not None and webhook.wants(attributes, labels):
                 found.append((webhook, version))
         return found
 
     async def ask(self, webhook: Webhook, kind: Kind, attributes: Attributes, *, may_patch: bool) -> Verdict | None:
-        """The verdict; None when the webhook failed and may. Raises ApiError for a denial, or a failure that counts."""
+        """The verdict; None when the webhook does not want to know, or failed and may. Raises ApiError for a denial, or a failure that counts."""
+        uid = self._registry.mint.uid()
+        review = review_of(attributes, kind, uid)
+        if webhook.conditions and not await self._conditions_hold(webhook, attributes, review):
+            return None
         if is_dry_run(attributes) and webhook.side_effects not in ("None", "NoneOnDryRun"):
             raise no_dry_run(webhook)
-        uid = self._registry.mint.uid()
         try:
-            if webhook.conditional:
-                raise CallFailed("matchConditions are not evaluated by this server")
-            answer = await self._client.call(webhook, review_of(attributes, kind, uid))
+            answer = await self._client.call(webhook, review)
             verdict = read_verdict(answer, uid, may_patch=may_patch)
         except (CallFailed, BadAnswer) as error:
             what = "failed to call webhook" if isinstance(error, CallFailed) else "received invalid webhook response"
@@ -76,20 +80,7 @@ class Dispatcher:
             raise denial(webhook, verdict.status)
         return verdict
 
-    def _versions(self, kind: Kind) -> Iterator[Kind]:
-        """The kind as asked for, then the other versions of the same objects."""
-        yield kind
-        for other in self._registry.catalogue:
-            if other.prefix == kind.prefix and other.api_version != kind.api_version:
-                yield other
-
-    async def _namespace_labels(self, attributes: Attributes) -> dict[str, str] | None:
-        """The labels that namespaceSelector judges; None for what is in no namespace."""
+    async def _conditions_hold(self, webhook: Webhook, attributes: Attributes, review: Json) -> bool:
         call = attributes.call
-        if call.kind.name == "Namespace" and not call.kind.group:
-            obj = attributes.object or attributes.old_object or {"metadata": {}}
-            return dict(obj["metadata"].get("labels") or {})
-        if not call.namespace:
-            return None
-        item = await self._registry.find_item(self._registry.builtin("", "v1", "Namespace"), "", call.namespace)
-        return dict(item.labels) if item is not None else {}
+        values = await values_of(self._registry, attributes, review["request"])
+        return hold(webhook.conditions, values, call.kind, call.name, ignores_failure=webhook.ignores_failure)

@@ -51,7 +51,7 @@ class Webhook(NamedTuple):
     timeout_seconds: float
     side_effects: str
     reinvoked: bool
-    conditional: bool  # It has matchConditions.
+    conditions: Sequence[Json]  # matchConditions: all must hold.
 
     def version_for(self, operation: str, kinds: Iterable[Kind], subresource: str) -> Kind | None:
         """The version of the object in which the webhook wants it, of all there are; the request's own stands first."""
@@ -93,20 +93,10 @@ class Webhooks:
 
 def webhook_of(webhook: Json, configuration: str) -> Webhook:
     """The webhook as its configuration, defaulted already, has it."""
-    rules = [
-        Rule(
-            frozenset(rule.get("operations") or ()),
-            frozenset(rule.get("apiGroups") or ()),
-            frozenset(rule.get("apiVersions") or ()),
-            frozenset(rule.get("resources") or ()),
-            rule.get("scope") or "*",
-        )
-        for rule in webhook.get("rules") or ()
-    ]
     return Webhook(
         webhook["name"],
         configuration,
-        rules,
+        [rule_of(rule) for rule in webhook.get("rules") or ()],
         labels_from_json(webhook.get("namespaceSelector") or {}),
         labels_from_json(webhook.get("objectSelector") or {}),
         webhook.get("clientConfig") or {},
@@ -115,5 +105,15 @@ def webhook_of(webhook: Json, configuration: str) -> Webhook:
         timeout_seconds=float(webhook.get("timeoutSeconds") or 10),
         side_effects=webhook.get("sideEffects") or "",
         reinvoked=webhook.get("reinvocationPolicy") == "IfNeeded",
-        conditional=bool(webhook.get("matchConditions")),
+        conditions=webhook.get("matchConditions") or (),
+    )
+
+
+def rule_of(rule: Json) -> Rule:
+    return Rule(
+        frozenset(rule.get("operations") or ()),
+        frozenset(rule.get("apiGroups") or ()),
+        frozenset(rule.get("apiVersions") or ()),
+        frozenset(rule.get("resources") or ()),
+        rule.get("scope") or "*",
     )
