@@ -352,12 +352,21 @@ async def test_waiting_for_frames(pods: Cache) -> None:
 async def test_a_watcher_that_reads_too_slowly_is_cut_off(pods: Cache) -> None:
     slow, other = pods.watch(), pods.watch()
     for number in range(MAX_PENDING + 1):
-        slow.push((b"%d" % number,))
+        slow.push((b"%d" % number,), 5)
     assert slow.too_slow
     assert [batch async for batch in slow] == []
     await put(pods, pod("a"))
     assert seen(other) == [("ADDED", "a", 1)]
     assert len(pods.watchers) == 1
+
+
+async def test_a_watcher_with_too_many_bytes_waiting_is_cut_off(pods: Cache) -> None:
+    slow = pods.watch()
+    for number in range(40):
+        await put(pods, pod(f"{number}", app="x" * 1_000_000))
+    assert slow.too_slow
+    with pytest.raises(StopAsyncIteration):
+        await anext(slow)
 
 
 async def test_nothing_is_collected_for_a_watcher_that_has_gone(pods: Cache) -> None:
@@ -393,6 +402,15 @@ async def test_history_is_bounded_by_time() -> None:
         assert len(seen(cache.watch(after=50))) == 100
         with pytest.raises(Gone):
             cache.watch(after=49)
+
+
+async def test_history_is_bounded_by_bytes() -> None:
+    async with opened(bytes=300_000) as (cache, _):
+        for number in range(300):
+            await put(cache, pod("a", app=f"{number}" + "x" * 2_000))
+        with pytest.raises(Gone):
+            cache.watch(after=100)
+        assert len(seen(cache.watch(after=200))) == 100
 
 
 async def test_an_idle_kind_is_never_too_old() -> None:

@@ -33,6 +33,7 @@ class Tuning(NamedTuple):
 
     events: int = 4096  # The newest changes, for watches that resume.
     seconds: float = 300.0  # Older ones are forgotten, except for the last few.
+    bytes: int = 16 * 2**20  # Of the bodies that these changes replaced.
     pins: int = 8  # States at which paged lists stand; further ones are read from the store.
 
 
@@ -71,7 +72,7 @@ class Cache:
         self._index = {field: dict[str, dict[str, Item]]() for field in indexed}
         self._positions = {field: self.selectable.index(field) for field in indexed}
         self._pins: OrderedDict[int, tuple[float, list[Item]]] = OrderedDict()
-        self._history = History(0, tuning.events, tuning.seconds)
+        self._history = History(0, tuning.events, tuning.seconds, tuning.bytes)
 
     # Reading
 
@@ -233,7 +234,7 @@ class Cache:
     def loaded(self, revision: int, missed: Sequence[Change]) -> None:
         """Everything has been added; `missed` is what changed since loading began, up to the state at `revision`."""
         self.apply(missed)
-        self._history = History(revision, self._tuning.events, self._tuning.seconds)
+        self._history = History(revision, self._tuning.events, self._tuning.seconds, self._tuning.bytes)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take over committed changes and send them to the watchers."""

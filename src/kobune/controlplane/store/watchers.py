@@ -18,7 +18,9 @@ Render = Callable[[bytes, bytes], bytes]
 # What it is sent as a bookmark: the revision; whether the initial events end here. None: it wants none.
 Bookmark = Callable[[int, bool], bytes]
 
-MAX_PENDING = 10_000  # Frames; a watcher that is further behind is cut off.
+# How far behind a watcher may be; further, and it is cut off.
+MAX_PENDING = 10_000  # Frames.
+MAX_PENDING_BYTES = 32 * 2**20
 BATCH_BYTES = 256 * 1024  # Of the backlog, built and handed over at a time.
 
 
@@ -61,6 +63,7 @@ class Watcher:
         self._backlog: Iterator[bytes] | None = backlog  # Built while it is read, because it may be large.
         self._bookmark = bookmark
         self._pending: list[bytes] = []
+        self._pending_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -97,14 +100,15 @@ class Watcher:
             self._backlog = None
             if batch:
                 return batch
-        batch, self._pending = self._pending, []
+        batch, self._pending, self._pending_bytes = self._pending, [], 0
         return batch
 
-    def push(self, frames: Sequence[bytes]) -> None:
-        """Frames to send after all others."""
+    def push(self, frames: Sequence[bytes], size: int) -> None:
+        """Frames to send after all others; `size` bytes together."""
         pending = self._pending
         pending += frames
-        if len(pending) > MAX_PENDING:
+        self._pending_bytes += size
+        if len(pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
             self.too_slow = True
             self.close()
         waiter = self._waiter
@@ -115,15 +119,16 @@ class Watcher:
 
     def bookmark(self, revision: int) -> None:
         if self._bookmark is not None:
-            self.push((self._bookmark(revision, False),))
+            mark = self._bookmark(revision, False)
+            self.push((mark,), len(mark))
 
     def close(self) -> None:
         """End the iteration; what has been collected is dropped."""
         if not self._closed:
             self._closed = True
             self._group.remove(self)
-            self._pending, self._backlog = [], None
-            self.push(())
+            self._pending, self._pending_bytes, self._backlog = [], 0, None
+            self.push((), 0)
 
 
 class _Group:
@@ -189,8 +194,9 @@ class Watchers:
                 touched[group] = None
         for group in touched:
             frames, group.frames = group.frames, []
+            size = sum(map(len, frames))
             for watcher in tuple(group.watchers):
-                watcher.push(frames)
+                watcher.push(frames, size)
 
     def bookmark(self, revision: int) -> None:
         """Tell everyone who wants bookmarks that everything up to `revision` has been sent."""
