@@ -31,6 +31,7 @@ from kobune.node.kubelet.pod import Pod, PodSpec
 from kobune.node.kubelet.pod_worker import Ending, PodWorker
 from kobune.node.kubelet.probe_actions import Client as ProbeClient
 from kobune.node.kubelet.qos import is_critical
+from kobune.node.kubelet.resize import Pending, find_obstacle
 from kobune.node.kubelet.runtime_state import RuntimeState
 from kobune.node.kubelet.server.authorization import Authorizer
 from kobune.node.kubelet.server.server import Context, KubeletServer
@@ -234,6 +235,7 @@ class Kubelet:
             host_resolver=self._host_resolver,
             service_variables=self._service_variables,
             offload=self._offload,
+            find_obstacle=self._find_obstacle,
         )
 
     # Pods.
@@ -264,6 +266,10 @@ class Kubelet:
             return Verdict("NodeShutdown", "Pod was rejected as the node is shutting down.")
         others = [it.requests for it in self.workers.values() if not it.is_over and not it.is_ending]
         return refuse(pod, others, self.config)
+
+    def _find_obstacle(self, pod: Pod) -> Pending | None:
+        others = [it.requests for uid, it in self.workers.items() if uid != pod.uid and not it.is_over]
+        return find_obstacle(pod, others, self.config)
 
     def _static_started(self, pod: Pod) -> None:
         if pod.uid not in self.workers:

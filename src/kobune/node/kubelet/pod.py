@@ -174,6 +174,11 @@ class RestartRule(View):
     exit_codes: ExitCodes | None = None
 
 
+class ResizePolicy(View):
+    resource_name: str = ""
+    restart_policy: str = "NotRequired"
+
+
 class Container(View):
     name: str
     image: str = ""
@@ -184,6 +189,7 @@ class Container(View):
     env_from: list[EnvFrom] = []
     env: list[EnvVar] = []
     resources: Resources = msgspec.field(default_factory=Resources)
+    resize_policy: list[ResizePolicy] = []
     volume_mounts: list[VolumeMount] = []
     liveness_probe: Probe | None = None
     readiness_probe: Probe | None = None

@@ -9,8 +9,9 @@ from kobune.api.timestamps import parse_time
 from kobune.node.kubelet.containers import log_directory
 from kobune.node.kubelet.messages import termination_message
 from kobune.node.kubelet.plan import Plan
-from kobune.node.kubelet.pod import Pod, describe, field_path
+from kobune.node.kubelet.pod import Pod, Resources, describe, field_path
 from kobune.node.kubelet.probes import Probes
+from kobune.node.kubelet.resize import Pending, reported_resources
 from kobune.node.kubelet.runtime_state import PodState
 from kobune.node.kubelet.services import Services
 from kobune.node.kubelet.starting import message_file
@@ -22,12 +23,14 @@ from kobune.node.runtime.runtime import State
 class PodReport:
     """The pod with the status we give it.
 
-    `pod` is the newest version, `waiting` says of containers that do not run why (the worker keeps it).
+    `pod` is the newest version. The worker keeps `waiting` (why containers do not run), `applied` and `pending_resize`.
     """
 
     def __init__(self, services: Services, pod: Pod) -> None:
         self.pod = pod
         self.waiting: dict[str, Waiting] = {}
+        self.applied: dict[str, Resources] = {}  # What running containers were given, by id.
+        self.pending_resize: Pending | None = None
         self.writer = StatusWriter(
             services.client, pod.key, "" if pod.is_static else pod.uid, pod.status, clock=services.clock
         )
@@ -93,6 +96,8 @@ class PodReport:
             pod_ips=self.ips,
             ending=is_over,
             verdict=verdict,
+            applied=self.applied,
+            pending_resize=self.pending_resize,
         )
         status = self._rendered = render_status(self.pod, facts)
         # Later statuses build on this one, whatever the watch brings in between.
@@ -106,6 +111,18 @@ class PodReport:
                 file = message_file(self._services, self.pod.uid, record.name, record.attempt)
                 logs = log_directory(self.pod, self._services.config) / record.name / f"{record.attempt}.log"
                 self._messages[record.id] = termination_message(record, file, logs)
+
+    def adopt_resources(self) -> None:
+        """What containers that an earlier kubelet started were given is in the pod's status."""
+        running = [each for each in self.state.containers if each.state is State.RUNNING]
+        for record in running:
+            if record.id not in self.applied:
+                container = self.pod.find_container(record.name)
+                known = reported_resources(self.pod, record.id) or (container.resources if container else None)
+                if known is not None:
+                    self.applied[record.id] = known
+        for gone in self.applied.keys() - {each.id for each in running}:
+            del self.applied[gone]
 
     def forget_message(self, container_id: str) -> None:
         self._messages.pop(container_id, None)

@@ -16,7 +16,7 @@ from kobune.node.kubelet.pod import Container, Pod, field_path
 from kobune.node.kubelet.pod_report import PodReport
 from kobune.node.kubelet.probe_actions import Client as ProbeClient
 from kobune.node.kubelet.probes import Probes
-from kobune.node.kubelet.qos import pod_requests
+from kobune.node.kubelet.qos import linux_resources, oom_score_adj, pod_requests
 from kobune.node.kubelet.removing import (
     delete_object,
     remove_from_runtime,
@@ -24,6 +24,7 @@ from kobune.node.kubelet.removing import (
     remove_old_sandboxes,
     remove_record,
 )
+from kobune.node.kubelet.resize import completed_message, plan_resizes
 from kobune.node.kubelet.retries import Retries
 from kobune.node.kubelet.runtime_state import PodState
 from kobune.node.kubelet.services import Services
@@ -45,6 +46,7 @@ SANDBOX, VOLUMES = "/sandbox", "/volumes"  # No container has such a name.
 SANDBOX_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
 VOLUME_RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 122.0)  # Source: upstream, exponential to 2m2s.
 ENDING_RETRY_SECONDS = 2.0
+RESIZE_RETRY_SECONDS = 10.0
 IDLE_SECONDS = 60.0  # A pod is looked at so often even when nothing happens. Source: upstream syncFrequency.
 
 
@@ -198,6 +200,7 @@ class PodWorker:
             grace = self.pod.spec.termination_grace_period_seconds
             self._end_with(Ending(grace, Verdict("DeadlineExceeded", words)))
             return IDLE_SECONDS
+        await self._resize(tasks)
         plan = plan_pod(
             self.pod,
             state,
@@ -217,9 +220,36 @@ class PodWorker:
         waits = self._retries.pauses()
         waits += [(each.until - clock.now()).total_seconds() for each in plan.resting.values()]
         waits += [deadline] if deadline is not None else []
+        waits += [RESIZE_RETRY_SECONDS] if self._known.pending_resize is not None else []
         if self._services.volumes.has_changing(self.pod) and (left := self._refresh_in()) > 0:
             waits.append(left)
         return max(0.01, min([*waits, IDLE_SECONDS]))
+
+    async def _resize(self, tasks: asyncio.TaskGroup) -> None:
+        """Give running containers what their spec has come to ask for, as soon as the node has room."""
+        known, services = self._known, self._services
+        known.adopt_resources()
+        resizes = plan_resizes(self.pod, known.state, known.applied)
+        if not resizes:
+            known.pending_resize = None
+            return
+        obstacle = services.find_obstacle(self.pod)
+        if obstacle is not None:
+            if obstacle != known.pending_resize:
+                services.recorder.warning(self.pod, f"Resize{obstacle.reason}", obstacle.message)
+            known.pending_resize = obstacle
+            return
+        known.pending_resize = None
+        self.requests = pod_requests(self.pod)
+        services.cgroups.make(self.pod)
+        for container, record, needs_restart in resizes:
+            if needs_restart:
+                self._kill(record.id, f"Container {container.name} resize requires restart", "", tasks)
+                continue
+            score = oom_score_adj(self.pod, container, services.config.capacity.memory_bytes)
+            await services.runtime.update_resources(record.id, linux_resources(container.resources, oom_score=score))
+            known.applied[record.id] = container.resources
+        services.recorder.normal(self.pod, "ResizeCompleted", completed_message(self.pod))
 
     async def _bring_up(self, plan: Plan, tasks: asyncio.TaskGroup) -> None:
         """Sandbox, volumes and images side by side, then the containers in order."""
@@ -322,6 +352,7 @@ class PodWorker:
             )
             log.info("container started", extra={"pod": str(self.pod.key), "container": name, "id": container_id})
             self._known.waiting.pop(name, None)
+            self._known.applied[container_id] = container.resources
             self._retries.succeeded(SANDBOX)
             if container.lifecycle is not None and container.lifecycle.post_start is not None:
                 self._hooking.add(container_id)

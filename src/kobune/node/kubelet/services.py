@@ -11,6 +11,8 @@ from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.dns import Resolver
 from kobune.node.kubelet.fields import Place
 from kobune.node.kubelet.images import Images
+from kobune.node.kubelet.pod import Pod
+from kobune.node.kubelet.resize import Pending
 from kobune.node.kubelet.runtime_state import RuntimeState
 from kobune.node.kubelet.sources import Sources
 from kobune.node.kubelet.volumes.manager import Volumes
@@ -37,6 +39,7 @@ class Services:
     # Variables for the services that a pod of the namespace sees: (namespace, enableServiceLinks).
     service_variables: Callable[[str, bool], Mapping[str, str]]
     offload: Offload
+    find_obstacle: Callable[[Pod], Pending | None]  # To the pod's getting all that it asks for.
 
     def place(self, pod_ips: tuple[str, ...] = ()) -> Place:
         """Where this node's pods run."""

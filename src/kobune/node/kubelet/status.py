@@ -7,8 +7,9 @@ from typing import NamedTuple
 from kobune.api.errors import Json
 from kobune.api.timestamps import format_time
 from kobune.node.kubelet.plan import policy_of, should_restart
-from kobune.node.kubelet.pod import Container, Pod
+from kobune.node.kubelet.pod import Container, Pod, Resources
 from kobune.node.kubelet.qos import qos_class
+from kobune.node.kubelet.resize import Pending
 from kobune.node.kubelet.runtime_state import PodState
 from kobune.node.runtime import runtime as cri
 from kobune.node.runtime.runtime import State
@@ -16,6 +17,7 @@ from kobune.node.runtime.runtime import State
 CREATING = ("ContainerCreating", "")
 INITIALIZING = ("PodInitializing", "")
 UNKNOWN_EXIT = 137
+RESIZE_PENDING = "PodResizePending"
 
 
 class Waiting(NamedTuple):
@@ -49,6 +51,8 @@ class Facts(NamedTuple):
     pod_ips: Sequence[str] = ()
     ending: bool = False  # Nothing of it will be started again.
     verdict: Verdict | None = None
+    applied: Mapping[str, Resources] = {}  # What running containers were given, where it may differ from the spec.
+    pending_resize: Pending | None = None
 
 
 def render_status(pod: Pod, facts: Facts) -> Json:
@@ -154,7 +158,7 @@ def _container_status(pod: Pod, container: Container, facts: Facts, *, init: boo
         result["containerID"] = old["containerID"]
     if ephemeral:
         del result["started"]
-    resources = container.resources
+    resources = facts.applied.get(newest.id, container.resources) if newest is not None else container.resources
     if resources.requests or resources.limits:
         amounts = {"limits": resources.limits, "requests": resources.requests}
         result["resources"] = {field: dict(value) for field, value in amounts.items() if value}
@@ -284,6 +288,9 @@ def _conditions(pod: Pod, facts: Facts, phase: str, init: Sequence[Json], main: 
     ]
     if facts.verdict and facts.verdict.disruption:
         wanted.insert(0, _condition("DisruptionTarget", True, "TerminationByKubelet", facts.verdict.message))
+    if facts.pending_resize is not None:
+        pending = facts.pending_resize
+        wanted.append(_condition(RESIZE_PENDING, True, pending.reason, pending.message))
     now = format_time(facts.now)
     before = {each.get("type"): each for each in pod.status.get("conditions") or ()}
     for condition in wanted:
@@ -364,6 +371,9 @@ def status_patch(before: Json, after: Json) -> Json:
         if field == "conditions":
             known = {each.get("type"): each for each in before.get("conditions") or ()}
             changed = [each for each in value if _lean(each) != _lean(known.get(each["type"], {}))]
+            # Where there is nothing to wait for, the condition is not there.
+            if RESIZE_PENDING in known and not any(each["type"] == RESIZE_PENDING for each in value):
+                changed.append({"$patch": "delete", "type": RESIZE_PENDING})
             if changed:
                 patch["conditions"] = [_whole(each) for each in changed]
         elif _lean(value) != _lean(before.get(field)):
@@ -377,7 +387,7 @@ def status_patch(before: Json, after: Json) -> Json:
 
 def _whole(condition: Json) -> Json:
     """With nulls for what an earlier form of the condition may have said."""
-    return {"reason": None, "message": None, **condition}
+    return condition if "$patch" in condition else {"reason": None, "message": None, **condition}
 
 
 def _lean(value: object) -> object:
