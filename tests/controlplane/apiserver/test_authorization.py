@@ -145,3 +145,29 @@ async def test_whoever_may_impersonate_acts_as_the_other(ask):
     subject = {"kind": "ServiceAccount", "namespace": "default", "name": "default"}
     await ask.create(f"{RBAC}/clusterrolebindings", binding("ClusterRole", "r", subject))
     assert b'"username":"bob"' in (await who()).body
+
+
+async def test_a_node_writes_only_what_is_its_own(ask):
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    for name in ("n1", "n2"):
+        await ask.create("/api/v1/nodes", {"metadata": {"name": name}})
+    merge = "application/merge-patch+json"
+    path = "/api/v1/nodes"
+    await node("PATCH", f"{path}/n1/status", {"status": {"phase": "Running"}}, content_type=merge)
+    answer = await node("PATCH", f"{path}/n2/status", {"status": {}}, content_type=merge, status=403)
+    assert answer["message"] == 'nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"'
+    answer = await node("PATCH", f"{path}/n1", {"spec": {"taints": None}}, content_type=merge, status=403)
+    assert 'node "n1" is not allowed to modify taints' in answer["message"]
+    label = {"metadata": {"labels": {"node-restriction.kubernetes.io/secret": "yes"}}}
+    answer = await node("PATCH", f"{path}/n1", label, content_type=merge, status=403)
+    assert "is not allowed to modify labels: node-restriction.kubernetes.io/secret" in answer["message"]
+    answer = await node("POST", PODS, {"metadata": {"name": "a"}, "spec": {
+        "containers": [{"name": "c", "image": "i"}]}}, status=403)  # fmt: skip
+    assert 'node "n1" can only create mirror pods' in answer["message"]
+    for name in ("n1", "n2"):
+        spec = {"nodeName": name, "containers": [{"name": "c", "image": "i"}]}
+        await ask.create(PODS, {"metadata": {"name": f"on-{name}"}, "spec": spec})
+    status = {"status": {"phase": "Running"}}
+    await node("PATCH", f"{PODS}/on-n1/status", status, content_type=merge)
+    await node("PATCH", f"{PODS}/on-n2/status", status, content_type=merge, status=403)
+    await node("DELETE", f"{PODS}/on-n2", status=403)

@@ -8,6 +8,7 @@ from kobune.controlplane.apiserver.admission.default_toleration_seconds import D
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
 from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
 from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
@@ -24,6 +25,7 @@ def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Colle
         NamespaceLifecycle(registry),
         LimitRanger(registry),
         ServiceAccount(registry),
+        NodeRestriction(registry),
         TaintNodesByCondition(registry),
         Priority(registry),
         DefaultTolerationSeconds(registry),
