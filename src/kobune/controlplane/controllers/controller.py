@@ -63,6 +63,7 @@ class Settings:
     secondary_node_eviction_rate: float = 0.01
     large_cluster_size_threshold: int = 50
     unhealthy_zone_threshold: float = 0.55
+    load_balancer_range: str = ""  # Where Services of type LoadBalancer get their addresses; empty: from somebody else.
     signing_certificate: bytes = b""  # PEM, with `signing_key`: signs certificate requests. Empty: nothing is signed.
     signing_key: bytes = b""
 

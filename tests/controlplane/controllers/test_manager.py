@@ -1,0 +1,197 @@
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+from kobune.api.errors import ServiceUnavailable
+from kobune.client.client import Client
+from kobune.client.leases import LeadershipLost
+from kobune.controlplane.controllers.all import CONTROLLERS
+from kobune.controlplane.controllers.controller import Settings
+from kobune.controlplane.controllers.manager import ControllerManager, selected
+
+
+def workload(kind, name, replicas):
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template, "replicas": replicas}
+    return {"metadata": {"name": name}, "spec": spec | ({"serviceName": name} if kind == "statefulsets" else {})}
+
+
+async def up(world, kind, name, replicas, seconds=300):
+    async def check():
+        found = await world.get(kind, name)
+        status = found.get("status", {})
+        counts = [status.get(field, 0) for field in ("replicas", "readyReplicas", "updatedReplicas")]
+        return counts == [replicas] * 3 and status.get("observedGeneration") == found["metadata"]["generation"]
+
+    await world.until(check, seconds)
+
+
+def test_names_are_upstreams_and_switch_controllers_on_and_off():
+    names = [controller.name for controller in selected(CONTROLLERS, "*")]
+    assert "deployment-controller" in names
+    assert [each.name for each in selected(CONTROLLERS, "job-controller")] == ["job-controller"]
+    assert "job-controller" not in {each.name for each in selected(CONTROLLERS, "*,-job-controller")}
+    with pytest.raises(ValueError, match="'jobs' is not in the list of known controllers"):
+        selected(CONTROLLERS, "*,jobs")
+
+
+def test_all_controllers_together_bring_up_a_namespace_of_everything_and_take_it_down(tell):
+    async def story(world):
+        await world.create("namespaces", {"metadata": {"name": "all"}}, "")
+
+        async def furnished():
+            return await world.find("configmaps", "kube-root-ca.crt", "all")
+
+        await world.until(furnished)
+        await world.create("deployments", workload("deployments", "web", 3), "all")
+        await world.create("statefulsets", workload("statefulsets", "db", 2), "all")
+        ports = [{"port": 80}]
+        await world.create(
+            "services", {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": ports}}, "all"
+        )
+        await world.sleep(30)
+        pods = len(await world.list("pods", "all"))
+        endpoints = sum(len(each["endpoints"]) for each in await world.list("endpointslices", "all"))
+        metrics = world.manager.metrics()
+        await world.delete("namespaces", "all", "")
+
+        async def gone():
+            return await world.find("namespaces", "all", "") is None
+
+        await world.until(gone)
+        return pods, endpoints, metrics, len(await world.list("pods", ""))
+
+    pods, endpoints, metrics, left = tell(story, "*", settings=Settings(root_ca=b"PEM"))
+    assert (pods, endpoints, left) == (5, 3, 0)
+    assert 'kobune_reconcile_total{controller="deployment-controller",outcome="success"}' in metrics
+    assert 'workqueue_depth{name="job-controller"} 0' in metrics
+
+
+def test_an_idle_cluster_asks_for_nothing_but_discovery(tell):
+    async def story(world):
+        await world.create("deployments", workload("deployments", "web", 3))
+        await up(world, "deployments", "web", 3)
+        await world.sleep(60)
+        before = len(world.transport.log)
+        await world.sleep(3600)
+        return {path for _, path in world.transport.log[before:]}
+
+    assert tell(story, "*") <= {"/api", "/apis"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_requests_fail_it_converges(tell, seed):
+    """Before they took effect or after: no pod too many remains, and no two pods of one ordinal."""
+
+    def faults(world):
+        rng = random.Random(seed)
+
+        def fault(method, path):
+            if method == "GET" or rng.random() > 0.2:
+                return None
+            error = ServiceUnavailable("lost")
+            return error if rng.random() < 0.5 else (error,)
+
+        return fault
+
+    async def story(world):
+        rng = random.Random(seed)
+        await world.create("deployments", workload("deployments", "web", 4))
+        await world.create("statefulsets", workload("statefulsets", "db", 3))
+        for _ in range(6):
+            await world.sleep(rng.random() * 5)
+            kind, name = rng.choice((("deployments", "web"), ("statefulsets", "db")))
+            await world.patch(kind, name, {"spec": {"replicas": rng.randint(1, 6)}})
+            container = {"name": "c", "image": rng.choice(("one", "two", "three"))}
+            await world.patch(kind, name, {"spec": {"template": {"spec": {"containers": [container]}}}})
+        for kind, name in (("deployments", "web"), ("statefulsets", "db")):
+            await world.patch(kind, name, {"spec": {"replicas": 3}})
+            await up(world, kind, name, 3, seconds=3000)
+        await world.sleep(60)
+        pods = await world.list("pods")
+        return sorted(pod["metadata"]["labels"]["app"] for pod in pods)
+
+    assert tell(story, "*", faults=faults) == ["db"] * 3 + ["web"] * 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_manager_killed_at_any_moment_leaves_what_its_successor_completes(tell, seed):
+    async def story(world):
+        rng = random.Random(seed)
+        await world.create("deployments", workload("deployments", "web", 5))
+        await world.create("jobs", {"metadata": {"name": "sum"}, "spec": {"completions": 8, "parallelism": 2, "template": {
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}})  # fmt: skip
+        world.finish_after = None
+        most = 0
+        for _ in range(12):
+            manager = ControllerManager(
+                Client(world.transport), clock=world.clock, rng=rng, controllers="*,-serviceaccount-controller"
+            )
+            running = asyncio.ensure_future(manager.run())
+            await world.sleep(0.02 + rng.random() * 2)
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            for pod in await world.list("pods"):
+                if pod["metadata"]["labels"].get("job-name") and pod["status"].get("phase") == "Running":
+                    await world.patch(
+                        "pods", pod["metadata"]["name"], {"status": {"phase": "Succeeded"}}, subresource="status"
+                    )
+            web = [pod for pod in await world.list("pods") if pod["metadata"]["labels"].get("app") == "web"]
+            most = max(most, len(web))
+        manager = ControllerManager(Client(world.transport), clock=world.clock, rng=rng)
+        running = asyncio.ensure_future(manager.run())
+        world.finish_after = 1.0
+        await up(world, "deployments", "web", 5)
+
+        async def done():
+            for pod in await world.list("pods"):
+                if pod["metadata"]["labels"].get("job-name") and pod["status"].get("phase") == "Running":
+                    await world.patch(
+                        "pods", pod["metadata"]["name"], {"status": {"phase": "Succeeded"}}, subresource="status"
+                    )
+            return "completionTime" in (await world.get("jobs", "sum")).get("status", {})
+
+        await world.until(done)
+        status = (await world.get("jobs", "sum"))["status"]
+        finished = [pod for pod in await world.list("pods") if pod["status"].get("phase") == "Succeeded"]
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        return most, status["succeeded"], len(finished)
+
+    most, succeeded, finished = tell(story, "serviceaccount-controller")
+    assert most <= 5
+    assert succeeded == finished
+    assert succeeded >= 8
+
+
+def test_of_two_managers_one_acts_and_the_other_takes_over(tell):
+    async def story(world):
+        managers = [
+            ControllerManager(
+                Client(world.transport), clock=world.clock, rng=random.Random(number), leader_elect=True,
+                identity=f"m{number}", controllers="replicaset-controller",
+            )
+            for number in range(2)
+        ]  # fmt: skip
+        first = asyncio.ensure_future(managers[0].run())
+        await world.sleep(1)
+        second = asyncio.ensure_future(managers[1].run())
+        await world.sleep(30)
+        acting = [manager.started.is_set() for manager in managers]
+        spec = {"holderIdentity": "thief"}
+        await world.patch("leases", "kube-controller-manager", {"spec": spec}, "kube-system")
+        with pytest.raises(LeadershipLost):
+            await first
+        await world.sleep(40)
+        after = managers[1].started.is_set()
+        second.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await second
+        return acting, after
+
+    assert tell(story, "serviceaccount-controller") == ([True, False], True)
