@@ -1,8 +1,11 @@
 """Real nodes run real containers, reach each other, survive their agents and leave nothing behind."""
 
 import asyncio
+import io
+import json
 import os
 import signal
+import tarfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from kobune.node.machine.machine import BUSYBOX as BUSYBOX_PROGRAM
 from kobune.node.machine.machine import NodeMachine
 from kobune.node.netns import connect_in
 from kobune.node.runtime.cri import CriRuntime
-from kobune.node.runtime.images import BUSYBOX
-from kobune.node.runtime.runtime import ContainerSpec, RuntimeFailure, SandboxSpec, State, TerminalSize
+from kobune.node.runtime.images import BUSYBOX, Archive, builtin_archive
+from kobune.node.runtime.runtime import ContainerSpec, PortMapping, RuntimeFailure, SandboxSpec, State, TerminalSize
 
 pytestmark = pytest.mark.real
 
@@ -193,3 +197,62 @@ async def test_a_second_cluster_in_the_same_network_is_refused(node: NodeMachine
             await twin.start()
     finally:
         await twin.destroy()
+
+
+def repacked(archive: Archive, form: str) -> bytes:
+    """The busybox image as other tools would have saved it, under the name team/web:1."""
+    with tarfile.open(fileobj=io.BytesIO(archive.data)) as tar:
+        blobs = {entry.name: tar.extractfile(entry).read() for entry in tar if entry.name.startswith("blobs/")}
+        index = json.load(tar.extractfile("index.json"))
+    (found,) = [each for each in index["manifests"] if each["annotations"]["io.containerd.image.name"] == BUSYBOX]
+    manifest = json.loads(blobs[found["digest"].replace("sha256:", "blobs/sha256/")])
+    if form == "docker":
+        config, layer = (
+            blobs[each["digest"].replace("sha256:", "blobs/sha256/")]
+            for each in (manifest["config"], manifest["layers"][0])
+        )
+        image = {"Config": "config.json", "RepoTags": ["team/web:1"], "Layers": ["layer.tar"]}
+        files = {"manifest.json": json.dumps([image]).encode(), "config.json": config, "layer.tar": layer}
+    else:
+        found["annotations"] = {"org.opencontainers.image.ref.name": "team/web:1"}
+        new_index = {"schemaVersion": 2, "manifests": [found]}
+        layout = {"imageLayoutVersion": "1.0.0"}
+        files = {**blobs, "index.json": json.dumps(new_index).encode(), "oci-layout": json.dumps(layout).encode()}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+async def test_an_archive_of_another_tool_becomes_an_image(
+    node: NodeMachine, runtime: CriRuntime, tmp_path: Path, form: str
+):
+    file = tmp_path / "image.tar.gz"
+    file.write_bytes(repacked(builtin_archive(BUSYBOX_PROGRAM), form))
+    assert await node.importer.load(file) == ["docker.io/team/web:1"]
+    async with asyncio.timeout(10):
+        while (image := await runtime.find_image("team/web:1")) is None:
+            await asyncio.sleep(0.05)
+    spec = sandbox_spec(node)
+    sandbox = await runtime.run_sandbox(spec)
+    container = await runtime.create_container(
+        sandbox, ContainerSpec(name="main", image=image.id, command=["sleep", "100"]), spec
+    )
+    await runtime.start_container(container)
+    assert (await runtime.find_container(container)).state == State.RUNNING
+
+
+async def test_a_host_port_leads_to_its_pod(node: NodeMachine, runtime: CriRuntime):
+    spec = replace(sandbox_spec(node), port_mappings=[PortMapping(container_port=80, host_port=8088)])
+    sandbox = await runtime.run_sandbox(spec)
+    image = await runtime.find_image(BUSYBOX)
+    web = ContainerSpec(name="main", image=image.id, command=["httpd", "-f", "-p", "80"])
+    await runtime.start_container(await runtime.create_container(sandbox, web, spec))
+    (await connect_in(None, str(node.spec.address), 8088)).close()
+    await runtime.stop_sandbox(sandbox)
+    with pytest.raises(ConnectionRefusedError):
+        await connect_in(None, str(node.spec.address), 8088)

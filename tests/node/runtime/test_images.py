@@ -73,11 +73,19 @@ def test_references_are_named_in_full(short: str, full: str):
     assert normalize(short) == full
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "compressed"])
-def test_a_docker_archive_is_taken_as_it_is(tmp_path: Path, pack):
+def test_a_docker_archive_is_taken_as_it_is(tmp_path: Path):
     file = tmp_path / "image.tar"
-    file.write_bytes(pack(tar_of(docker_manifest())))
+    file.write_bytes(tar_of(docker_manifest()))
     assert _prepare(file, tmp_path) == (file, ["docker.io/library/web:1"])
+
+
+def test_a_compressed_archive_is_unpacked_first(tmp_path: Path):
+    file = tmp_path / "image.tar.gz"
+    file.write_bytes(gzip.compress(tar_of(docker_manifest())))
+    copy, references = _prepare(file, tmp_path)
+    assert references == ["docker.io/library/web:1"]
+    with tarfile.open(copy, mode="r:") as tar:
+        assert sorted(tar.getnames()) == ["config.json", "layer.tar", "manifest.json"]
 
 
 def test_an_oci_layout_with_only_a_reference_name_gets_its_full_name(tmp_path: Path):

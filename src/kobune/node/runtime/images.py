@@ -191,14 +191,19 @@ def _prepare(file: Path, folder: Path) -> tuple[Path, Sequence[str]]:
         with tarfile.open(file) as tar:
             names = {_plain(name) for name in tar.getnames()}
             if "index.json" in names:
-                return _prepare_oci(file, tar, names, folder)
-            if "manifest.json" in names:
-                return file, _docker_references(file, tar, names)
+                index, references = _oci_index(file, tar, names)
+            elif "manifest.json" in names:
+                index, references = None, _docker_references(file, tar, names)
+            else:
+                raise BadArchive(
+                    f"{file} is a tar archive but no image:"
+                    " it has neither index.json (OCI layout) nor manifest.json (docker save)"
+                )
+            # containerd reads no compressed archives, and only names that are written in its own way.
+            good = index is None and not _is_compressed(file)
+            return file if good else _copy(tar, index, folder), references
     except (tarfile.TarError, EOFError, OSError) as error:
         raise BadArchive(f"{file} is not a whole tar archive: {error}") from None
-    raise BadArchive(
-        f"{file} is a tar archive but no image: it has neither index.json (OCI layout) nor manifest.json (docker save)"
-    )
 
 
 def _docker_references(file: Path, tar: tarfile.TarFile, names: set[str]) -> Sequence[str]:
@@ -213,7 +218,8 @@ def _docker_references(file: Path, tar: tarfile.TarFile, names: set[str]) -> Seq
     return references
 
 
-def _prepare_oci(file: Path, tar: tarfile.TarFile, names: set[str], folder: Path) -> tuple[Path, Sequence[str]]:
+def _oci_index(file: Path, tar: tarfile.TarFile, names: set[str]) -> tuple[bytes | None, Sequence[str]]:
+    """An index that names every image in full (None: the archive's own does), and the references."""
     index = _document(file, tar, "index.json", dict)
     manifests = index.get("manifests") or []
     if not manifests:
@@ -232,15 +238,23 @@ def _prepare_oci(file: Path, tar: tarfile.TarFile, names: set[str], folder: Path
         changed = changed or notes.get(IMAGE_NAME) != normalize(name)
         notes[IMAGE_NAME] = normalize(name)
         references.append(notes[IMAGE_NAME])
-    return (_renamed(tar, _json(index), folder) if changed else file), references
+    return _json(index) if changed else None, references
 
 
-def _renamed(tar: tarfile.TarFile, index: bytes, folder: Path) -> Path:
-    """A copy of the archive with another index."""
+def _is_compressed(file: Path) -> bool:
+    try:
+        tarfile.open(file, mode="r:").close()
+    except tarfile.ReadError:
+        return True
+    return False
+
+
+def _copy(tar: tarfile.TarFile, index: bytes | None, folder: Path) -> Path:
+    """The archive without compression, and with another index if one is given."""
     path = folder / "named.tar"
     with tarfile.open(path, mode="w") as copy:
         for entry in tar:
-            if _plain(entry.name) == "index.json":
+            if index is not None and _plain(entry.name) == "index.json":
                 entry.size = len(index)
                 copy.addfile(entry, io.BytesIO(index))
             else:
