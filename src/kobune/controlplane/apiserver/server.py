@@ -114,6 +114,7 @@ class ApiServer:
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
         self.authorization = Authorization(self._authorizers())
         self.webhooks = WebhookClient(self.registry)
+        self.registry.custom.send, self.registry.custom.new_uid = self.webhooks.convert, self.registry.mint.uid
         plugins = make_plugins(self.registry, self.webhooks, disabled=config.disabled_admission_plugins)
         if self.rbac is not None:
             plugins.append(Escalation(self.rbac, self.authorization))

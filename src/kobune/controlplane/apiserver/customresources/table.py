@@ -1,17 +1,19 @@
 """The custom kinds being served: how the objects of each version are read, defaulted, checked and stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import orjson
 
 from kobune.api.catalogue import Catalogue, Kind, version_order
+from kobune.api.copying import clone
 from kobune.api.custom import row_of, scale_paths
-from kobune.api.errors import FieldError, Json, NotFound, forbidden
+from kobune.api.errors import ApiError, FieldError, Json, NotFound, forbidden
 from kobune.api.schema import Schema, load_schemas
 from kobune.api.structural import apply_defaults, custom_schema, prune
 from kobune.controlplane.apiserver.customresources.checks import CustomChecks
+from kobune.controlplane.apiserver.customresources.conversion import Converted, Send, WebhookConversion
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.tables.columns import Printer
@@ -60,6 +62,7 @@ class Served:
         self.accepted: Json = definition["status"]["acceptedNames"]
         self.trusted_after = trusted_after
         self.is_terminating = False
+        self.webhook: Converted | None = None
         self.versions = {
             version["name"]: CustomVersion(row_of(definition, version), version, metadata)
             for version in self.spec["versions"]
@@ -90,11 +93,23 @@ class Served:
             apply_defaults(obj, source.schema)
         return obj
 
+    async def prepare(self, target: CustomVersion, bodies: Sequence[bytes]) -> None:
+        """Ask the webhook for what `read` will need. Raises ApiError."""
+        if self.webhook is not None:
+            foreign = [self.decoded(body) for body in bodies if not body.startswith(target.head)]
+            await self.webhook.convert(foreign, target.kind.api_version)
+
     def converted(self, obj: Json, target: CustomVersion) -> Json:
-        """The object in another version, by the strategy None: only its apiVersion changes."""
+        """The object in another version: as its webhook said, or with another apiVersion alone."""
         if obj["apiVersion"] == target.kind.api_version:
             return obj
-        result = {**obj, "apiVersion": target.kind.api_version}
+        if self.webhook is None:
+            result = {**obj, "apiVersion": target.kind.api_version}
+        else:
+            known = self.webhook.find(obj, target.kind.api_version)
+            if known is None:
+                raise ApiError(f"{obj['kind']} has not been converted to {target.kind.api_version}")
+            result = clone(known)
         prune(result, target.schema)
         return result
 
@@ -106,6 +121,8 @@ class CustomKinds:
         self._catalogue = catalogue
         self._version = cluster_version
         self._served: dict[tuple[str, str], Served] = {}
+        self.send: Send | None = None  # How webhooks are called.
+        self.new_uid: Callable[[], str] = lambda: ""
 
     def serve(self, definition: Json, *, trusted_after: int) -> bool:
         """Serve a definition's kinds under its accepted names from now on; whether that changes anything."""
@@ -116,6 +133,11 @@ class CustomKinds:
             return False
         metadata = load_schemas(self._version).definition(OBJECT_META)
         new = Served(definition, metadata, trusted_after=trusted_after)
+        conversion = spec.get("conversion") or {}
+        if conversion.get("strategy") == "Webhook" and self.send is not None:
+            webhook = conversion["webhook"]
+            how = WebhookConversion(webhook["clientConfig"], webhook["conversionReviewVersions"], accepted["kind"])
+            new.webhook = Converted(how, self.send, self.new_uid)
         if old is not None:
             new.is_terminating = old.is_terminating
             wanted = {row.version for row in new.rows}
@@ -175,8 +197,20 @@ class CustomKinds:
         served = self.served(kind)
         return served.read(served.versions[kind.version], body)
 
-    def to_storage(self, kind: Kind, obj: Json) -> Json:
+    def asks_webhook(self, kind: Kind) -> bool:
+        """Whether objects are converted by a webhook, which takes time."""
+        return self.served(kind).webhook is not None
+
+    async def prepare(self, kind: Kind, bodies: Sequence[bytes]) -> None:
+        """To be awaited before `read`: what is stored in another version is converted. Raises ApiError."""
         served = self.served(kind)
+        if served.webhook is not None:
+            await served.prepare(served.versions[kind.version], bodies)
+
+    async def to_storage(self, kind: Kind, obj: Json) -> Json:
+        served = self.served(kind)
+        if served.webhook is not None:
+            await served.webhook.convert([obj], served.storage.kind.api_version)
         return served.converted(obj, served.storage)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024  # Of a list that is sent in parts.
 WAIT_FOR_REVISION_SECONDS = 3.0  # Source: upstream watch cache, blockTimeout.
+_ABOUT_OBJECTS = frozenset({b"ADDED", b"MODIFIED", b"DELETED"})
 SHORTEST_WATCH_SECONDS = 1800.0  # Without timeoutSeconds a watch ends at random between this and twice this.
 
 
@@ -45,6 +46,13 @@ async def get(registry: "Registry", kind: Kind, namespace: str, name: str) -> by
 
 async def list_items(registry: "Registry", kind: Kind, namespace: str, options: ListOptions) -> Listing:
     """The items a list shows, in the stored version. Raises BadRequest, Gone, Timeout."""
+    listing = await _list_items(registry, kind, namespace, options)
+    if kind.custom:
+        await registry.custom.prepare(kind, [item.body for item in listing.items])
+    return listing
+
+
+async def _list_items(registry: "Registry", kind: Kind, namespace: str, options: ListOptions) -> Listing:
     cache = await registry.cache(kind)
     chosen = selection(cache, kind, namespace, options)
     if options.continue_:
@@ -135,9 +143,10 @@ async def watch(
         after = None
     seconds = float(options.timeout_seconds) or SHORTEST_WATCH_SECONDS * (1 + registry.mint.seconds_between(0, 1))
     marks = (mark or _bookmarks(kind)) if options.bookmarks else None
+    asked = render if kind.custom and registry.custom.asks_webhook(kind) else None
     try:
         watcher = cache.watch(
-            chosen, after=after, initial_events_end=bool(initial), bookmark=marks, render=render
+            chosen, after=after, initial_events_end=bool(initial), bookmark=marks, render=render if asked is None else frame
         )  # fmt: skip
     except Gone as error:
         return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
@@ -147,11 +156,25 @@ async def watch(
             try:
                 async with asyncio.timeout(seconds):
                     async for batch in watcher:
+                        if asked is not None:
+                            batch = await _converted(registry, kind, batch, asked)
                         yield batch[0] if len(batch) == 1 else b"".join(batch)
             except TimeoutError:
                 return
 
     return frames()
+
+
+async def _converted(registry: "Registry", kind: Kind, batch: Sequence[bytes], render: Render) -> list[bytes]:
+    """Frames of the stored objects as frames in the version of `kind`, for kinds that a webhook converts."""
+    events = [(line[9 : line.index(b'"', 9)], line) for line in batch]  # {"type":"ADDED",…
+    bodies = [line[line.index(b'"object":') + 9 : -2] for _, line in events]
+    wanted = [body for (event, _), body in zip(events, bodies, strict=True) if event in _ABOUT_OBJECTS]
+    await registry.custom.prepare(kind, wanted)
+    return [
+        render(event, body) if event in _ABOUT_OBJECTS else line
+        for (event, line), body in zip(events, bodies, strict=True)
+    ]
 
 
 def selection(cache: Cache, kind: Kind, namespace: str, options: ListOptions, *, name: str = "") -> Selection:

@@ -119,7 +119,10 @@ class Registry:
         self.feed.close(kind.prefix)
 
     async def find_item(self, kind: Kind, namespace: str, name: str) -> Item | None:
-        return (await self.cache(kind)).get(namespace if kind.namespaced else "", name)
+        item = (await self.cache(kind)).get(namespace if kind.namespaced else "", name)
+        if kind.custom and item is not None:
+            await self.custom.prepare(kind, (item.body,))
+        return item
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
         """The decoded object, in the version of `kind`."""
@@ -148,9 +151,11 @@ class Registry:
         meta = obj["metadata"]
         cache = await self.cache(kind)
         item = await cache.write(
-            meta.get("namespace", ""), meta["name"], self._in_storage(kind, obj),
+            meta.get("namespace", ""), meta["name"], await self._in_storage(kind, obj),
             expected=expected, durable=(kind.group, kind.name) not in EPHEMERAL,
         )  # fmt: skip
+        if kind.custom:
+            await self.custom.prepare(kind, (item.body,))
         return self.body_in(kind, item.body)
 
     async def delete(self, kind: Kind, obj: Json, *, expected: int) -> None:
@@ -167,8 +172,8 @@ class Registry:
             return self.custom.read(kind, body)
         return converted_body(body, self.stored(kind), kind)
 
-    def _in_storage(self, kind: Kind, obj: Json) -> Json:
-        return self.custom.to_storage(kind, obj) if kind.custom else converted(obj, kind, self.stored(kind))
+    async def _in_storage(self, kind: Kind, obj: Json) -> Json:
+        return await self.custom.to_storage(kind, obj) if kind.custom else converted(obj, kind, self.stored(kind))
 
     def body_of(self, obj: Json) -> bytes:
         """The body of an object that is not stored (a dry run, a plan)."""

@@ -13,6 +13,7 @@ from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.store.selection import Selection
 
+CONVERSION_SECONDS = 30.0  # Source: upstream conversion webhooks.
 MAX_ANSWER_BYTES = 3 * 1024 * 1024
 
 
@@ -29,14 +30,24 @@ class WebhookClient:
 
     async def call(self, webhook: Webhook, review: Json) -> bytes:
         """The answer's body. Raises CallFailed."""
+        return await self._post(webhook.client, review, webhook.timeout_seconds)
+
+    async def convert(self, client: Json, review: Json) -> bytes:
+        """The answer of a conversion webhook. Raises ApiError."""
         try:
-            async with asyncio.timeout(webhook.timeout_seconds):
-                url, server_name = await self._url(webhook.client)
+            return await self._post(client, review, CONVERSION_SECONDS)
+        except CallFailed as error:
+            raise ApiError(str(error)) from error
+
+    async def _post(self, client: Json, review: Json, seconds: float) -> bytes:
+        try:
+            async with asyncio.timeout(seconds):
+                url, server_name = await self._url(client)
                 async with self._open().post(
                     url,
                     data=orjson.dumps(review),
                     headers={"Content-Type": "application/json", "Accept": "application/json"},
-                    ssl=_tls(webhook.client.get("caBundle") or ""),
+                    ssl=_tls(client.get("caBundle") or ""),
                     server_hostname=server_name,
                     allow_redirects=False,
                 ) as answer:

@@ -1,0 +1,119 @@
+"""Versions that a webhook converts. Source: Kubernetes documentation, Webhook conversion."""
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from kobune.host.pki import Authority
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+PATH = "/apis/example.com/{}/namespaces/default/people"
+
+
+class Converter:
+    """v1 has one name, v2 two."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.failure = ""
+        self.url = self.bundle = ""
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        review = orjson.loads(await request.read())["request"]
+        self.asked.append(review)
+        result = {"status": "Failure", "message": self.failure} if self.failure else {"status": "Success"}
+        objects = [self.converted(one, review["desiredAPIVersion"]) for one in review["objects"]]
+        response = {"uid": review["uid"], "result": result, "convertedObjects": objects}
+        return web.json_response(
+            {"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response}
+        )
+
+    def converted(self, obj: Any, version: str) -> Any:
+        if version.endswith("v2"):
+            first, _, last = obj["spec"]["name"].partition(" ")
+            return {**obj, "apiVersion": version, "spec": {"first": first, "last": last}}
+        return {**obj, "apiVersion": version, "spec": {"name": f"{obj['spec']['first']} {obj['spec']['last']}"}}
+
+
+@pytest.fixture
+async def converter(tmp_path: Any) -> AsyncIterator[Converter]:
+    now = datetime.now(UTC)
+    authority = Authority.create("test", now)
+    certificate, key = authority.issue_server("hook", ["127.0.0.1"], now).write(tmp_path, "hook")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    one = Converter()
+    runner = web.ServerRunner(web.Server(one.handle), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    one.url = f"https://127.0.0.1:{runner.addresses[0][1]}/convert"
+    one.bundle = base64.b64encode(authority.credential.certificate).decode()
+    yield one
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def people(ask: Any, converter: Converter) -> None:
+    def version(name: str, *fields: str, storage: bool) -> dict[str, Any]:
+        spec = {"type": "object", "properties": {field: {"type": "string"} for field in fields}}
+        schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+        return {"name": name, "served": True, "storage": storage, "schema": schema}
+
+    client = {"url": converter.url, "caBundle": converter.bundle}
+    spec = {
+        "group": "example.com", "scope": "Namespaced", "names": {"kind": "Person", "plural": "people"},
+        "versions": [version("v1", "name", storage=True), version("v2", "first", "last", storage=False)],
+        "conversion": {
+            "strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]},
+        },
+    }  # fmt: skip
+    await ask.create(CRDS, {"metadata": {"name": "people.example.com"}, "spec": spec})
+    async with asyncio.timeout(5):
+        while (await ask.raw("GET", PATH.format("v1"))).status != 200:
+            await asyncio.sleep(0.001)
+
+
+def person(version: str, **spec: str) -> dict[str, Any]:
+    return {"apiVersion": f"example.com/{version}", "kind": "Person", "metadata": {"name": "ada"}, "spec": spec}
+
+
+async def test_each_version_reads_what_the_other_wrote(ask: Any, people: None) -> None:
+    made = await ask.create(PATH.format("v2"), person("v2", first="Ada", last="Lovelace"))
+    assert made["spec"] == {"first": "Ada", "last": "Lovelace"}
+    stored = await ask("GET", f"{PATH.format('v1')}/ada")
+    assert (stored["spec"], stored["apiVersion"]) == ({"name": "Ada Lovelace"}, "example.com/v1")
+    stored["spec"]["name"] = "Ada Byron"
+    await ask("PUT", f"{PATH.format('v1')}/ada", stored)
+    assert (await ask("GET", PATH.format("v2")))["items"][0]["spec"] == {"first": "Ada", "last": "Byron"}
+    patch = {"spec": {"last": "King"}}
+    await ask("PATCH", f"{PATH.format('v2')}/ada", patch, content_type="application/merge-patch+json")
+    assert (await ask("GET", f"{PATH.format('v1')}/ada"))["spec"] == {"name": "Ada King"}
+    await ask("DELETE", f"{PATH.format('v2')}/ada")
+
+
+async def test_watches_see_their_own_version(ask: Any, people: None) -> None:
+    await ask.create(PATH.format("v1"), person("v1", name="Ada Lovelace"))
+    async for event in ask.events(f"{PATH.format('v2')}?watch=1"):
+        assert event["type"] == "ADDED"
+        assert event["object"]["spec"] == {"first": "Ada", "last": "Lovelace"}
+        break
+
+
+async def test_the_same_state_is_converted_once(ask: Any, people: None, converter: Converter) -> None:
+    await ask.create(PATH.format("v1"), person("v1", name="Ada Lovelace"))
+    for _ in range(3):
+        await ask("GET", PATH.format("v2"))
+    assert len(converter.asked) == 1
+
+
+async def test_a_failure_is_told(ask: Any, people: None, converter: Converter) -> None:
+    converter.failure = "no such people"
+    answer = await ask("POST", PATH.format("v2"), person("v2", first="Ada", last="Lovelace"), status=500)
+    assert answer["message"] == "conversion webhook for example.com/v2, Kind=Person failed: no such people"
