@@ -36,6 +36,10 @@ class Calls:
                 ("grpc.default_authority", "localhost"),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                # A runtime that is just starting is there in a moment; gRPC would look again after a second.
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 1000),
                 # One channel per socket: two nodes' runtimes must never share one.
                 ("grpc.use_local_subchannel_pool", 1),
             ],
