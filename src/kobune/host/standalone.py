@@ -99,9 +99,9 @@ async def run_scheduler(kubeconfig: Path, *, leader_elect: bool) -> None:
     scheduler = Scheduler(client, clock=clock, rng=rng)
     if leader_elect:
         election = LeaderElection(client, Key("kube-system", "kube-scheduler"), identity(rng), clock=clock, rng=rng)
-        await _until_signalled(election.lead(scheduler.run), client)
+        await until_signalled(election.lead(scheduler.run), client)
     else:
-        await _until_signalled(scheduler.run(), client)
+        await until_signalled(scheduler.run(), client)
 
 
 async def run_controller_manager(
@@ -133,7 +133,7 @@ async def run_controller_manager(
         leader_elect=leader_elect,
         identity=identity(rng),
     )
-    await _until_signalled(manager.run(), client)
+    await until_signalled(manager.run(), client)
 
 
 def identity(rng: random.Random) -> str:
@@ -265,7 +265,8 @@ async def _signalled() -> None:
     await stop.wait()
 
 
-async def _until_signalled(work: Coroutine[Any, Any, None], client: Client) -> None:
+async def until_signalled(work: Coroutine[Any, Any, None], client: Client) -> None:
+    """Run a component until SIGINT or SIGTERM, and let go of its connections; raises what the component raises."""
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(work, name="component")
