@@ -24,6 +24,7 @@ QUESTIONS = ("start", "get", "list", "create", "watch")
 PODS = "/api/v1/namespaces/default/pods"
 TOKENS = 'root,root,1,"system:masters"\nbench,bench,2,"bench"\n'
 WATCHERS, WATCHED = 50, 1000
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 def pod(name: str) -> bytes:
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._next = next_request
         self._head = b""
         self._missing = -1  # Bytes of the body; -1: still reading the head.
+        self._tail: bytes | None = None  # The last bytes of a body that comes in chunks.
         self.answers = self.bytes = self.failures = 0
         self.done = asyncio.get_running_loop().create_future()
         self._sent = 0.0
@@ -66,14 +68,20 @@ class Connection(asyncio.Protocol):
             end = self._head.find(b"\r\n\r\n")
             if end < 0:
                 return
-            head = self._head[:end].lower()
-            at = head.index(b"content-length:") + 15
-            length = int(head[at:].split(b"\r\n", 1)[0])
+            head, rest = self._head[:end].lower(), self._head[end + 4 :]
             if head[9:10] != b"2":
                 self.failures += 1
-            self._missing = length - (len(self._head) - end - 4)
-        else:
+            if b"transfer-encoding: chunked" in head:
+                self._missing, self._tail, data = 1, b"", rest
+            else:
+                at = head.index(b"content-length:") + 15
+                self._missing = int(head[at:].split(b"\r\n", 1)[0]) - len(rest)
+        elif self._tail is None:
             self._missing -= len(data)
+        if self._tail is not None:
+            self._tail = (self._tail + data)[-len(LAST_CHUNK) :]
+            if self._tail == LAST_CHUNK:
+                self._missing, self._tail = 0, None
         if self._missing <= 0:
             self._head, self._missing = b"", -1
             self.answers += 1

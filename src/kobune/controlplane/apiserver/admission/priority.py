@@ -71,10 +71,10 @@ class Priority:
             if item is None:
                 raise refused(attributes, f"no PriorityClass with name {name} was found")
             found = orjson.loads(item.body)
-        return found["metadata"]["name"], found["value"], found.get("preemptionPolicy") or DEFAULT_POLICY
+        return found["metadata"]["name"], found.get("value", 0), found.get("preemptionPolicy") or DEFAULT_POLICY
 
 
 def _default_class(cache: Cache) -> Json | None:
     """The class of pods that name none; of several the one with the least priority."""
     marked: list[Json] = [orjson.loads(item.body) for item in cache.list() if b'"globalDefault":true' in item.body]
-    return min(marked, key=lambda one: (one["value"], one["metadata"]["name"]), default=None)
+    return min(marked, key=lambda one: (one.get("value", 0), one["metadata"]["name"]), default=None)
