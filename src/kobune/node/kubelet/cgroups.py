@@ -8,36 +8,9 @@ from kobune.node.kubelet.config import Amounts, KubeletConfig
 from kobune.node.kubelet.containers import cgroup_parent
 from kobune.node.kubelet.pod import Pod
 from kobune.node.kubelet.qos import PERIOD_US, cpu_quota_us, cpu_shares, pod_limits, pod_requests
+from kobune.node.machine.cgroups import Hierarchies, every_root
 
 log = logging.getLogger(__name__)
-
-
-class Hierarchies:
-    """Where the machine's cgroup controllers are mounted, whichever version it has.
-
-    Args:
-        mountinfo: as /proc/self/mountinfo reads.
-    """
-
-    def __init__(self, mountinfo: str) -> None:
-        self.legacy: dict[str, Path] = {}  # Version 1, by controller.
-        self.unified: Path | None = None
-        for line in mountinfo.splitlines():
-            left, _, right = line.partition(" - ")
-            point, (kind, _, options) = Path(left.split()[4]), right.split(" ", 2)
-            if kind == "cgroup2":
-                self.unified = point
-            elif kind == "cgroup":
-                self.legacy |= {option: point for option in options.split(",") if option not in ("rw", "ro")}
-
-    @property
-    def is_legacy(self) -> bool:
-        """Version 1 has the controllers; a hybrid machine's version 2 has none."""
-        return "memory" in self.legacy
-
-    def roots(self) -> set[Path]:
-        """Every place where a cgroup may have a directory."""
-        return set(self.legacy.values()) | ({self.unified} if self.unified else set())
 
 
 class PodCgroups:
@@ -70,7 +43,7 @@ class PodCgroups:
         if self._hierarchies is None:
             return
         relative = cgroup_parent(pod, self._config.cgroup_root).lstrip("/")
-        for root in self._hierarchies.roots():
+        for root in every_root():
             for directory, _, _ in os.walk(root / relative, topdown=False):
                 try:
                     os.rmdir(directory)
@@ -81,7 +54,7 @@ class PodCgroups:
         if self._hierarchies is None:
             return
         relative = path.lstrip("/")
-        if self._hierarchies.is_legacy:
+        if self._hierarchies.unified is None:
             values = {"cpu": {"cpu.shares": str(shares)}, "memory": {}, "pids": {}}
             if quota_us:
                 values["cpu"] |= {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota_us)}
@@ -91,7 +64,7 @@ class PodCgroups:
                 root = self._hierarchies.legacy.get(controller)
                 if root is not None:
                     _put(root / relative, files)
-        elif self._hierarchies.unified is not None:
+        else:
             files = {"cpu.weight": str(1 + (shares - 2) * 9999 // 262142)}  # Source: runc's conversion of shares.
             if quota_us:
                 files["cpu.max"] = f"{quota_us} {PERIOD_US}"

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import aiohttp
 
@@ -16,7 +15,7 @@ from kobune.client.client import Client
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
 from kobune.node.kubelet.admission import refuse
-from kobune.node.kubelet.cgroups import Hierarchies, PodCgroups
+from kobune.node.kubelet.cgroups import PodCgroups
 from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.containers import grace_of
 from kobune.node.kubelet.dns import Resolver, parse_resolv_conf
@@ -44,6 +43,7 @@ from kobune.node.kubelet.together import together
 from kobune.node.kubelet.volumes.manager import Volumes
 from kobune.node.kubelet.volumes.mounts import KernelMounter, Mounter
 from kobune.node.kubelet.volumes.volume import Offload
+from kobune.node.machine.cgroups import MOUNTS, Hierarchies, find_hierarchies
 from kobune.node.runtime.runtime import Image, Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Kubelet:
         self._clock = clock
         self._machine = machine or read_machine()
         if hierarchies is None and config.manage_cgroups:
-            hierarchies = Hierarchies(Path("/proc/self/mountinfo").read_text())
+            hierarchies = find_hierarchies(MOUNTS.read_text())
         self._cgroups = PodCgroups(config, hierarchies if config.manage_cgroups else None)
         self._recorder = EventRecorder(client, "kubelet", clock=clock, host=config.node_name)
         self._state = RuntimeState(runtime, self._pod_state_changed, clock=clock, relist_seconds=config.relist_seconds)

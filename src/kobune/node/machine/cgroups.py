@@ -68,7 +68,7 @@ def remove(hierarchies: Hierarchies, path: PurePosixPath) -> None:
     """
     relative = str(path).lstrip("/")
     # Version 1's named hierarchy and a hybrid's version 2 have groups as well, made by runc.
-    for root in _every_root():
+    for root in every_root():
         top = root / relative
         if not top.is_dir():
             continue
@@ -80,7 +80,8 @@ def remove(hierarchies: Hierarchies, path: PurePosixPath) -> None:
                 parent.rmdir()
 
 
-def _every_root() -> Sequence[Path]:
+def every_root() -> Sequence[Path]:
+    """Every place where a cgroup may have a folder, those without controllers included."""
     roots = []
     for line in MOUNTS.read_text().splitlines():
         left, _, right = line.partition(" - ")

@@ -45,6 +45,7 @@ class KubeletServer:
     def __init__(self, context: Context) -> None:
         self._it = context
         self._rates = Rates()
+        self._since = context.clock.now()
 
     def application(self) -> web.Application:
         """The routes, for serving by whatever means."""
@@ -194,7 +195,9 @@ class KubeletServer:
         it = self._it
         pods = it.pods.all_pods()
         states = {pod.uid: it.state.pod(pod.uid) for pod in pods}
-        return summary(it.config, pods, states, await it.runtime.stats(), self._rates, it.clock.now())
+        return summary(
+            it.config, pods, states, await it.runtime.stats(), self._rates, it.clock.now(), since=self._since
+        )
 
     async def _summary(self, request: web.Request) -> web.Response:
         return web.json_response(await self._report())

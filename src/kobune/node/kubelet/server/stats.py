@@ -50,6 +50,8 @@ def summary(
     stats: Sequence[ContainerStats],
     rates: Rates,
     now: datetime,
+    *,
+    since: datetime,
 ) -> Json:
     """As GET /stats/summary answers."""
     by_id = {each.container_id: each for each in stats}
@@ -62,7 +64,7 @@ def summary(
     return {
         "node": {
             "nodeName": config.node_name,
-            "startTime": at,
+            "startTime": format_time(since),
             "cpu": {"time": at, "usageNanoCores": cpu, "usageCoreNanoSeconds": cpu_total},
             "memory": {
                 "time": at,
