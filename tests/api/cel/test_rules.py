@@ -66,6 +66,11 @@ def complaints(rule: str, **more: Any) -> list[str]:
         "[1, 3, 2].isSorted() == false && [1, 2].sum() == 3 && ['b', 'a'].min() == 'a' && [1.5, 2.5].max() == 2.5",
         "sets.contains(self.words, ['a']) && math.greatest(1, 2) == 2 && 'a-b'.replace('-', '.') == 'a.b'",
         "self.?labels[?'a'].orValue('') == 'b' && cel.bind(x, self.most, x == 2)",
+        "[3, 1, 1].sort() == [1, 1, 3] && [1, 1].distinct() == [1] && [1, 2, 3].slice(1, 2) == [2] && [1, 2].reverse() == [2, 1]",
+        "lists.range(3).sortBy(e, -e) == [2, 1, 0] && [[1], [2]].flatten() == [1, 2]",
+        "5 < 10.0 && self.share < self.least && 2.5 >= self.most",
+        "!format.dns1123Label().validate(self.name).hasValue() && format.uuid().validate('(x').hasValue()",
+        "format.qualifiedName().validate('a b').value()[0].startsWith('name part must consist')",
         "'%d of %s'.format([self.most, self.name]) == '2 of x'",
     ],
 )

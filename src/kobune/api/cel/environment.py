@@ -12,14 +12,17 @@ from typing import Any
 from cel_expr_python import cel
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
 
+from kobune.api.cel.formats import with_formats
 from kobune.api.cel.library import FUNCTIONS, OPAQUE, VALUE, value_file
 
-_EXTENSIONS = ("optional", "strings", "math", "encoders", "sets", "two-var-comprehensions", "bindings")
+_EXTENSIONS = ("optional", "strings", "lists", "math", "encoders", "sets", "two-var-comprehensions", "bindings")
 _PLAIN: Mapping[str, cel.Type] = {
     "bool": cel.Type.BOOL, "int": cel.Type.INT, "double": cel.Type.DOUBLE, "string": cel.Type.STRING,
     "bytes": cel.Type.BYTES, "dyn": cel.Type.DYN, "timestamp": cel.Type.TIMESTAMP, "duration": cel.Type.DURATION,
 }  # fmt: skip
 _WELL_KNOWN = (any_pb2, duration_pb2, struct_pb2, timestamp_pb2)
+# Numbers of different types can be compared; the engine's checker does not know.
+_NUMBERS = r"'_(?:<|<=|>|>=)_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'"
 _STRUCT = re.compile(r" not found in struct '[^']*'")
 
 
@@ -53,9 +56,12 @@ class Evaluator:
 
     def compile(self, text: str) -> Program:
         """Raises CelError."""
+        text = with_formats(text)
         try:
             return Program(self._env.compile(text))
         except RuntimeError as error:
+            if _compares_numbers(str(error)):
+                return Program(self._env.compile(text, disable_check=True))
             raise CelError(compile_message(str(error))) from error
 
     def activation(self, values: Mapping[str, Any]) -> cel.Activation:
@@ -89,8 +95,10 @@ class Checker:
     def type_of(self, text: str) -> str:
         """ "BOOL", "STRING", …. Raises CelError."""
         try:
-            return str(self._env.compile(text).return_type().name())
+            return str(self._env.compile(with_formats(text)).return_type().name())
         except RuntimeError as error:
+            if _compares_numbers(str(error)):
+                return "DYN"
             raise CelError(compile_message(str(error))) from error
 
 
@@ -98,6 +106,12 @@ def compile_message(text: str) -> str:
     """The compiler's complaint without what its library wraps around it."""
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
     return _STRUCT.sub("", text)
+
+
+def _compares_numbers(complaint: str) -> bool:
+    """Whether all that is wrong is that numbers of different types are compared."""
+    count = len(re.findall("ERROR:", complaint))
+    return count > 0 and count == len(re.findall(_NUMBERS, complaint))
 
 
 def pool_of(*files: descriptor_pb2.FileDescriptorProto) -> descriptor_pool.DescriptorPool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from kobune.api.cel import network, versions
+from kobune.api.cel.formats import faults
 from kobune.api.go_regexp import compile_go
 from kobune.api.quantity import canonical, parse_quantity
 
@@ -192,6 +193,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("ip", True, (((_C,), _I),), lambda cidr: _Value(text=str(network.parse_cidr(cidr.text)[0]))),
     _of("masked", _C, _C, _masked),
     _of("prefixLength", _C, "int", _text(lambda text: network.parse_cidr(text)[1].prefixlen)),
+    Function("formatFaults", False, ((("string", "string"), "list(string)"),), faults),
     # Quantities and versions
     Function("isQuantity", False, ((("string",), "bool"),), _reads(parse_quantity)),
     Function("quantity", False, ((("string",), _Q),), lambda text: _Value(text=canonical(text))),
