@@ -23,7 +23,9 @@ def command(
     purge_state: Annotated[bool, typer.Option("--purge", help="Also remove everything the cluster stored.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Stop the cluster: its containers end, its objects stay for the next `up`."""
+    """Stop a cluster.
+
+    Its containers end; its objects stay for the next `up`."""
     layout = layout_of(state_dir)
     found, spec = existing_cluster(layout, cluster)
     write_spec(found, replace(spec, running=False))

@@ -17,7 +17,9 @@ def command(
     hostname_override: Annotated[str, typer.Option(help="The node's name; else the machine's.")] = "",
     cluster_cidr: Annotated[str, typer.Option(help="The addresses of pods.")] = "10.244.0.0/16",
 ) -> None:
-    """Keep the nftables rules that lead Services' addresses to their endpoints."""
+    """Lead Services to their endpoints.
+
+    Keeps the nftables rules of this machine."""
     try:
         asyncio.run(run_proxy(kubeconfig, hostname_override=hostname_override, cluster_cidr=cluster_cidr))
     except KubeconfigError as error:

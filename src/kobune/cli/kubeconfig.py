@@ -14,7 +14,9 @@ def command(
     export: Annotated[bool, typer.Option("--export", help="Print it as the line that a shell evaluates.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Print the path of the cluster's kubeconfig: export KUBECONFIG=$(kobune kubeconfig)."""
+    """Print the path of a kubeconfig.
+
+    In a shell: eval "$(kobune kubeconfig --export)"."""
     found, _ = existing_cluster(layout_of(state_dir), cluster)
     if not found.kubeconfig.exists():
         fail(f"cluster {cluster!r} has not been started yet")

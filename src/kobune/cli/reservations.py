@@ -25,7 +25,9 @@ def command(
     list_sizes: Annotated[bool, typer.Option("--list", help="List the VM sizes.")] = False,
     output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
 ) -> None:
-    """What a node of VM_SIZE offers to pods, line by line."""
+    """What a VM size offers to pods.
+
+    Line by line: capacity, what AKS keeps of it and why, and what is left."""
     if list_sizes:
         _print_sizes(output)
         return

@@ -21,7 +21,9 @@ def command(
     state_dir: StateDir = None,
     until_idle: Annotated[bool, typer.Option(help="End when no cluster is to run any more.")] = False,
 ) -> None:
-    """Keep the clusters of the state directory running. What runs goes on when this ends, and is found again."""
+    """Keep clusters running; `up` starts it.
+
+    What runs goes on when this ends, and is found again."""
     layout = layout_of(state_dir)
     try:
         with hold_lock(layout):

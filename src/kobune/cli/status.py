@@ -19,7 +19,7 @@ def command(
     state_dir: StateDir = None,
     output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
 ) -> None:
-    """The clusters of this machine and how they are."""
+    """The clusters and how they are."""
     layout = layout_of(state_dir)
     rows = [row for name in layout.cluster_names() if (row := describe(layout, name))]
     if output is Output.JSON:

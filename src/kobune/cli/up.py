@@ -57,7 +57,9 @@ def command(
     ] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Create and start a cluster; return when its nodes are Ready and print its kubeconfig's path."""
+    """Start a cluster, and return when it is Ready.
+
+    Prints the line that points kubectl at it."""
     began = time.monotonic()
     layout = layout_of(state_dir)
     found = layout.cluster(cluster)
