@@ -9,6 +9,7 @@ from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
+from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
 from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
@@ -27,6 +28,7 @@ def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Colle
         ServiceAccount(registry),
         NodeRestriction(registry),
         TaintNodesByCondition(registry),
+        PodSecurity(registry),
         Priority(registry),
         DefaultTolerationSeconds(registry),
         DefaultStorageClass(registry),
