@@ -195,3 +195,24 @@ def test_of_two_managers_one_acts_and_the_other_takes_over(tell):
         return acting, after
 
     assert tell(story, "serviceaccount-controller") == ([True, False], True)
+
+
+def test_beside_all_others_the_garbage_collector_sees_every_kind_whole(tell):
+    """Some controllers watch a part of a kind only, by name or namespace."""
+
+    async def story(world):
+        owner = await world.create("secrets", {"metadata": {"name": "owner"}})
+        reference = {"apiVersion": "v1", "kind": "Secret", "name": "owner", "uid": owner["metadata"]["uid"]}
+        for plural in ("configmaps", "serviceaccounts", "leases", "pods"):
+            spec = {"spec": {"containers": [{"name": "c", "image": "i"}]}} if plural == "pods" else {}
+            await world.create(plural, {"metadata": {"name": "child", "ownerReferences": [reference]}, **spec})
+        await world.sleep(5)
+        await world.delete("secrets", "owner")
+        await world.sleep(10)
+        return [
+            plural
+            for plural in ("configmaps", "serviceaccounts", "leases", "pods")
+            if await world.find(plural, "child") is not None
+        ]
+
+    assert tell(story, "*", settings=Settings(root_ca=b"PEM")) == []

@@ -1,0 +1,97 @@
+import pytest
+
+from kobune.controlplane.controllers.resource_quota import total
+
+ONLY = "resourcequota-controller"
+
+
+def pod(name, requests=None, limits=None, **spec):
+    resources = {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
+    container = {"name": "c", "image": "i", "resources": resources}
+    return {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
+
+
+async def used(world, expected, name="q"):
+    async def check():
+        status = (await world.get("resourcequotas", name)).get("status", {})
+        return status.get("used") == expected or None
+
+    try:
+        await world.until(check, 10)
+    except AssertionError:
+        assert (await world.get("resourcequotas", name)).get("status", {}).get("used") == expected
+    return (await world.get("resourcequotas", name))["status"]
+
+
+def test_pods_and_what_they_ask_for_are_counted_until_they_finish(tell):
+    async def story(world):
+        hard = {"pods": "10", "requests.cpu": "2", "memory": "1Gi", "limits.cpu": "4", "count/pods": "9"}
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+        nothing = {"pods": "0", "requests.cpu": "0", "memory": "0", "limits.cpu": "0", "count/pods": "0"}
+        status = await used(world, nothing)
+        for name in ("a", "b"):
+            await world.create("pods", pod(name, {"cpu": "250m", "memory": "128Mi"}, {"cpu": "1", "memory": "128Mi"}))
+        full = {"pods": "2", "requests.cpu": "500m", "memory": "256Mi", "limits.cpu": "2", "count/pods": "2"}
+        await used(world, full)
+        await world.patch("pods", "a", {"status": {"phase": "Succeeded"}}, subresource="status")
+        await world.delete("pods", "b")
+        await used(world, nothing)
+        return status["hard"] == hard
+
+    assert tell(story, ONLY)
+
+
+def test_other_kinds_are_counted_by_name(tell):
+    async def story(world):
+        hard = {
+            "services": "5", "services.nodeports": "5", "configmaps": "5", "count/deployments.apps": "5",
+            "requests.storage": "1Ti", "persistentvolumeclaims": "5",
+            "fast.storageclass.storage.k8s.io/requests.storage": "1Ti", "unheard/of.thing": "1",
+        }  # fmt: skip
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+        await world.create(
+            "services", {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+        )
+        await world.create("configmaps", {"metadata": {"name": "c"}})
+        for name, kind in (("one", "fast"), ("two", "slow")):
+            spec = {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": kind,
+                "resources": {"requests": {"storage": "10Gi"}},
+            }
+            await world.create("persistentvolumeclaims", {"metadata": {"name": name}, "spec": spec})
+        await used(
+            world,
+            {
+                "services": "2", "services.nodeports": "1", "configmaps": "1", "count/deployments.apps": "0",
+                "requests.storage": "20Gi", "persistentvolumeclaims": "2",
+                "fast.storageclass.storage.k8s.io/requests.storage": "10Gi",
+            },
+        )  # fmt: skip
+        await world.delete("configmaps", "c")
+        await world.sleep(2)
+        return (await world.get("resourcequotas", "q"))["status"]["used"]["configmaps"]
+
+    assert tell(story, ONLY) == "0"
+
+
+@pytest.mark.parametrize(
+    ("scope", "counted"), [("BestEffort", "1"), ("NotBestEffort", "2"), ("Terminating", "1"), ("NotTerminating", "2")]
+)
+def test_scopes_choose_the_pods(tell, scope, counted):
+    async def story(world):
+        spec = {"hard": {"pods": "9"}, "scopes": [scope]}
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": spec})
+        await world.create("pods", pod("plain"))
+        await world.create("pods", pod("sized", {"cpu": "1"}))
+        await world.create("pods", pod("short", {"cpu": "1"}, activeDeadlineSeconds=60))
+        return await used(world, {"pods": counted})
+
+    assert tell(story, ONLY)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "expected"), [([], "0"), (["100m", "200m"], "300m"), (["0", "1Gi", "512Mi"], "1536Mi"), (["1G"], "1G")]
+)
+def test_sums_keep_the_units_they_began_with(amounts, expected):
+    assert total(amounts) == expected
