@@ -96,6 +96,12 @@ def test_sound_objects_have_no_fault(kind: Any):
       "spec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item"]),
     (POLICY, {"spec__variables": [{"name": "in", "expression": "1"}]},
      ['spec.variables[0].name: Invalid value: "in": must be a valid CEL identifier']),
+    (POLICY, {"spec__validations": [{"expression": "1"}]},
+     ['spec.validations[0].expression: Invalid value: "1": must evaluate to bool but got int']),
+    (POLICY, {"spec__validations": [{"expression": "true", "messageExpression": "1 + 1"}]},
+     ['spec.validations[0].messageExpression: Invalid value: "1 + 1": must evaluate to string but got int']),
+    (POLICY, {"spec__variables": [{"name": "v", "expression": "object.spec.x"}],
+              "spec__validations": [{"expression": "variables.v == 1 && authorizer.group('').resource('pods').check('get').allowed()"}]}, []),
     (POLICY_BINDING, {"spec__policyName": ""}, ["spec.policyName: Required value"]),
     (POLICY_BINDING, {"spec__validationActions": ["Deny", "Deny"]}, ['spec.validationActions[1]: Duplicate value: "Deny"']),
     (PRIORITY, {"value": 2_000_000_000}, ["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]),
@@ -115,6 +121,21 @@ def test_faults_of_new_objects(kind: Any, change: dict[str, Any], expected: list
 ], ids=name_of)  # fmt: skip
 def test_faults_of_changes(kind: Any, change: dict[str, Any], expected: list[str]):
     assert update_faults(kind, changed(FINE[kind], **change), FINE[kind]) == expected
+
+
+def test_expressions_that_do_not_compile():
+    condition = {"name": "a", "expression": "object.metadata.name == params.x"}
+    for kind, change, path in (
+        (HOOKS, {"webhooks__0__matchConditions": [condition]}, "webhooks[0].matchConditions[0].expression"),
+        (POLICY, {"spec__matchConditions": [condition]}, "spec.matchConditions[0].expression"),
+        (POLICY, {"spec__validations": [condition]}, "spec.validations[0].expression"),
+        (POLICY, {"spec__variables": [condition]}, "spec.variables[0].expression"),
+    ):
+        (fault,) = faults(kind, changed(FINE[kind], **change))
+        start = f'{path}: Invalid value: "object.metadata.name == params.x": compilation failed: ERROR: <input>:1:'
+        assert fault.startswith(start), fault
+    given = {"apiVersion": "v1", "kind": "ConfigMap"}
+    assert faults(POLICY, changed(FINE[POLICY], spec__matchConditions=[condition], spec__paramKind=given)) == []
 
 
 def test_the_flow_schemas_that_must_be_there_stay_as_they_are():

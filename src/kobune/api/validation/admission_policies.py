@@ -5,6 +5,7 @@ import re
 from kobune.api import names
 from kobune.api.errors import Json
 from kobune.api.field_errors import duplicate, forbidden, invalid, not_supported, required
+from kobune.api.validation.admission_expressions import check_expression
 from kobune.api.validation.admission_rules import (
     FAILURE_POLICIES,
     OPERATIONS,
@@ -65,8 +66,9 @@ def check_validating_policy(policy: Json, errors: Errors) -> None:
     validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
     if not validations and not annotations:
         errors += [required("spec.validations", NOTHING), required("spec.auditAnnotations", NOTHING)]
+    params = spec.get("paramKind") is not None
     for index, validation in enumerate(validations):
-        _check_validation(validation, f"spec.validations[{index}]", errors)
+        _check_validation(validation, f"spec.validations[{index}]", errors, params=params)
     if len(annotations) > MAX_ANNOTATIONS:
         detail = f"must not have more than {MAX_ANNOTATIONS} auditAnnotations"
         errors.append(invalid("spec.auditAnnotations", annotations, detail))
@@ -83,6 +85,9 @@ def check_validating_policy(policy: Json, errors: Errors) -> None:
         if len(value.encode()) > LONGEST_EXPRESSION:
             detail = f"must not exceed {LONGEST_EXPRESSION} bytes in length"
             errors.append(required(f"{path}.valueExpression", detail))
+        elif value:
+            at = f"{path}.valueExpression"
+            check_expression(value, ("string", "null"), at, errors, params=params, variables=True)
         if key in seen:
             errors.append(duplicate(f"{path}.key", key))
         seen.add(key)
@@ -146,14 +151,15 @@ def _check_common(spec: Json, errors: Errors) -> None:
     else:
         check_match_resources(constraints, "spec.matchConstraints", errors)
         check_present(constraints.get("resourceRules"), "spec.matchConstraints.resourceRules", errors)
-    check_match_conditions(spec.get("matchConditions") or [], "spec.matchConditions", errors)
+    params = spec.get("paramKind") is not None
+    check_match_conditions(spec.get("matchConditions") or [], "spec.matchConditions", errors, params=params)
     for index, variable in enumerate(spec.get("variables") or ()):
         path, name = f"spec.variables[{index}]", variable.get("name") or ""
         if not name.strip():
             errors.append(required(f"{path}.name", "name is not specified"))
         elif not IDENTIFIER.fullmatch(name) or name in RESERVED:
             errors.append(invalid(f"{path}.name", name, "must be a valid CEL identifier"))
-        _check_expression(variable, f"{path}.expression", errors)
+        _check_expression(variable, (), f"{path}.expression", errors, params=params)
 
 
 def _check_param_kind(kind: Json, path: str, errors: Errors) -> None:
@@ -192,11 +198,14 @@ def _check_param_ref(reference: Json, path: str, errors: Errors) -> None:
     check_one_of(action, ("Deny", "Allow"), f"{path}.parameterNotFoundAction", errors)
 
 
-def _check_validation(validation: Json, path: str, errors: Errors) -> None:
-    _check_expression(validation, f"{path}.expression", errors)
+def _check_validation(validation: Json, path: str, errors: Errors, *, params: bool) -> None:
+    _check_expression(validation, ("bool",), f"{path}.expression", errors, params=params)
     message, expression, reason = (validation.get(field) for field in ("message", "messageExpression", "reason"))
     if expression and not expression.strip():
         errors.append(invalid(f"{path}.messageExpression", expression, "must be non-empty if specified"))
+    elif expression:
+        at = f"{path}.messageExpression"
+        check_expression(expression, ("string",), at, errors, params=params, variables=True)
     if message and not message.strip():
         errors.append(invalid(f"{path}.message", message, "must be non-empty if specified"))
     elif message and re.search(r"[\n\r]", message.strip()):
@@ -222,5 +231,8 @@ def _check_mutation(mutation: Json, path: str, errors: Errors) -> None:
             check_present((part.get("expression") or "").strip(), f"{path}.{field}.expression", errors)
 
 
-def _check_expression(part: Json, path: str, errors: Errors) -> None:
-    check_present((part.get("expression") or "").strip(), path, errors, "expression is not specified")
+def _check_expression(part: Json, expected: tuple[str, ...], path: str, errors: Errors, *, params: bool) -> None:
+    """Args: expected: the types it may have; none: any."""
+    text = part.get("expression") or ""
+    if check_present(text.strip(), path, errors, "expression is not specified"):
+        check_expression(text, expected, path, errors, params=params, variables=True)

@@ -3,6 +3,7 @@
 from kobune.api import names
 from kobune.api.errors import Json
 from kobune.api.field_errors import duplicate, invalid, not_supported, required, too_many
+from kobune.api.validation.admission_expressions import check_expression
 from kobune.api.validation.checks import Errors, check_name, check_one_of, check_present, check_required_name
 from kobune.api.validation.selectors import check_label_selector
 
@@ -48,13 +49,16 @@ def check_match_resources(match: Json, path: str, errors: Errors) -> None:
             check_rule(rule, at, errors)
 
 
-def check_match_conditions(conditions: list[Json], path: str, errors: Errors) -> None:
+def check_match_conditions(conditions: list[Json], path: str, errors: Errors, *, params: bool = False) -> None:
+    """Args: params: whether there are parameters to speak of."""
     if len(conditions) > MAX_CONDITIONS:
         errors.append(too_many(path, len(conditions), MAX_CONDITIONS))
     seen: set[str] = set()
     for index, condition in enumerate(conditions):
         name = condition.get("name") or ""
-        check_present((condition.get("expression") or "").strip(), f"{path}[{index}].expression", errors)
+        text = condition.get("expression") or ""
+        if check_present(text.strip(), f"{path}[{index}].expression", errors):
+            check_expression(text, ("bool",), f"{path}[{index}].expression", errors, params=params)
         check_required_name(names.is_qualified_name, name, f"{path}[{index}].name", errors)
         if name and name in seen:
             errors.append(duplicate(f"{path}[{index}].name", name))

@@ -1,4 +1,4 @@
-"""Admission webhooks, admission policies and their bindings. Whether a CEL expression compiles is not checked here."""
+"""Admission webhooks, admission policies and their bindings."""
 
 from kobune.api.errors import Json
 from kobune.api.field_errors import duplicate, invalid, not_supported, required
