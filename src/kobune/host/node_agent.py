@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import uvloop
+
 from kobune.aks.nodes import NodeShape
 from kobune.api.clock import Clock, SystemClock
 from kobune.api.objects.core import Node
@@ -168,7 +170,7 @@ def be_node(cluster: ClusterLayout, spec: Spec, shape: NodeShape) -> int:
     outside = Path(f"/proc/self/fd/{os.open('/proc/self/ns/net', os.O_RDONLY)}")
     # Before the loop has made threads: each thread is in a namespace of its own choice.
     netns.enter(machine.namespace)
-    asyncio.run(run(cluster, spec, shape, machine, clock, outside=outside))
+    uvloop.run(run(cluster, spec, shape, machine, clock, outside=outside))
     return 0
 
 
