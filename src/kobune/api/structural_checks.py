@@ -41,9 +41,27 @@ class StructuralChecks:
         """Every fault of a whole object, as it stands after pruning and defaulting."""
         found: Errors = []
         self._check(obj, "", found)
-        _check_uniqueness(obj, self._schema, "", found)
-        _check_embedded(obj, self._schema, "", found)
+        if self._has_keyed_lists:
+            _check_uniqueness(obj, self._schema, "", found)
+        if self._has_embedded:
+            _check_embedded(obj, self._schema, "", found)
         return found
+
+    # Most schemas have neither, and every write passes here.
+
+    @cached_property
+    def _has_keyed_lists(self) -> bool:
+        return _mentions(self._schema.raw, "x-kubernetes-list-type")
+
+    @cached_property
+    def _has_embedded(self) -> bool:
+        return _mentions(self._schema.raw, "x-kubernetes-embedded-resource")
+
+
+def _mentions(raw: Mapping[str, Any], word: str) -> bool:
+    """Whether a keyword stands anywhere in a schema."""
+    inner = [*(raw.get("properties") or {}).values(), raw.get("items"), raw.get("additionalProperties")]
+    return word in raw or any(_mentions(one, word) for one in inner if isinstance(one, Mapping))
 
 
 def _compiled(raw: Mapping[str, Any]) -> Check:
