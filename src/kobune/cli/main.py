@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 # Commands in the order of the help; each is a module of this folder with a `command` function or an `app`.
 COMMANDS = (
-    "up", "down", "status", "kubeconfig", "image", "logs", "snapshot", "reservations", "serve",
+    "up", "down", "status", "kubeconfig", "image", "logs", "snapshot", "reservations", "why", "plan", "serve",
     "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kube-proxy",
 )  # fmt: skip
 

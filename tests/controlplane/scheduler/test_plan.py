@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kobune.api.errors import Invalid
 from kobune.controlplane.scheduler.plan import make_plan, plan_json, render_plan
 from kobune.controlplane.scheduler.why import Pool
 from kobune.controlplane.scheduler.workloads import workloads_of
@@ -36,6 +37,26 @@ def workload(kind, name="web", **spec):
 )  # fmt: skip
 def test_pods_of_manifests(manifest, pods):
     assert len(workloads_of([manifest]).pods) == pods
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        pytest.param({"kind": "Deployment", "metadata": {"name": "web"}, "spec": {}}, 'Deployment "web" has no template', id="part"),
+        pytest.param({"kind": "Deployment", "spec": {"template": template()}}, 'Deployment "" has no metadata', id="name"),
+        pytest.param(
+            workload("Deployment", replicas="three"), 'Deployment "web" cannot be read: ', id="number",
+        ),
+        pytest.param(
+            {**template(cpu="1x"), "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": {"name": "c"}}},
+            'Pod "p" cannot be read: ', id="form",
+        ),
+    ],
+)  # fmt: skip
+def test_what_pods_cannot_be_made_from_is_named(manifest, message):
+    with pytest.raises(Invalid) as refused:
+        workloads_of([manifest])
+    assert str(refused.value).startswith(message)
 
 
 def test_requests_default_to_limits_and_priorities_come_from_their_class():

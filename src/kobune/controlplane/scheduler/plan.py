@@ -97,14 +97,14 @@ def make_plan(
     """Place the workloads' pods as the scheduler would, the most important first.
 
     Args:
-        pools: nodes that the plan starts with, `size` of each.
+        pools: nodes to place on, `size` of each; without any node, sizes alone are answered.
         existing: nodes and pods that are there already; it is copied, not changed.
         sizes: kinds of node to answer "how many of these alone would do?" for.
     """
     running = build_profile(profile or ProfileConfiguration(), workloads.listers)
     table = existing.copy() if existing is not None else NodeTable()
     pool_of = _add_pools(table, pools)
-    placements, left = _place(workloads, table, running.profile, seed)
+    placements, left = _place(workloads, table, running.profile, seed) if len(table) else ([], [])
     return Plan(
         tuple(placements),
         tuple(left),
@@ -208,9 +208,11 @@ def _least_by_sums(workloads: Workloads, size: Pool) -> int:
 
 def render_plan(plan: Plan) -> str:
     """What the plan comes to: the verdict, the nodes and how full they are, what is left over and why."""
-    total = len(plan.placements) + len(plan.left)
-    verdict = "Everything fits" if plan.fits else f"{len(plan.left)} of {total} pods do not fit"
-    lines = [f"{verdict}: {len(plan.placements)} pods on {plan.nodes_used} of {len(plan.nodes)} nodes."]
+    lines = []
+    if plan.nodes:
+        total = len(plan.placements) + len(plan.left)
+        verdict = "Everything fits" if plan.fits else f"{len(plan.left)} of {total} pods do not fit"
+        lines.append(f"{verdict}: {len(plan.placements)} pods on {plan.nodes_used} of {len(plan.nodes)} nodes.")
     for load in plan.nodes:
         cpu, memory = load.share("cpu"), load.share("memory")
         free = {name: load.allocatable.get(name, 0) - load.requested.get(name, 0) for name in ("cpu", "memory")}

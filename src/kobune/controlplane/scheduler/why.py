@@ -275,7 +275,8 @@ def _pool_changes(pools: Sequence[Pool]) -> list[Change]:
 
 def _zone(pool: Pool) -> str:
     zone = pool.node.metadata.labels.get(ZONE_LABEL, "")
-    return f" in zone {zone}" if zone else ""
+    # Nodes without a zone carry a fault domain's number in its place.
+    return f" in zone {zone}" if zone and not zone.isdecimal() else ""
 
 
 def _pod_changes(pod: PodInfo, nodes: NodeTable, profile: Profile) -> list[Change]:

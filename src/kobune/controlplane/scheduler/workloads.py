@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from kobune.api.errors import Json
+from kobune.api.errors import Invalid, Json
 from kobune.api.objects.core import Pod
 from kobune.api.objects.meta import Key
 from kobune.controlplane.scheduler.listers import KINDS, Listers
@@ -38,7 +38,11 @@ class Workloads:
 
 
 def workloads_of(manifests: Iterable[Json]) -> Workloads:
-    """The pods that these manifests make. Lists are looked into."""
+    """The pods that these manifests make. Lists are looked into.
+
+    Raises:
+        Invalid: a manifest lacks what its pods would be made from, or has it in another form.
+    """
     documents = list(_flat(manifests))
     priorities = dict(SYSTEM_PRIORITIES)
     priorities |= {
@@ -47,20 +51,35 @@ def workloads_of(manifests: Iterable[Json]) -> Workloads:
     result = Workloads()
     objects: dict[str, dict[Key, Any]] = {name: {} for name in KINDS}
     for document in documents:
-        kind = document.get("kind", "")
-        lister = _LISTER_OF.get(kind)
-        if lister is not None:
-            one = msgspec.convert(_in_namespace(document), KINDS[lister], strict=False)
-            objects[lister][one.key] = one
-        for pod in _pods_of(kind, document):
-            _finish(pod, priorities)
-            if kind == "DaemonSet":
-                result.daemons.append(pod)
-            else:
-                result.pods.append(msgspec.convert(pod, Pod, strict=False))
+        try:
+            _take(document, result, objects, priorities)
+        except KeyError as missing:
+            raise Invalid(f"{_title(document)} has no {missing.args[0]}") from missing
+        except (AttributeError, TypeError, ValueError) as error:
+            raise Invalid(f"{_title(document)} cannot be read: {error}") from error
     for name, found in objects.items():
         setattr(result.listers, name, found)
     return result
+
+
+def _take(document: Json, result: Workloads, objects: dict[str, dict[Key, Any]], priorities: dict[str, int]) -> None:
+    kind = document.get("kind", "")
+    lister = _LISTER_OF.get(kind)
+    if lister is not None:
+        one = msgspec.convert(_in_namespace(document), KINDS[lister], strict=False)
+        objects[lister][one.key] = one
+    for pod in _pods_of(kind, document):
+        _finish(pod, priorities)
+        if kind == "DaemonSet":
+            result.daemons.append(pod)
+        else:
+            result.pods.append(msgspec.convert(pod, Pod, strict=False))
+
+
+def _title(document: Json) -> str:
+    metadata = document.get("metadata")
+    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+    return f'{document.get("kind", "a manifest")} "{name}"'
 
 
 def daemon_pod(manifest: Json, node_name: str) -> Pod:
