@@ -90,13 +90,23 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
             await store.close()
 
 
-async def run_scheduler(kubeconfig: Path, *, leader_elect: bool) -> None:
-    """kube-scheduler against any API server, until a signal. Raises LeadershipLost, KubeconfigError."""
+async def run_scheduler(kubeconfig: Path, *, leader_elect: bool, config: Path | None = None) -> None:
+    """kube-scheduler against any API server, until a signal.
+
+    Args:
+        config: a file with a KubeSchedulerConfiguration.
+    Raises:
+        BadFlag, LeadershipLost, KubeconfigError; Invalid: the configuration is none.
+    """
+    from kobune.controlplane.scheduler.configuration import DEFAULT
+    from kobune.controlplane.scheduler.configuration_file import parse_configuration
     from kobune.controlplane.scheduler.scheduler import Scheduler
+
+    chosen = parse_configuration(_read("--config", config)) if config else DEFAULT
 
     clock, rng = SystemClock(), random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-scheduler"))
-    scheduler = Scheduler(client, clock=clock, rng=rng)
+    scheduler = Scheduler(client, clock=clock, rng=rng, config=chosen)
     if leader_elect:
         election = LeaderElection(client, Key("kube-system", "kube-scheduler"), identity(rng), clock=clock, rng=rng)
         await until_signalled(election.lead(scheduler.run), client)

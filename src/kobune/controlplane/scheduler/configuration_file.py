@@ -35,7 +35,7 @@ FIELDS = frozenset({
 _ROWS = {row.name: row for row in PLUGINS}
 
 
-def parse_configuration(text: str) -> Configuration:
+def parse_configuration(text: str | bytes) -> Configuration:
     """The configuration that a file's text means.
 
     Raises:
@@ -44,7 +44,7 @@ def parse_configuration(text: str) -> Configuration:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise Invalid(f"couldn't get version/kind; json parse error: {error}") from error
+        raise Invalid(f"couldn't get version/kind; json parse error: {' '.join(str(error).split())}") from error
     return read_configuration(document if isinstance(document, dict) else {})
 
 

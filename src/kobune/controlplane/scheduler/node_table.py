@@ -6,7 +6,7 @@ has judged all rows before judges only those again. Nothing here waits or reads 
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -326,16 +326,6 @@ class NodeTable:
         for row, pod in self.all_pods():
             table.add_pod(copy.copy(pod), self.names[row])
         return table
-
-
-def table_of(nodes: Iterable[Node], pods: Iterable[PodInfo] = ()) -> NodeTable:
-    """A table with these nodes and the pods that are bound to them."""
-    table = NodeTable()
-    for node in nodes:
-        table.put_node(node)
-    for pod in pods:
-        table.add_pod(pod, pod.node_name)
-    return table
 
 
 def _differs(old: Node, new: Node) -> bool:

@@ -106,7 +106,6 @@ class PodShape:
     terms: tuple[PodTerm, ...]
     volumes: tuple[Volume, ...]
     claims: tuple[Mapping[str, Any], ...]  # spec.resourceClaims.
-    claim_uses: tuple[tuple[str, str], ...]  # (claim name, request name) of containers.
     owner: tuple[str, str, str]  # (apiVersion, kind, name) of the controller; empty strings when there is none.
 
     @property
@@ -275,9 +274,6 @@ def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
         terms=_terms(pod),
         volumes=volumes,
         claims=tuple(spec.resource_claims),
-        claim_uses=tuple(
-            (claim.name, claim.request) for container in containers for claim in container.resources.claims
-        ),
         owner=(owner.api_version, owner.kind, owner.name) if owner else ("", "", ""),
     )
 

@@ -1,5 +1,6 @@
 """From a configuration to profiles that can be run: every plugin made once per profile and put where it is enabled."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -16,6 +17,8 @@ from kobune.controlplane.scheduler.plugins.table import PLUGINS
 from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.preemption import Preemption
 from kobune.controlplane.scheduler.profile import Profile, split_scores
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -72,7 +75,12 @@ class Running:
     def helps(self, plugin: str, event: ClusterEvent, pod: PodInfo) -> bool:
         """Whether an event may help a pod that `plugin` refused; of plugins not known here, anything might."""
         helper = self.helpers.get(plugin)
-        return helper is None or helper.helps(event, pod)
+        try:
+            return helper is None or helper.helps(event, pod)
+        except Exception:
+            # Better one attempt too many than a pod that waits for ever. Source: upstream isPodWorthRequeuing.
+            log.exception("hint failed", extra={"plugin": plugin, "resource": event.resource})
+            return True
 
 
 def build_profiles(config: Configuration, listers: Listers) -> dict[str, Running]:

@@ -30,7 +30,6 @@ class QueuedPod:
     """A pending pod and the story of its attempts. Times are the clock's monotonic seconds."""
 
     pod: PodInfo
-    added: float
     since: float  # When it came to where it is.
     attempts: int = 0
     refusals: int = 0  # Attempts that ended without a node.
@@ -96,8 +95,7 @@ class SchedulingQueue:
 
     def add(self, pod: PodInfo) -> QueuedPod:
         """A new pending pod."""
-        now = self._clock.monotonic()
-        queued = self._pods[pod.uid] = QueuedPod(pod, now, now)
+        queued = self._pods[pod.uid] = QueuedPod(pod, self._clock.monotonic())
         self._ready(queued)
         return queued
 

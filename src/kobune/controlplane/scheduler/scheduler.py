@@ -304,6 +304,9 @@ class Scheduler:
     async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except Exception:
+            # One write that goes wrong in a way nobody thought of must not end all scheduling.
+            log.exception("write failed")
         finally:
             self._writes -= 1
             self._room.set()
