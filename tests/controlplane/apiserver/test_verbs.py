@@ -229,3 +229,18 @@ async def test_deleting_a_collection_deletes_what_the_selector_chooses(ask):
         await ask.create(PODS, pod(name))
     await ask("DELETE", f"{PODS}?fieldSelector=metadata.name!=b")
     assert [one["metadata"]["name"] for one in (await ask("GET", PODS))["items"]] == ["b"]
+
+
+async def test_a_secrets_plain_text_becomes_data(ask):
+    path = "/api/v1/namespaces/default/secrets"
+    body = {"metadata": {"name": "s"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}}
+    created = await ask.create(path, body)
+    assert created["data"] == {"a": "eA==", "b": "eQ=="}
+    assert "stringData" not in created
+    merged = await ask("PATCH", f"{path}/s", {"stringData": {"a": "z"}}, content_type="application/merge-patch+json")
+    assert merged["data"] == {"a": "eg==", "b": "eQ=="}
+
+
+async def test_a_namespace_with_a_generated_name_is_labelled_with_it(ask):
+    created = await ask.create("/api/v1/namespaces", {"metadata": {"generateName": "x-"}})
+    assert created["metadata"]["labels"]["kubernetes.io/metadata.name"] == created["metadata"]["name"]

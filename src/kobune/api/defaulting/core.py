@@ -1,5 +1,7 @@
 """The core group. Source: upstream pkg/apis/core/v1/defaults.go."""
 
+from base64 import b64encode
+
 from kobune.api.defaulting.pods import default_pod, default_template
 from kobune.api.defaulting.resources import round_up
 from kobune.api.defaulting.services import default_service
@@ -29,6 +31,11 @@ def default_node(node: Json) -> None:
 
 
 def default_secret(secret: Json) -> None:
+    """Its type, and its content in one form: what was written as plain text joins the data."""
+    plain = secret.pop("stringData", None)
+    if plain:
+        encoded = {name: b64encode(text.encode()).decode() for name, text in plain.items()}
+        secret["data"] = {**(secret.get("data") or {}), **encoded}
     if not secret.get("type"):
         secret["type"] = "Opaque"
 

@@ -20,6 +20,7 @@ from kobune.controlplane.apiserver.answers import failure, with_warnings
 from kobune.controlplane.apiserver.audit.auditor import Auditor
 from kobune.controlplane.apiserver.audit.policy import Policy
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
+from kobune.controlplane.apiserver.authentication.bootstrap_tokens import BootstrapTokens
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
 from kobune.controlplane.apiserver.authorization.authorizer import (
     Access,
@@ -108,6 +109,7 @@ class ApiServer:
                 clock=clock,
             )
             tokens.append(self.service_account_tokens.authenticate)
+        tokens.append(BootstrapTokens(self.registry, clock).authenticate)
         self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
         modes = config.authorization_mode
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None

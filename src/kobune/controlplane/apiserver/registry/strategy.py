@@ -118,6 +118,7 @@ INITIAL_STATUS: dict[tuple[str, str], Json] = {
         "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
     },
 }  # fmt: skip
+NAME_LABEL = "kubernetes.io/metadata.name"
 # Top-level fields whose change is no change of wishes.
 NOT_WISHES = frozenset({"apiVersion", "kind", "metadata", "status"})
 
@@ -136,6 +137,8 @@ def prepare_create(kind: Kind, obj: Json, *, user: User, now: datetime) -> None:
         else:
             obj["status"] = dict(INITIAL_STATUS.get(name, {}))
     if name == ("", "Namespace"):
+        # A generated name is not known before.
+        obj["metadata"].setdefault("labels", {})[NAME_LABEL] = obj["metadata"].get("name", "")
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
             finalizers.append("kubernetes")
