@@ -23,6 +23,7 @@ from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.background import NotStarted, start_service
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import find_running
+from kobune.host.readiness import wait_for_default_account
 from kobune.host.service import CONTROL_PLANE, is_served
 from kobune.host.spec import Spec, gateway, read_spec, read_status, write_spec
 from kobune.node.machine.requirements import find_missing
@@ -174,12 +175,14 @@ async def _wait_until_ready(cluster: ClusterLayout, spec: Spec) -> str:
             if client is not None:
                 try:
                     nodes = (await client.list(Node)).items
+                    ready = sum(node.takes_pods for node in nodes)
+                    if ready >= wanted:
+                        async with asyncio.timeout(READY_SECONDS):
+                            await wait_for_default_account(client)
+                        return ""
                 except ApiError as error:
                     seen = str(error)
                 else:
-                    ready = sum(node.is_ready for node in nodes)
-                    if ready >= wanted:
-                        return ""
                     seen = f"{ready} of {wanted} nodes are Ready"
                     if sys.stderr.isatty():
                         typer.echo(f"\r{seen} ", err=True, nl=False)

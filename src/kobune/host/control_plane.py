@@ -27,7 +27,8 @@ from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.manager import ControllerManager
 from kobune.controlplane.scheduler.scheduler import Scheduler
-from kobune.controlplane.store.contract import Store
+from kobune.controlplane.store.contract import Damaged, Store, Unavailable
+from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str]) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         try:
             run_loop(run(cluster, spec))
-        except OSError as error:
+        except (OSError, InUse, Damaged, Unavailable) as error:
             print(error, file=sys.stderr)
             return 1
     return 0

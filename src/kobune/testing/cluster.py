@@ -34,6 +34,7 @@ from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.control_plane import Parts, control_plane
 from kobune.host.local import LocalTransport
 from kobune.host.pki import Authority, new_signing_key
+from kobune.host.readiness import wait_for_default_account
 from kobune.host.sockets import listener, server_tls
 
 if TYPE_CHECKING:
@@ -183,7 +184,10 @@ class Cluster:
                 serve(server, sock=sock, tls=tls),
             ):
                 self._server = server
-                await self._wait_for_nodes(Client(LocalTransport(server, ADMIN)))
+                client = Client(LocalTransport(server, ADMIN))
+                await self._wait_for_nodes(client)
+                if self.options.controllers == "*":
+                    await wait_for_default_account(client)
                 yield
 
     async def _wait_for_nodes(self, client: Client) -> None:
@@ -192,7 +196,8 @@ class Cluster:
         enough = asyncio.Event()
 
         def count(_: Node | None, node: Node | None) -> None:
-            if node is not None and node.is_ready:
+            # Without controllers nobody takes the first taint away.
+            if node is not None and (node.takes_pods if self.options.controllers == "*" else node.is_ready):
                 ready.add(node.name)
             if len(ready) >= self.options.nodes:
                 enough.set()

@@ -405,6 +405,11 @@ class Node(Object):
         return ready is not None and ready.status == "True"
 
     @property
+    def takes_pods(self) -> bool:
+        """Ready, and the control plane has taken note: pods are no longer kept away."""
+        return self.is_ready and not any(taint.key == "node.kubernetes.io/not-ready" for taint in self.spec.taints)
+
+    @property
     def internal_ip(self) -> str:
         """Where other nodes reach it; empty when it does not say."""
         return next((each.address for each in self.status.addresses if each.type == "InternalIP"), "")

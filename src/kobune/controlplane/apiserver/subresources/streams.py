@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import aiohttp
+import orjson
 from aiohttp import WSMsgType, web
 
-from kobune.api.errors import BadRequest, Json, MethodNotAllowed
+from kobune.api.errors import ApiError, BadRequest, Json, MethodNotAllowed, status_of
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.options import flag
 from kobune.controlplane.apiserver.request import Request, Response
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 # The API's names of the streams and the kubelet's.
 STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
 PING_SECONDS = 30.0
+# Protocols whose error channel takes a Status. Source: upstream remotecommand.
+STATUS_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+ERROR_CHANNEL = b"\x03"
 
 
 async def execute(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
@@ -38,17 +42,17 @@ async def attach(server: "ApiServer", request: Request, info: RequestInfo) -> Re
 
 async def port_forward(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """pods/portforward"""
-    incoming, pod = await _prepare(server, request, info)
+    pod = await _prepare(server, request, info)
     call = new_call(server, request, info, writing=False)
     query = [("port", value) for name, value in request.repeated if name == "ports"]
     node = await find_node(server, pod)
-    return await _pass_through(server, incoming, node, f"/portForward/{call.namespace}/{call.name}", query)
+    return await _pass_through(server, _websocket(request), node, f"/portForward/{call.namespace}/{call.name}", query)
 
 
 async def _container_stream(
     server: "ApiServer", request: Request, info: RequestInfo, what: str, query: list[tuple[str, str]]
 ) -> Response:
-    incoming, pod = await _prepare(server, request, info)
+    pod = await _prepare(server, request, info)
     phase = (pod.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         raise BadRequest(f"cannot {what} into a container in a completed pod; current phase is {phase}")
@@ -59,11 +63,11 @@ async def _container_stream(
     query += [(kubelet, value) for value, kubelet in wanted]
     node = await find_node(server, pod)
     path = f"/{what}/{info.namespace}/{info.name}/{container}"
-    return await _pass_through(server, incoming, node, path, query)
+    return await _pass_through(server, _websocket(request), node, path, query)
 
 
-async def _prepare(server: "ApiServer", request: Request, info: RequestInfo) -> tuple[web.BaseRequest, Json]:
-    """The client's connection, which asks for a WebSocket, and the pod. Raises BadRequest, NotFound, what admission does."""
+async def _prepare(server: "ApiServer", request: Request, info: RequestInfo) -> Json:
+    """The pod, when the user may connect to it. Raises NotFound, MethodNotAllowed, and what admission does."""
     if info.verb not in ("get", "create"):
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
     call = new_call(server, request, info, writing=False)
@@ -71,12 +75,20 @@ async def _prepare(server: "ApiServer", request: Request, info: RequestInfo) -> 
     attributes = Attributes("CONNECT", call, pod, None)
     await server.registry.admission.admit(attributes)
     await server.registry.admission.validate(attributes)
+    return pod
+
+
+def _websocket(request: Request) -> web.BaseRequest:
+    """The client's connection, which asks to become a WebSocket. Raises BadRequest when it asks for something else.
+
+    Asked last: a client whose WebSocket was refused tries SPDY and shows only what it is told then.
+    """
     upgrade = (request.headers.get("upgrade") or "").lower()
     if "spdy" in upgrade:
         raise BadRequest("SPDY is not served here; use a client that speaks WebSockets, such as kubectl 1.31 or newer")
     if upgrade != "websocket" or not isinstance(request.connection, web.BaseRequest):
         raise BadRequest("Upgrade request required")
-    return request.connection, pod
+    return request.connection
 
 
 async def _pass_through(
@@ -84,11 +96,27 @@ async def _pass_through(
 ) -> Response:
     offered = [one.strip() for one in incoming.headers.get("Sec-WebSocket-Protocol", "").split(",") if one.strip()]
     # The kubelet chooses, so that the client is told the truth.
-    async with await server.kubelets.open_socket(node, path, query, offered) as kubelet:
+    try:
+        opened = await server.kubelets.open_socket(node, path, query, offered)
+    except ApiError as error:
+        protocol = next((one for one in offered if one in STATUS_PROTOCOLS), None)
+        if protocol is None:
+            raise
+        return await _refuse(incoming, protocol, error)
+    async with opened as kubelet:
         chosen = (kubelet.protocol,) if kubelet.protocol else ()
         client = web.WebSocketResponse(protocols=chosen, max_msg_size=0, heartbeat=PING_SECONDS, compress=False)
         await client.prepare(incoming)
         await _both_ways(client, kubelet)
+    return Response(101, taken=client)
+
+
+async def _refuse(incoming: web.BaseRequest, protocol: str, error: ApiError) -> Response:
+    """Tell why over the WebSocket itself: a client told by an HTTP status would try SPDY and show that answer instead."""
+    client = web.WebSocketResponse(protocols=(protocol,), compress=False)
+    await client.prepare(incoming)
+    await client.send_bytes(ERROR_CHANNEL + orjson.dumps(status_of(error)))
+    await client.close()
     return Response(101, taken=client)
 
 
