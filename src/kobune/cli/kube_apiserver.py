@@ -55,6 +55,10 @@ def command(
         Path | None, typer.Option(help="An EncryptionConfiguration: what is stored encrypted, with which keys.")
     ] = None,
     cert_dir: Annotated[Path, typer.Option(help="Where what is not given is generated.")] = DEFAULT.cert_dir,
+    audit_policy_file: Annotated[Path | None, typer.Option(help="What is audited, and how much of it.")] = None,
+    audit_log_path: Annotated[
+        Path | None, typer.Option(help="Where audit events go, a JSON object in each line.")
+    ] = None,
     kubernetes_version: Annotated[str, typer.Option(help="The version to serve.")] = DEFAULT_VERSION,
 ) -> None:
     """Serve the Kubernetes API. What is not given is generated, and kept in --cert-dir."""
@@ -87,6 +91,8 @@ def command(
                 encryption_provider_config=encryption_provider_config,
             ),
             cert_dir=cert_dir.absolute(),
+            audit_policy_file=audit_policy_file,
+            audit_log_path=audit_log_path,
             kubernetes_version=resolve_version(kubernetes_version),
         )
         import uvloop  # Late, as everything that only a running server needs.

@@ -12,14 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from kobune.api.clock import SystemClock
+from kobune.api.errors import Json
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
 from kobune.client.leases import LeaderElection
+from kobune.controlplane.apiserver.audit.policy import Policy
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
 from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.host.pki import SERVICE_NAMES, Authority, new_signing_key, write_private
@@ -56,6 +59,8 @@ class ApiServerFlags:
     store: StoreFlags = field(default_factory=StoreFlags)
     cert_dir: Path = Path("/var/run/kubernetes")
     kubernetes_version: str = "1.36"
+    audit_policy_file: Path | None = None
+    audit_log_path: Path | None = None
 
 
 async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
@@ -171,6 +176,8 @@ def _api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerConfig, 
         raise BadFlag(f"--service-node-port-range {flags.service_node_port_range}: as in 30000-32767")
     config = ApiServerConfig(
         cluster_version=flags.kubernetes_version,
+        audit_policy=_audit_policy(flags.audit_policy_file),
+        audit_sink=_audit_sink(flags),
         advertise_address=advertised,
         advertise_port=flags.secure_port,
         service_cluster_ip_range=flags.service_cluster_ip_range,
@@ -226,6 +233,33 @@ def _tokens(path: Path | None) -> dict[str, tuple[str, str, tuple[str, ...]]]:
         return read_token_file(_read("--token-auth-file", path).decode())
     except ValueError as error:
         raise BadFlag(f"--token-auth-file {path}: {error}") from error
+
+
+def _audit_policy(path: Path | None) -> Json | None:
+    if path is None:
+        return None
+    try:
+        policy = yaml.safe_load(_read("--audit-policy-file", path))
+        Policy(policy if isinstance(policy, dict) else {})  # Refuses what is no policy before anything is started.
+    except (ValueError, yaml.YAMLError) as error:
+        raise BadFlag(f"--audit-policy-file {path}: {error}") from error
+    found: Json = policy
+    return found
+
+
+def _audit_sink(flags: ApiServerFlags) -> Callable[[bytes], None] | None:
+    """Lines go to the file as they come; without a file nothing is audited, as upstream has it."""
+    if flags.audit_log_path is None:
+        return None
+    if flags.audit_policy_file is None:
+        raise BadFlag("--audit-log-path says where to; --audit-policy-file, what is logged, is missing")
+    flags.audit_log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = open(flags.audit_log_path, "ab", buffering=0)  # noqa: SIM115 - open as long as the process lives
+
+    def write(line: bytes) -> None:
+        file.write(line + b"\n")
+
+    return write
 
 
 def _service_account_keys(flags: ApiServerFlags) -> ServiceAccountKeys:
