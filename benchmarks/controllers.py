@@ -5,12 +5,12 @@ process, store in memory. Stages: Deployments created; all their pods Ready; a r
 all of it gone; then a week of hourly CronJobs in virtual time, told twice, which must end alike.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
 import random
 import resource
-import sys
 import time
 
 import uvloop
@@ -169,8 +169,11 @@ def report(stage: str, count: int, began: tuple[float, float]) -> None:
 
 
 if __name__ == "__main__":
-    sizes = [int(word) for word in sys.argv[1:]] + [1_000, 10, 1_000][len(sys.argv) - 1 :]
-    uvloop.run(rollouts(*sizes))
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("deployments", 1_000), ("replicas", 10), ("nodes", 1_000)):
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    sizes = parser.parse_args()
+    uvloop.run(rollouts(sizes.deployments, sizes.replicas, sizes.nodes))
     outcomes = []
     for _ in range(2):
         began = start()
