@@ -189,3 +189,30 @@ def test_deleting_a_deployment_deletes_its_pods(real_cluster):
     real_cluster.kubectl("rollout", "status", "deployment/passing", "--timeout=60s")
     real_cluster.kubectl("delete", "deployment", "passing")
     real_cluster.eventually(lambda: not real_cluster.get("pods", "-l", "app=passing")["items"])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Kubernetes version")  # kr8s warns of versions younger than itself.
+def test_python_clients_exec_and_read_logs(real_cluster):
+    import kr8s
+    from kr8s.objects import Pod
+    from kubernetes import client, config
+    from kubernetes.stream import stream
+
+    kubeconfig = str(real_cluster.kubeconfig)
+    container = {"name": "main", "image": "kobune.local/busybox", "command": ["sh", "-c", "echo started; sleep 3600"]}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    pod = Pod({"metadata": {"name": "spoken-to"}, "spec": spec}, api=kr8s.api(kubeconfig=kubeconfig))
+    pod.create()
+    pod.wait("condition=Ready", timeout=60)
+    pod.patch({"metadata": {"labels": {"seen": "yes"}}})
+    assert list(pod.logs()) == ["started"]
+    assert pod.exec(["echo", "hello"]).stdout == b"hello\n"
+    with config.new_client_from_config(kubeconfig) as api:
+        core = client.CoreV1Api(api)
+        assert core.read_namespaced_pod("spoken-to", "default").metadata.labels["seen"] == "yes"
+        assert core.read_namespaced_pod_log("spoken-to", "default") == "started\n"
+        said = stream(core.connect_get_namespaced_pod_exec, "spoken-to", "default", command=["echo", "hello"],
+                      stderr=True, stdin=False, stdout=True, tty=False)  # fmt: skip
+        assert said == "hello\n"
+    pod.delete()
