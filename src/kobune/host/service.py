@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -188,6 +188,6 @@ def _tail(path: Path) -> list[str]:
         return []
 
 
-def purge(cluster: ClusterLayout, remove: Callable[[Path], None] = shutil.rmtree) -> None:
+def purge(cluster: ClusterLayout) -> None:
     """Remove everything the cluster has on disk; call when it is stopped."""
-    remove(cluster.root)
+    shutil.rmtree(cluster.root)

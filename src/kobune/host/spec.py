@@ -1,6 +1,6 @@
 """What the command line asks of the service for one cluster, and what the service answers; both are files."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import orjson
 
@@ -19,7 +19,6 @@ class Spec:
     store: str = "sqlite"  # or "etcd".
     running: bool = True
     slot: int = 0  # Of this machine's address ranges, so that clusters side by side do not meet; 0 to 9.
-    arguments: tuple[str, ...] = ()  # What was asked for, for messages.
 
     @property
     def node_cidr(self) -> str:
@@ -56,7 +55,6 @@ class Status:
     halted: bool = False  # Stopped on request, nodes and all.
     processes: tuple[ProcessStatus, ...] = ()
     problem: str = ""  # What keeps the cluster from being as it should, in one sentence.
-    notes: tuple[str, ...] = field(default=())
 
 
 def gateway(slot: int) -> str:
@@ -70,12 +68,12 @@ def read_spec(layout: ClusterLayout) -> Spec | None:
         data: Json = orjson.loads(layout.spec.read_bytes())
     except FileNotFoundError:
         return None
-    return Spec(**{**data, "cluster": cluster_from_json(data["cluster"]), "arguments": tuple(data["arguments"])})
+    return Spec(**{**data, "cluster": cluster_from_json(data["cluster"])})
 
 
 def write_spec(layout: ClusterLayout, spec: Spec) -> None:
     """Ask for the cluster; the service sees it within a moment."""
-    write_private(layout.spec, orjson.dumps(replace(spec), option=orjson.OPT_INDENT_2))
+    write_private(layout.spec, orjson.dumps(spec, option=orjson.OPT_INDENT_2))
 
 
 def read_status(layout: ClusterLayout) -> Status:
@@ -85,7 +83,7 @@ def read_status(layout: ClusterLayout) -> Status:
     except FileNotFoundError:
         return Status()
     processes = tuple(ProcessStatus(**process) for process in data["processes"])
-    return Status(data["running"], data["halted"], processes, data["problem"], tuple(data["notes"]))
+    return Status(data["running"], data["halted"], processes, data["problem"])
 
 
 def write_status(layout: ClusterLayout, status: Status) -> None:

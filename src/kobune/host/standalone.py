@@ -199,8 +199,11 @@ def _api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerConfig, 
 
 def _outward(bind_address: str) -> str:
     """The address that others reach us under: the one bound to, or for "all of them" the one of the default route."""
-    if not ipaddress.ip_address(bind_address).is_unspecified:
-        return bind_address
+    return bind_address if not ipaddress.ip_address(bind_address).is_unspecified else own_address()
+
+
+def own_address() -> str:
+    """This machine's address on its default route; without a route that of loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # Sends nothing; only asks for the route.

@@ -12,7 +12,7 @@ from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.node_agent import own_oom_score_adj
 from kobune.host.pki import Authority
-from kobune.host.standalone import BadFlag, until_signalled
+from kobune.host.standalone import BadFlag, own_address, until_signalled
 from kobune.node.kubelet.config import Amounts, Eviction, KubeletConfig, Taint, Tls
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, has_capability
 
@@ -83,7 +83,7 @@ async def run_proxy(kubeconfig: Path, *, hostname_override: str, cluster_cidr: s
 def kubelet_config(flags: KubeletFlags) -> KubeletConfig:
     """The configuration that the flags and this machine give. Raises BadFlag."""
     name = flags.hostname_override or socket.gethostname().lower()
-    node_ip = flags.node_ip or _own_address()
+    node_ip = flags.node_ip or own_address()
     disk = os.statvfs(_existing(flags.root_dir))
     tls = None
     if flags.tls_cert_file and flags.tls_private_key_file:
@@ -117,16 +117,6 @@ def kubelet_config(flags: KubeletFlags) -> KubeletConfig:
         cgroup_root=flags.cgroup_root,
         restrict_oom_score_adj=None if has_capability(CAP_SYS_RESOURCE) else own_oom_score_adj(),
     )
-
-
-def _own_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # Sends nothing; only asks for the route.
-        except OSError:
-            return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
 
 
 def _existing(path: Path) -> Path:
