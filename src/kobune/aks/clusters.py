@@ -3,7 +3,8 @@
 import hashlib
 import re
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+
+import msgspec
 
 from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs
 from kobune.aks.versions import resolve_version
@@ -21,6 +22,43 @@ POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeSettings:
+    """How a pool is upgraded. Source: AKS's page on rolling upgrades of node pools."""
+
+    max_surge: str = "10%"  # Nodes above the pool's count: a number, or a share of the count, rounded up.
+    max_unavailable: str = "0"  # Nodes below it, in the same form; used when there is no surge.
+    drain_timeout_minutes: int = 30
+    node_soak_minutes: int = 0  # Between a node's upgrade and the next one's.
+    undrainable: str = "Schedule"  # or "Cordon": the node is left as it is, and the upgrade goes on.
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerProfile:
+    """How the cluster autoscaler behaves; AKS's keys with underscores, and its defaults. Durations as "10m", "0s"."""
+
+    balance_similar_node_groups: bool = False
+    daemonset_eviction_for_empty_nodes: bool = False
+    daemonset_eviction_for_occupied_nodes: bool = True
+    expander: str = "random"  # or "least-waste", "most-pods", "priority"; several, by commas, one after the other.
+    ignore_daemonsets_utilization: bool = False
+    max_empty_bulk_delete: int = 10
+    max_graceful_termination_sec: int = 600
+    max_node_provision_time: str = "15m"
+    max_total_unready_percentage: int = 45
+    new_pod_scale_up_delay: str = "0s"
+    ok_total_unready_count: int = 3
+    scale_down_delay_after_add: str = "10m"
+    scale_down_delay_after_delete: str = ""  # Empty: the scan interval.
+    scale_down_delay_after_failure: str = "3m"
+    scale_down_unneeded_time: str = "10m"
+    scale_down_unready_time: str = "20m"
+    scale_down_utilization_threshold: float = 0.5
+    scan_interval: str = "10s"
+    skip_nodes_with_local_storage: bool = False
+    skip_nodes_with_system_pods: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class NodePool:
     """Nodes of one VM size."""
 
@@ -35,6 +73,15 @@ class NodePool:
     zones: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()  # As AKS writes them: "key=value:NoSchedule".
+    os_sku: str = "Ubuntu"
+    autoscaling: bool = False
+    min_count: int = 0  # The autoscaler's bounds of `count`.
+    max_count: int = 0
+    spot: bool = False
+    upgrade: UpgradeSettings = UpgradeSettings()
+    image_version: str = ""  # Of the node image; empty is the newest of the Kubernetes version.
+    running: bool = True
+    removed: tuple[str, ...] = ()  # Names of the machines to be deleted first, whatever `count` says.
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +95,10 @@ class Cluster:
     location: str = DEFAULT_LOCATION
     subscription: str = "00000000-0000-0000-0000-000000000000"
     tier: str = "Free"
+    autoscaler: AutoscalerProfile = AutoscalerProfile()
+    authorized_ranges: tuple[str, ...] = ()  # Whence the API server may be reached; empty: from everywhere.
+    certificate_generation: int = 1  # One more asks for new certificates.
+    service_account_key_generation: int = 1  # One more asks for a new signing key.
 
     @property
     def node_resource_group(self) -> str:
@@ -67,12 +118,7 @@ class Cluster:
 
 def cluster_from_json(data: Json) -> Cluster:
     """The cluster that `Cluster.as_json` wrote."""
-    pools = tuple(
-        NodePool(**{**pool, "os": NodeOs(pool["os"]), "zones": tuple(pool["zones"]), "taints": tuple(pool["taints"])})
-        for pool in data["pools"]
-    )
-    fields: dict[str, Any] = {**data, "pools": pools}
-    return Cluster(**fields)
+    return msgspec.convert(data, Cluster)
 
 
 def check_cluster(cluster: Cluster) -> Cluster:

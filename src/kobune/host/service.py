@@ -162,12 +162,17 @@ class _Runner:
 def commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, tuple[str, ...]]:
     """The processes of a running cluster: its control plane, and an agent for each real node."""
     where = (str(layout.root), cluster.name)
-    wanted: dict[str, tuple[str, ...]] = {CONTROL_PLANE: (sys.executable, "-m", "kobune.host.control_plane", *where)}
+    wanted = control_plane_commands(layout, cluster, spec)
     if spec.has_real_nodes:
         for shape in node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr):
             if not shape.pool.simulated:
                 wanted[shape.name] = (sys.executable, "-m", "kobune.host.node_agent", *where, shape.name)
     return wanted
+
+
+def control_plane_commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, tuple[str, ...]]:
+    """The processes of a running cluster's control plane."""
+    return {CONTROL_PLANE: (sys.executable, "-m", "kobune.host.control_plane", str(layout.root), cluster.name)}
 
 
 def last_words(cluster: ClusterLayout, processes: list[ProcessStatus]) -> str:

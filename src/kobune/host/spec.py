@@ -1,13 +1,46 @@
 """What the command line asks of the service for one cluster, and what the service answers; both are files."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+import msgspec
 import orjson
 
-from kobune.aks.clusters import Cluster, cluster_from_json
-from kobune.api.errors import Json
+from kobune.aks.clusters import Cluster
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import write_private
+
+
+class OperationState(StrEnum):
+    IN_PROGRESS = "InProgress"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+
+
+class MachineState(StrEnum):
+    """Where a node's machine is in its life."""
+
+    CREATING = "Creating"
+    RUNNING = "Running"
+    DRAINING = "Draining"
+    DELETING = "Deleting"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The operation that last changed a spec.
+
+    Args:
+        id: chosen by who wrote the spec; the status answers under it.
+        kind: "create", "update", "scale", "upgrade", "node-image", "rotate-certificates", "rotate-keys", "start",
+            "stop", "delete", "delete-machines" or "abort".
+    """
+
+    id: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +52,7 @@ class Spec:
     store: str = "sqlite"  # or "etcd".
     running: bool = True
     slot: int = 0  # Of this machine's address ranges, so that clusters side by side do not meet; 0 to 9.
+    wish: Wish | None = None  # None: nobody asks for an outcome.
 
     @property
     def node_cidr(self) -> str:
@@ -48,6 +82,43 @@ class ProcessStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far the operation of a wish has come."""
+
+    id: str  # The wish's.
+    state: OperationState
+    code: str = ""  # Of the failure: AKS's error code.
+    message: str = ""
+    percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One machine of a pool and its node."""
+
+    name: str
+    pool: str
+    number: int  # The instance number in the pool's scale set.
+    kubernetes_version: str
+    image_version: str
+    vm_size: str
+    zone: str  # "1"; empty: none.
+    state: MachineState
+    ready: bool  # Whether the cluster's Node is Ready.
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """One pool, of whose nodes some may still be on their way."""
+
+    name: str
+    kubernetes_version: str  # The oldest of its nodes; of an empty pool, that of its next node.
+    image_version: str
+    count: int
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A cluster as it is."""
 
@@ -55,6 +126,10 @@ class Status:
     halted: bool = False  # Stopped on request, nodes and all.
     processes: tuple[ProcessStatus, ...] = ()
     problem: str = ""  # What keeps the cluster from being as it should, in one sentence.
+    kubernetes_version: str = ""  # What the control plane runs; empty before it first did.
+    operation: Outcome | None = None  # Of the last wish that was seen.
+    nodes: tuple[NodeState, ...] = ()
+    pools: tuple[PoolState, ...] = ()
 
 
 def gateway(slot: int) -> str:
@@ -65,10 +140,9 @@ def gateway(slot: int) -> str:
 def read_spec(layout: ClusterLayout) -> Spec | None:
     """The cluster as asked for; None when there is no such cluster."""
     try:
-        data: Json = orjson.loads(layout.spec.read_bytes())
+        return msgspec.json.decode(layout.spec.read_bytes(), type=Spec)
     except FileNotFoundError:
         return None
-    return Spec(**{**data, "cluster": cluster_from_json(data["cluster"])})
 
 
 def write_spec(layout: ClusterLayout, spec: Spec) -> None:
@@ -79,11 +153,9 @@ def write_spec(layout: ClusterLayout, spec: Spec) -> None:
 def read_status(layout: ClusterLayout) -> Status:
     """The cluster as the service last saw it."""
     try:
-        data: Json = orjson.loads(layout.status.read_bytes())
+        return msgspec.json.decode(layout.status.read_bytes(), type=Status)
     except FileNotFoundError:
         return Status()
-    processes = tuple(ProcessStatus(**process) for process in data["processes"])
-    return Status(data["running"], data["halted"], processes, data["problem"])
 
 
 def write_status(layout: ClusterLayout, status: Status) -> None:
