@@ -23,6 +23,10 @@ NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)  # A Wednesday.
     # A day of the month and a day of the week: either will do.
     ("0 0 13 * fri", "2026-03-06T00:00"),
     ("0 0 */2 * fri", "2026-03-05T00:00"),
+    ("0 12 13 * *", "2026-03-13T12:00"),
+    ("0 0 ? * ?", "2026-03-05T00:00"),
+    ("10/20 * * * *", "2026-03-04T12:10"),
+    ("0 12 * * mon-fri", "2026-03-05T12:00"),
     ("TZ=Europe/Vienna 0 0 * * *", "2026-03-05T00:00"),
 ])  # fmt: skip
 def test_the_next_time(text: str, expected: str):
@@ -42,6 +46,7 @@ def test_a_day_that_never_comes():
 
 @pytest.mark.parametrize("text, fault", [
     ("", "empty spec string"),
+    ("* * * * mon-", 'failed to parse int from : strconv.Atoi: parsing "": invalid syntax'),
     ("* * *", "expected exactly 5 fields, found 3: [* * *]"),
     ("60 * * * *", "end of range (60) above maximum (59): 60"),
     ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
 WEEKDAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}  # noqa: SIM905
@@ -31,55 +32,80 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When to run: sets of minutes, hours, days, months and weekdays; or every so many seconds."""
+    """When to run: minutes, hours, days, months and weekdays; or every so many seconds."""
 
-    minutes: frozenset[int] = frozenset()
-    hours: frozenset[int] = frozenset()
+    minutes: tuple[int, ...] = ()
+    hours: tuple[int, ...] = ()
     days: frozenset[int] = frozenset()
     months: frozenset[int] = frozenset()
     weekdays: frozenset[int] = frozenset()  # 0 is Sunday.
     any_day: bool = False  # The day of the month, or that of the week, was a star: both must match, not either.
     every_seconds: int = 0
+    zone: str = ""  # What a leading `TZ=` named.
 
-    def next_after(self, moment: datetime) -> datetime | None:
-        """The first time later than `moment`, in its time zone; None if there is none within years."""
+    def next_after(self, moment: datetime, zone: tzinfo = UTC) -> datetime | None:
+        """The first time later than `moment` by the clocks of `zone`, in UTC; None if there is none within years.
+
+        Times that the zone leaps over do not occur; times that it repeats occur twice.
+        """
         if self.every_seconds:
             return moment.replace(microsecond=0) + timedelta(seconds=self.every_seconds)
-        at = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        last_year = moment.year + HORIZON_YEARS
-        while at.year <= last_year:
-            if at.month not in self.months:
-                at = (at.replace(day=1, hour=0, minute=0) + timedelta(days=32)).replace(day=1)
-            elif not self._on_day(at):
-                at = at.replace(hour=0, minute=0) + timedelta(days=1)
-            elif at.hour not in self.hours:
-                at = at.replace(minute=0) + timedelta(hours=1)
-            elif at.minute not in self.minutes:
-                at += timedelta(minutes=1)
-            else:
-                return at
+        day = moment.astimezone(zone).date()
+        last_year = day.year + HORIZON_YEARS
+        while day.year <= last_year:
+            if day.month not in self.months:
+                day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+                continue
+            if self._is_on(day) and (found := self._first_on(day, moment, zone)) is not None:
+                return found
+            day += timedelta(days=1)
         return None
 
-    def _on_day(self, at: datetime) -> bool:
-        day, weekday = at.day in self.days, at.isoweekday() % 7 in self.weekdays
-        return day and weekday if self.any_day else day or weekday
+    def _is_on(self, day: date) -> bool:
+        by_date, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return by_date and by_weekday if self.any_day else by_date or by_weekday
+
+    def _first_on(self, day: date, moment: datetime, zone: tzinfo) -> datetime | None:
+        best: datetime | None = None
+        local = moment.astimezone(zone)
+        # On the moment's own day earlier hours are over, but for one that the zone may repeat.
+        begin = local.hour - 1 if local.date() == day else 0
+        for hour in self.hours:
+            if hour < begin:
+                continue
+            for minute in self.minutes:
+                for fold in (0, 1):
+                    wall = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone, fold=fold)
+                    found = wall.astimezone(UTC)
+                    if found > moment and (best is None or found < best):
+                        back = found.astimezone(zone)
+                        if (back.hour, back.minute, back.day) == (hour, minute, day.day):
+                            best = found
+                    if wall.utcoffset() == wall.replace(fold=1 - fold).utcoffset():
+                        break  # An ordinary time: it has no second fold.
+            if best is not None and best.astimezone(zone).hour < hour:
+                return best
+        return best
 
 
+@lru_cache(maxsize=4096)
 def parse_schedule(text: str) -> Schedule:
-    """The schedule that the text means. A leading `TZ=` is read over; it is for the caller to refuse or to heed.
+    """The schedule that the text means. Whether a leading `TZ=` is allowed is for the caller to say.
 
     Raises:
         ValueError: not a schedule; the message is upstream's.
     """
     if not text:
         raise ValueError("empty spec string")
+    zone = ""
     if text.startswith(("TZ=", "CRON_TZ=")):
-        zone, space, text = text.partition(" ")
+        named, space, text = text.partition(" ")
+        zone = named.partition("=")[2]
         if not space:
-            raise ValueError(f"invalid schedule format: provided bad location {zone.partition('=')[2]}")
+            raise ValueError(f"invalid schedule format: provided bad location {zone}")
         text = text.strip()
     if text.startswith("@every "):
-        return Schedule(every_seconds=_duration(text, text.removeprefix("@every ")))
+        return Schedule(every_seconds=_duration(text, text.removeprefix("@every ")), zone=zone)
     if text.startswith("@"):
         if text not in DESCRIPTORS:
             raise ValueError(f"unrecognized descriptor: {text}")
@@ -90,7 +116,8 @@ def parse_schedule(text: str) -> Schedule:
     (minutes, _), (hours, _), (days, any_day), (months, _), (weekdays, any_weekday) = (
         _field(field, *bounds) for field, bounds in zip(fields, _BOUNDS, strict=True)
     )
-    return Schedule(minutes, hours, days, months, weekdays, any_day or any_weekday)
+    any_day = any_day or any_weekday
+    return Schedule(tuple(sorted(minutes)), tuple(sorted(hours)), days, months, weekdays, any_day, zone=zone)
 
 
 def _field(field: str, low: int, high: int, names: Mapping[str, int]) -> tuple[frozenset[int], bool]:

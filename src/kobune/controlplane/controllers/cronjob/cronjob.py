@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import orjson
 
+from kobune.api.cron import Schedule, parse_schedule
 from kobune.api.errors import AlreadyExists, ApiError, Json, NotFound
 from kobune.api.objects.batch import CronJob, Job
 from kobune.api.objects.core import ObjectReference
 from kobune.api.objects.meta import Key
 from kobune.api.timestamps import format_time
 from kobune.controlplane.controllers.controller import Context, Controller, For, Owns
-from kobune.controlplane.controllers.cronjob.schedule import Schedule, find_zone, latest_before, parse_schedule
+from kobune.controlplane.controllers.cronjob.schedule import find_zone, latest_before
 from kobune.controlplane.controllers.pods import (
     Unseen,
     controller_reference,
@@ -109,14 +110,15 @@ async def _start(
     context: Context, item: CronJob, jobs: Sequence[Job], active: list[ObjectReference]
 ) -> tuple[float | None, datetime | None, list[ObjectReference]]:
     """Start a Job if one is due. Returns the wait for the next, the time served, and the active Jobs."""
-    zone = find_zone(item.spec.time_zone)
-    if zone is None:
-        context.events.warning(item, "UnknownTimeZone", f"invalid timeZone: {item.spec.time_zone!r}")
-        return None, None, active
     try:
         schedule = parse_schedule(item.spec.schedule)
     except ValueError as error:
         context.events.warning(item, "UnparseableSchedule", f'unparseable schedule: "{item.spec.schedule}" : {error}')
+        return None, None, active
+    zone_name = item.spec.time_zone or schedule.zone
+    zone = find_zone(zone_name)
+    if zone is None:
+        context.events.warning(item, "UnknownTimeZone", f"invalid timeZone: {zone_name!r}")
         return None, None, active
     now = context.clock.now()
     following = schedule.next_after(now, zone)
