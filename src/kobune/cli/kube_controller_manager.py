@@ -20,6 +20,12 @@ def command(
     root_ca_file: Annotated[Path | None, typer.Option(help="Published to every namespace as kube-root-ca.crt.")] = None,
     allocate_node_cidrs: Annotated[bool, typer.Option(help="Give each node a range of --cluster-cidr.")] = False,
     cluster_cidr: Annotated[str, typer.Option(help="The addresses of pods.")] = "10.244.0.0/16",
+    cluster_signing_cert_file: Annotated[Path | None, typer.Option(help="Signs certificate requests.")] = None,
+    cluster_signing_key_file: Annotated[
+        Path | None, typer.Option(help="The key to --cluster-signing-cert-file.")
+    ] = None,
+    service_account_private_key_file: Annotated[Path | None, typer.Option(help="Signs ServiceAccount tokens.")] = None,
+    load_balancer_range: Annotated[str, typer.Option(help="The addresses of Services of type LoadBalancer.")] = "",
 ) -> None:
     """Keep what is as it should be."""
     try:
@@ -31,6 +37,10 @@ def command(
                 root_ca_file=root_ca_file,
                 allocate_node_cidrs=allocate_node_cidrs,
                 cluster_cidr=cluster_cidr,
+                signing_certificate_file=cluster_signing_cert_file,
+                signing_key_file=cluster_signing_key_file,
+                service_account_key_file=service_account_private_key_file,
+                load_balancer_range=load_balancer_range,
             )
         )
     except (BadFlag, KubeconfigError, LeadershipLost, ValueError) as error:

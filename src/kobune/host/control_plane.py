@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Parts:
     controllers: str = "*"  # As upstream's --controllers flag; empty runs none.
     simulated: Sequence[NodeShape] = ()
     simulated_tls: ssl.SSLContext | None = None  # Serves the simulated nodes' logs and exec; None: they have none.
+    settings: Settings = field(default_factory=Settings)  # Of the controllers.
 
 
 @contextlib.contextmanager
@@ -89,10 +90,12 @@ async def control_plane(
                 running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
             if parts.controllers:
                 client = Client(LocalTransport(server, CONTROLLER_MANAGER))
-                settings = Settings(root_ca=config.client_ca)  # One authority signs for clients and for the API server.
+                # One authority signs for clients and for the API server.
+                settings = replace(parts.settings, root_ca=config.client_ca)
                 manager = ControllerManager(
                     client, clock=clock, rng=rng, controllers=parts.controllers, settings=settings
                 )
+                server.metrics.neighbours.append(manager.metrics)
                 running.append(tasks.create_task(manager.run(), name="kube-controller-manager"))
             if parts.simulated:
                 from kobune.host.simulation import simulate  # Late: most clusters have none.
@@ -123,6 +126,16 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
     )
 
 
+def controller_settings(cluster: ClusterLayout, spec: Spec) -> Settings:
+    """The controllers of a managed cluster; they sign with the cluster's own authority."""
+    return Settings(
+        cluster_cidr=spec.pod_cidr,
+        load_balancer_range=spec.load_balancer_cidr,
+        signing_certificate=(cluster.pki / "ca.crt").read_bytes(),
+        signing_key=(cluster.pki / "ca.key").read_bytes(),
+    )
+
+
 async def run(cluster: ClusterLayout, spec: Spec) -> None:
     """The control plane of a managed cluster, until SIGTERM."""
     from kobune.controlplane.store.sqlite import SqliteStore
@@ -140,6 +153,7 @@ async def run(cluster: ClusterLayout, spec: Spec) -> None:
     parts = Parts(
         simulated=[shape for shape in shapes if shape.pool.simulated],
         simulated_tls=server_tls(pki / "simulator.crt", pki / "simulator.key", pki / "ca.crt", required=True),
+        settings=controller_settings(cluster, spec),
     )
     store = await SqliteStore.open(cluster.store)
     try:

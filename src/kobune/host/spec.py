@@ -69,6 +69,12 @@ class Spec:
         return f"10.{244 + self.slot}.0.0/16"
 
     @property
+    def load_balancer_cidr(self) -> str:
+        """Where Services of type LoadBalancer get their addresses: of the nodes' own range, which the machine has a route
+        to, a part far above those that nodes have."""
+        return f"10.{224 + self.slot}.240.0/20"
+
+    @property
     def has_real_nodes(self) -> bool:
         return any(pool.count and not pool.simulated for pool in self.cluster.pools)
 

@@ -127,16 +127,26 @@ async def run_controller_manager(
     root_ca_file: Path | None,
     allocate_node_cidrs: bool,
     cluster_cidr: str,
+    signing_certificate_file: Path | None = None,
+    signing_key_file: Path | None = None,
+    service_account_key_file: Path | None = None,
+    load_balancer_range: str = "",
 ) -> None:
     """kube-controller-manager against any API server, until a signal. Raises BadFlag, LeadershipLost, KubeconfigError."""
     from kobune.controlplane.controllers.controller import Settings
     from kobune.controlplane.controllers.manager import ControllerManager
 
     settings = Settings(
-        root_ca=_read("--root-ca-file", root_ca_file) if root_ca_file else b"",
+        root_ca=_optional("--root-ca-file", root_ca_file),
         allocate_node_cidrs=allocate_node_cidrs,
         cluster_cidr=cluster_cidr,
+        signing_certificate=_optional("--cluster-signing-cert-file", signing_certificate_file),
+        signing_key=_optional("--cluster-signing-key-file", signing_key_file),
+        service_account_key=_optional("--service-account-private-key-file", service_account_key_file),
+        load_balancer_range=load_balancer_range,
     )
+    if bool(settings.signing_certificate) != bool(settings.signing_key):
+        raise BadFlag("--cluster-signing-cert-file and --cluster-signing-key-file need each other")
     rng = random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-controller-manager"))
     manager = ControllerManager(
@@ -302,6 +312,10 @@ def _read(flag: str, path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadFlag(f"{flag} {path}: {error.strerror}") from error
+
+
+def _optional(flag: str, path: Path | None) -> bytes:
+    return _read(flag, path) if path is not None else b""
 
 
 async def _signalled() -> None:

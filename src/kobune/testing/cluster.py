@@ -30,6 +30,7 @@ from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccount
 from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.control_plane import Parts, control_plane
 from kobune.host.local import LocalTransport
@@ -175,6 +176,11 @@ class Cluster:
                 controllers=self.options.controllers,
                 simulated=node_shapes(self._managed),
                 simulated_tls=tls,
+                settings=Settings(
+                    load_balancer_range="10.224.240.0/20",
+                    signing_certificate=authority.credential.certificate,
+                    signing_key=authority.credential.key,
+                ),
             )
             store = MemoryStore()
             async with (

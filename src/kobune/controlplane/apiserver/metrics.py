@@ -1,6 +1,7 @@
 """What the server counts of itself, under upstream's names."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 # Upper bounds in seconds. Source: upstream apiserver_request_duration_seconds, thinned.
 BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0)
@@ -12,6 +13,7 @@ class Metrics:
     def __init__(self) -> None:
         # By verb, group, version, resource, subresource and code.
         self.requests: defaultdict[tuple[str, str, str, str, str, int], int] = defaultdict(int)
+        self.neighbours: list[Callable[[], str]] = []  # What components of the same process count, in the same form.
         self._durations: dict[str, list[int]] = {}  # By verb: one count per bucket and one above all.
         self._seconds: defaultdict[str, float] = defaultdict(float)
 

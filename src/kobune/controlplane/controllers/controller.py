@@ -66,6 +66,7 @@ class Settings:
     load_balancer_range: str = ""  # Where Services of type LoadBalancer get their addresses; empty: from somebody else.
     signing_certificate: bytes = b""  # PEM, with `signing_key`: signs certificate requests. Empty: nothing is signed.
     signing_key: bytes = b""
+    service_account_key: bytes = b""  # PEM, private: signs the tokens kept in Secrets. Empty: none are made.
 
 
 @dataclass(slots=True)

@@ -27,4 +27,5 @@ async def metrics(server: "ApiServer", request: Request) -> Response:
         "# TYPE apiserver_storage_revision gauge",
         f"apiserver_storage_revision {server.feed.revision}",
     ]
-    return Response(200, "\n".join(lines).encode() + b"\n", TEXT)
+    text = "\n".join(lines) + "\n" + "".join(neighbour() for neighbour in server.metrics.neighbours)
+    return Response(200, text.encode(), TEXT)
