@@ -1,12 +1,14 @@
 """How fast are pods placed? Prints one JSON line per case: judging alone, and end to end with the API server and binding.
 
 `python benchmarks/scheduling.py [--nodes 1000 5000] [--pods 3000] [--cases basic …]`. The cases have the shapes of
-upstream's scheduler_perf; `upstream_floor_5000_nodes` is what its continuous integration holds, in pods/s on large machines.
-Everything is one process on one core; `pods_per_cpu_second` leaves out the time that other processes took.
+upstream's scheduler_perf, scaled to the number of nodes; `upstream_floor_5000_nodes` is what its continuous integration
+holds, in pods/s on large machines. Everything is one process on one core; `pods_per_cpu_second` leaves out the time that
+other processes took.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import statistics
@@ -37,18 +39,35 @@ from kobune.host.local import LocalTransport
 Json = dict[str, Any]
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 ZONES = 3
+CHURN_SECONDS = 0.2  # A churning case gets one more pod so often. Source: upstream's intervalMilliseconds.
+TEAM, OTHER = "team", "default"  # Namespaces; the first one is labelled.
+
+
+@dataclass(frozen=True)
+class Before:
+    """Pods that are bound before anything is measured, spread evenly."""
+
+    made: Callable[[int], Json]
+    per_node: float = 1.0
+    namespace: str = OTHER
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is there before, and what is measured."""
+    """What is there before, what goes on meanwhile, and what is measured."""
 
     upstream: int  # pods/s, or 0 where upstream holds none.
     measured: Callable[[int], Json]  # The number-th measured pod's spec and labels.
-    before: Callable[[int], Json] | None = None  # Pods bound before, one or more per node.
-    before_per_node: int = 0
-    scheduled: bool = True  # False: the measured pods fit nowhere, and being told so is what counts.
+    before: tuple[Before, ...] = ()
+    churn: Callable[[int], Json] | None = None  # One such pod every CHURN_SECONDS.
+    namespace: str = OTHER
+    nodes: int = 0  # Instead of the number asked for.
     most: int = 0  # Measured pods at most; 0: no limit.
+    per_node: float = 0.0  # The same per node.
+    objects: tuple[Json, ...] = ()  # Services and the like, in the measured namespace.
+    volumes: bool = False  # Each pod has a bound claim of its own.
+    one_node: bool = False  # One large node takes all measured pods.
+    waiting: Callable[[int], Json] | None = None  # As many pods as are measured wait for good.
 
 
 def pod(cpu: str = "100m", memory: str = "500Mi", labels: Json | None = None, **spec: Any) -> Json:
@@ -56,8 +75,12 @@ def pod(cpu: str = "100m", memory: str = "500Mi", labels: Json | None = None, **
     return {"labels": labels or {}, "spec": {"containers": [container], **spec}}
 
 
-def term(key: str, color: str) -> Json:
-    return {"topologyKey": key, "labelSelector": {"matchLabels": {"color": color}}}
+def light(labels: Json | None = None, **spec: Any) -> Json:
+    return {"labels": labels or {}, "spec": {"containers": [{"name": "c", "image": "pause"}], **spec}}
+
+
+def term(key: str, color: str, **more: Any) -> Json:
+    return {"topologyKey": key, "labelSelector": {"matchLabels": {"color": color}}, **more}
 
 
 def required(kind: str, one: Json) -> Json:
@@ -75,51 +98,130 @@ def spread(key: str, when: str) -> Json:
     return {"topologySpreadConstraints": [one]}
 
 
-BLUE = {"color": "blue"}
+BLUE, GREEN, RED, YELLOW = ({"color": color} for color in ("blue", "green", "red", "yellow"))
+APP = {"app": "benchmark"}
 NODE_TERM = {"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["zone-1", "zone-2"]}]}
 NODE_AFFINITY = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [NODE_TERM]}}
+ONE_NODE = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["one-node"]}]}
+DAEMON_AFFINITY = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [ONE_NODE]}}
+TEAM_SELECTOR = {"namespaceSelector": {"matchLabels": {"team": "devops"}}}
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "all"},
+    "spec": {"selector": APP, "ports": [{"port": 80}]},
+}
+GATES = [{"name": "benchmark/hold"}]
+
+
+def plain(_: int) -> Json:
+    return pod()
+
+
+def near(_: int) -> Json:
+    return pod(labels=BLUE, **required("podAffinity", term(ZONE, "blue")))
+
+
+def apart(_: int) -> Json:
+    return pod(labels=GREEN, **required("podAntiAffinity", term(HOST, "green")))
+
+
+def rather_near(_: int) -> Json:
+    return pod(labels=RED, **preferred("podAffinity", term(HOST, "red")))
+
+
+def rather_apart(_: int) -> Json:
+    return pod(labels=YELLOW, **preferred("podAntiAffinity", term(HOST, "yellow")))
+
+
+def team(kind: str, how: Callable[[str, Json], Json], key: str) -> Callable[[int], Json]:
+    return lambda _: pod(labels=GREEN, **how(kind, term(key, "green", **TEAM_SELECTOR)))
+
+
+def low_priority(_: int) -> Json:
+    return pod("900m", terminationGracePeriodSeconds=0)
+
+
+def high_priority(_: int) -> Json:
+    return pod("3", priority=10)
+
+
 CASES = {
-    "basic": Case(680, lambda _: pod()),
-    "node-affinity": Case(220, lambda _: pod(affinity={"nodeAffinity": NODE_AFFINITY})),
-    "pod-affinity": Case(35, lambda _: pod(labels=BLUE, **required("podAffinity", term(ZONE, "blue")))),
-    "pod-anti-affinity": Case(
-        60, lambda number: pod(labels={"color": f"c{number % 50}"}, **required("podAntiAffinity", term(HOST, f"c{number % 50}")))
+    "basic": Case(680, plain, (Before(plain, 0.2),)),
+    "daemonset": Case(1100, lambda _: light(affinity={"nodeAffinity": DAEMON_AFFINITY}), nodes=15000, one_node=True),
+    "node-affinity": Case(220, lambda _: pod(affinity={"nodeAffinity": NODE_AFFINITY}), (Before(plain),)),
+    "pod-affinity": Case(35, near, (Before(near),)),
+    "pod-anti-affinity": Case(60, apart, (Before(apart, 0.2),), per_node=0.4),
+    "preferred-pod-affinity": Case(90, rather_near, (Before(rather_near),)),
+    "preferred-pod-anti-affinity": Case(90, rather_apart, (Before(rather_apart),)),
+    "anti-affinity-namespaces": Case(
+        24, (apart_team := team("podAntiAffinity", required, HOST)), (Before(apart_team, 0.5, TEAM),), namespace=TEAM, per_node=0.4
     ),
-    "preferred-pod-affinity": Case(90, lambda _: pod(labels=BLUE, **preferred("podAffinity", term(HOST, "blue")))),
-    "preferred-pod-anti-affinity": Case(90, lambda _: pod(labels=BLUE, **preferred("podAntiAffinity", term(HOST, "blue")))),
-    "topology-spreading": Case(460, lambda _: pod(labels=BLUE, **spread(ZONE, "DoNotSchedule"))),
-    "preferred-topology-spreading": Case(340, lambda _: pod(labels=BLUE, **spread(ZONE, "ScheduleAnyway"))),
-    "preemption": Case(
-        570, lambda _: pod("3", priority=10), before=lambda _: pod("900m", terminationGracePeriodSeconds=0), before_per_node=4, most=500
+    "affinity-namespaces": Case(
+        35, (near_team := team("podAffinity", required, ZONE)), (Before(near_team, 1, TEAM),), namespace=TEAM
     ),
-    "unschedulable": Case(590, lambda _: pod("9"), scheduled=False),
+    "topology-spreading": Case(460, lambda _: pod(labels=BLUE, **spread(ZONE, "DoNotSchedule")), (Before(plain),)),
+    "preferred-topology-spreading": Case(340, lambda _: pod(labels=BLUE, **spread(ZONE, "ScheduleAnyway")), (Before(plain),)),
+    "default-spreading": Case(160, lambda _: light(labels=APP), (Before(plain),), objects=(SERVICE,)),
+    "preemption-churn": Case(570, plain, (Before(low_priority, 4),), churn=high_priority),
+    "preemption": Case(0, high_priority, (Before(low_priority, 4),), most=500),
+    "unschedulable-churn": Case(590, plain, (Before(plain, 0.02),), churn=lambda _: pod("9", priority=10)),
     "mixed": Case(
-        140,
-        lambda number: [
-            pod(),
-            pod(labels=BLUE, **preferred("podAffinity", term(HOST, "blue"))),
-            pod(labels=BLUE, **spread(ZONE, "ScheduleAnyway")),
-            pod(labels={"color": f"c{number % 50}"}, **required("podAntiAffinity", term(HOST, f"c{number % 50}"))),
-        ][number % 4],
+        140, plain, (Before(plain, 0.4), Before(near, 0.4), Before(apart, 0.4), Before(rather_near, 0.4), Before(rather_apart, 0.4))
+    ),
+    "secrets": Case(
+        0, lambda _: pod(volumes=[{"name": "secret", "secret": {"secretName": "secret"}}]), (Before(plain, 0.2),)
+    ),
+    "volumes": Case(48, lambda number: pod(volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": f"claim-{number}"}}]), volumes=True),
+    "gated": Case(
+        130, lambda _: light(labels=APP), one_node=True, nodes=1,
+        waiting=lambda _: light(labels=APP, schedulingGates=GATES, affinity={"podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": HOST, "labelSelector": {"matchLabels": APP}}]}}),
     ),
 }  # fmt: skip
 
 
-def node(number: int) -> Json:
-    amounts = {"cpu": "4", "memory": "32Gi", "pods": "110"}
-    labels = {HOST: f"node-{number}", ZONE: f"zone-{number % ZONES}"}
+def node(number: int, name: str = "", pods: int = 110) -> Json:
+    name = name or f"node-{number}"
+    amounts = {"cpu": "4", "memory": "32Gi", "pods": str(pods)}
+    labels = {HOST: name, ZONE: f"zone-{number % ZONES}"}
     status = {"capacity": amounts, "allocatable": amounts}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
+
+
+def manifest(name: str, made: Json, namespace: str = OTHER) -> Json:
+    metadata = {"name": name, "namespace": namespace, "labels": made["labels"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": made["spec"]}
+
+
+def volume(number: int) -> Json:
+    source = {"csi": {"driver": "disk.example.org", "volumeHandle": f"disk-{number}"}, "accessModes": ["ReadOnlyMany"]}
+    bound = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": OTHER,
+        "name": f"claim-{number}",
+        "uid": f"claim-{number}",
+    }
+    spec = {**source, "capacity": {"storage": "1Gi"}, "claimRef": bound}
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"volume-{number}"}, "spec": spec}
+
+
+def claim(number: int, namespace: str) -> Json:
+    metadata = {
+        "name": f"claim-{number}",
+        "namespace": namespace,
+        "annotations": {"pv.kubernetes.io/bind-completed": "true"},
+    }
+    wanted = {"accessModes": ["ReadOnlyMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    spec = {**wanted, "volumeName": f"volume-{number}", "storageClassName": ""}
     return {
         "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": f"node-{number}", "labels": labels},
-        "status": status,
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": spec,
+        "status": {"phase": "Bound"},
     }
-
-
-def manifest(name: str, made: Json) -> Json:
-    metadata = {"name": name, "namespace": "default", "labels": made["labels"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": made["spec"]}
 
 
 def judging(sizes: list[int], pods: int) -> Iterator[Json]:
@@ -157,8 +259,13 @@ class Cluster:
         self.scheduler = Scheduler(self.client, clock=SystemClock(), rng=random.Random(1))
 
     async def create(self, plural: str, made: Json) -> None:
-        namespace = "namespaces/default/" if plural == "pods" else ""
-        await self.client.call("POST", f"/api/v1/{namespace}{plural}", body=orjson.dumps(made))
+        namespace = made["metadata"].get("namespace", "")
+        scope = f"namespaces/{namespace}/" if namespace else ""
+        await self.client.call("POST", f"/api/v1/{scope}{plural}", body=orjson.dumps(made))
+
+    @property
+    def scheduled(self) -> int:
+        return int(self.scheduler.metrics.attempts.values.get(("scheduled", "default-scheduler"), 0))
 
 
 async def until(question: Callable[[], bool]) -> None:
@@ -170,32 +277,58 @@ async def until(question: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+async def prepare(cluster: Cluster, case: Case, size: int, pods: int) -> None:
+    """Everything that is there before the scheduler starts, the measured pods included."""
+    team = {"metadata": {"name": TEAM, "labels": {"team": "devops"}}}
+    await cluster.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", **team})
+    for number in range(size):
+        await cluster.create("nodes", node(number))
+    if case.one_node:
+        await cluster.create("nodes", node(0, "one-node", pods=90_000))
+    for made in case.objects:
+        metadata = {**made["metadata"], "namespace": case.namespace}
+        await cluster.create(f"{made['kind'].lower()}s", {**made, "metadata": metadata})
+    for index, before in enumerate(case.before):
+        for number in range(round(size * before.per_node)):
+            made = manifest(f"before-{index}-{number}", before.made(number), before.namespace)
+            made["spec"]["nodeName"] = f"node-{number % size}"
+            await cluster.create("pods", made)
+    for number in range(pods if case.waiting else 0):
+        await cluster.create("pods", manifest(f"waiting-{number}", case.waiting(number), case.namespace))  # type: ignore[misc]
+    for number in range(pods):
+        if case.volumes:
+            await cluster.create("persistentvolumes", volume(number))
+            await cluster.create("persistentvolumeclaims", claim(number, case.namespace))
+        await cluster.create("pods", manifest(f"pod-{number}", case.measured(number), case.namespace))
+
+
+async def churn(cluster: Cluster, made: Callable[[int], Json], namespace: str) -> None:
+    """One more pod after each pause, for ever."""
+    for number in itertools.count():
+        await cluster.create("pods", manifest(f"churn-{number}", made(number), namespace))
+        await asyncio.sleep(CHURN_SECONDS)
+
+
 async def end_to_end(name: str, case: Case, size: int, pods: int) -> Json:
     """The measured pods exist before the scheduler starts; the clock runs from its first pod to the last one's binding."""
     plugins = ("ServiceAccount", "TaintNodesByCondition", "Priority")
     config = ApiServerConfig(authorization_mode=("AlwaysAllow",), disabled_admission_plugins=plugins)
+    size = case.nodes or size
+    pods = min(pods, case.most or pods, round(size * case.per_node) or pods)
     async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
         cluster = Cluster(server)
-        for number in range(size):
-            await cluster.create("nodes", node(number))
-        if case.before is not None:
-            for number in range(size * case.before_per_node):
-                made = manifest(f"before-{number}", case.before(number))
-                made["spec"]["nodeName"] = f"node-{number % size}"
-                await cluster.create("pods", made)
-        pods = min(pods, case.most) if case.most else pods
-        for number in range(pods):
-            await cluster.create("pods", manifest(f"pod-{number}", case.measured(number)))
-        running = asyncio.create_task(cluster.scheduler.run())
-        attempts = cluster.scheduler.metrics.attempts
-        done = ("scheduled" if case.scheduled else "unschedulable", "default-scheduler")
-        await until(lambda: bool(attempts.values))
-        began, cpu = time.perf_counter(), time.process_time()
-        await until(lambda: attempts.values.get(done, 0) >= pods)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        finished = int(attempts.values.get(done, 0))
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await prepare(cluster, case, size, pods)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(cluster.scheduler.run())]
+            await until(lambda: cluster.scheduled > 0 or bool(cluster.scheduler.metrics.preemptions.values))
+            began, cpu = time.perf_counter(), time.process_time()
+            if case.churn is not None:
+                running.append(tasks.create_task(churn(cluster, case.churn, case.namespace)))
+            await until(lambda: cluster.scheduled >= pods)
+            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+            finished = cluster.scheduled
+            for task in running:
+                task.cancel()
     return {
         "bench": f"scheduling/{name}", "nodes": size, "pods": finished, "pods_per_second": round(finished / seconds),
         "pods_per_cpu_second": round(finished / cpu),
@@ -212,12 +345,11 @@ async def latency(size: int, pods: int) -> Json:
         for number in range(size):
             await cluster.create("nodes", node(number))
         running = asyncio.create_task(cluster.scheduler.run())
-        attempts, done = cluster.scheduler.metrics.attempts, ("scheduled", "default-scheduler")
         seconds = []
         for number in range(pods):
             began = time.perf_counter()
             await cluster.create("pods", manifest(f"pod-{number}", pod()))
-            while attempts.values.get(done, 0) <= number:
+            while cluster.scheduled <= number:
                 await asyncio.sleep(0)
             seconds.append(time.perf_counter() - began)
         running.cancel()
