@@ -3,23 +3,26 @@
 Source: Kubernetes documentation, Pod Topology Spread Constraints; upstream podtopologyspread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kobune.api.objects.core import Node
 from kobune.api.selectors import EVERYTHING
-from kobune.controlplane.scheduler.arrays import MAX_SCORE, Counts, Mask, Rows, Scores
+from kobune.controlplane.scheduler.arrays import MAX_SCORE, Codes, Counts, Mask, Rows, Scores
 from kobune.controlplane.scheduler.default_selector import DefaultSelectors
-from kobune.controlplane.scheduler.domains import codes_of, per_domain, spread_out
+from kobune.controlplane.scheduler.domains import codes_of, per_domain
 from kobune.controlplane.scheduler.events import NODE, POD, Action, ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_rules import find_untolerated
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
-from kobune.controlplane.scheduler.pod_info import PodInfo, SpreadConstraint
+from kobune.controlplane.scheduler.pod_info import PodInfo, PodShape, SpreadConstraint
 
+KNOWN_CELLS = 2_000_000  # Rows over all shapes whose domains are remembered.
+MIN_KNOWN = 8
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 MISMATCH = "node(s) didn't match pod topology spread constraints"
 MISSING_LABEL = f"{MISMATCH} (missing required label)"
@@ -31,11 +34,13 @@ SYSTEM_DEFAULTS = (
 )
 
 
-class _Verdict(NamedTuple):
-    """One hard constraint over the rows in use."""
+class _Domains(NamedTuple):
+    """One constraint over the rows in use, as far as Node objects decide it."""
 
-    labelled: Mask
-    within: Mask  # The skew is allowed.
+    codes: Codes
+    candidates: Mask  # Rows with the labels of all constraints.
+    eligible: Mask | None  # Rows whose pods count; None is all of them.
+    present: NDArray[np.intp]  # The codes of domains with an eligible row.
 
 
 class PodTopologySpread:
@@ -51,6 +56,7 @@ class PodTopologySpread:
         self._defaults = tuple(defaults)
         self._has_hard_defaults = any(constraint.hard for constraint in defaults)
         self._system_defaults = system_defaults
+        self._known: dict[tuple[PodShape, bool], tuple[object, list[_Domains]]] = {}
 
     def concerns(self, pod: PodInfo) -> bool:
         if not pod.shape.spread:
@@ -68,35 +74,49 @@ class PodTopologySpread:
         return [constraint._replace(selector=selector) for constraint in wanted]
 
     def filter(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Mask:
-        mask = np.ones(nodes.size, dtype=np.bool_)
-        for labelled, within in self._verdicts(pod, nodes):
-            mask &= labelled & within
-        return mask[rows]
+        mask: Mask | None = None
+        for domain, allowed in self._verdicts(pod, nodes):
+            part = allowed[domain.codes]
+            mask = part if mask is None else mask & part
+        return np.ones(nodes.size, dtype=np.bool_)[rows] if mask is None else mask[rows]
 
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
         """A node counts for the first constraint that refuses it."""
         left = np.ones(nodes.size, dtype=np.bool_)
         reasons = []
-        for labelled, within in self._verdicts(pod, nodes):
+        for domain, allowed in self._verdicts(pod, nodes):
+            labelled, within = domain.codes > 0, allowed[domain.codes]
             reasons.append(Reason(MISSING_LABEL, left & ~labelled, False))
             reasons.append(Reason(MISMATCH, left & labelled & ~within, True))
-            left = left & labelled & within
+            left = left & within
         return reasons
 
-    def _verdicts(self, pod: PodInfo, nodes: NodeTable) -> list[_Verdict]:
+    def _verdicts(self, pod: PodInfo, nodes: NodeTable) -> Iterator[tuple[_Domains, Mask]]:
+        """For each hard constraint the domains, and by code whether one more pod there keeps the skew."""
         constraints = self._constraints(pod, hard=True)
-        all_labels = _all_labels(constraints, nodes)
-        verdicts = []
-        for constraint in constraints:
-            codes = codes_of(nodes, constraint.topology_key)
-            eligible = all_labels & _included(constraint, pod, nodes)
-            matched = per_domain(codes, _matching(constraint, pod, nodes), eligible)
-            domains = np.unique(codes[eligible])
-            fewest = int(matched[domains].min()) if 0 < len(domains) >= constraint.min_domains else 0
+        for constraint, domains in zip(constraints, self._domains(pod, constraints, nodes), strict=True):
+            matched = _per_domain(domains, _matching(constraint, pod, nodes))
+            present = domains.present
+            fewest = int(matched[present].min()) if 0 < len(present) >= constraint.min_domains else 0
             own = int(constraint.selector.matches(pod.shape.labels))
-            skew = spread_out(codes, matched) + (own - fewest)
-            verdicts.append(_Verdict(codes > 0, skew <= constraint.max_skew))
-        return verdicts
+            allowed: Mask = matched + (own - fewest) <= constraint.max_skew
+            allowed[0] = False  # Without the label.
+            yield domains, allowed
+
+    def _domains(
+        self, pod: PodInfo, constraints: Sequence[SpreadConstraint], nodes: NodeTable, *, needs_all: bool = True
+    ) -> list[_Domains]:
+        """Which rows count for each constraint; remembered until a Node object changes."""
+        key = (pod.shape, constraints[0].hard if constraints else True)
+        state = (nodes.node_changes.end, nodes.size, constraints)
+        known = self._known.pop(key, None)
+        if known is None or known[0] != state:
+            if len(self._known) >= max(MIN_KNOWN, KNOWN_CELLS // nodes.capacity):
+                del self._known[next(iter(self._known))]
+            all_labels = _all_labels(constraints, nodes) if needs_all else nodes.exists[nodes.rows].copy()
+            known = (state, [_domains_of(constraint, pod, nodes, all_labels) for constraint in constraints])
+        self._known[key] = known
+        return known[1]
 
     def rank(self, pod: PodInfo, nodes: NodeTable, feasible: Mask) -> Scores | None:
         """Higher where fewer pods of the kind are, over all ScheduleAnyway constraints."""
@@ -105,21 +125,19 @@ class PodTopologySpread:
             return None
         # A node without a zone can still be spread over by host, as long as zones are only the system's idea.
         needs_all = bool(pod.shape.spread) or not self._system_defaults
-        all_labels = _all_labels(constraints, nodes) if needs_all else nodes.exists[nodes.rows]
-        scored = feasible & all_labels
+        domains = self._domains(pod, constraints, nodes, needs_all=needs_all)
+        scored = feasible & domains[0].candidates
         total = np.zeros(nodes.size, dtype=np.float64)
-        for constraint in constraints:
-            codes = codes_of(nodes, constraint.topology_key)
-            counts = _matching(constraint, pod, nodes)
+        for constraint, domain in zip(constraints, domains, strict=True):
+            codes, counts = domain.codes, _matching(constraint, pod, nodes)
             if constraint.topology_key == HOSTNAME:
-                size = int(np.count_nonzero(scored))
-                found: Scores = counts[nodes.rows].astype(np.int64)
+                weight = _weight(int(np.count_nonzero(scored)))
+                total += (counts[nodes.rows] * weight + (constraint.max_skew - 1)) * (codes > 0)
             else:
-                size = len(np.unique(codes[scored]))
-                eligible = all_labels & _included(constraint, pod, nodes)
-                found = spread_out(codes, per_domain(codes, counts, eligible))
-            weight = float(np.log(size + 2))
-            total += (found * weight + (constraint.max_skew - 1)) * (codes > 0)
+                weight = _weight(int(np.count_nonzero(np.bincount(codes[scored]))))
+                part = _per_domain(domain, counts) * weight + (constraint.max_skew - 1)
+                part[0] = 0  # Without the label.
+                total += part[codes]
         return _normalized(np.floor(total + 0.5).astype(np.int64), scored)
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
@@ -164,6 +182,22 @@ def _node_helps(event: ClusterEvent, constraints: Sequence[SpreadConstraint]) ->
 
 def _has_labels(node: Node | None, constraints: Sequence[SpreadConstraint]) -> bool:
     return node is not None and all(one.topology_key in node.metadata.labels for one in constraints)
+
+
+def _domains_of(constraint: SpreadConstraint, pod: PodInfo, nodes: NodeTable, all_labels: Mask) -> _Domains:
+    codes = codes_of(nodes, constraint.topology_key).copy()
+    eligible = all_labels & _included(constraint, pod, nodes)
+    present = np.unique(codes[eligible]).astype(np.intp)
+    return _Domains(codes, all_labels, None if eligible.all() else eligible, present)
+
+
+def _per_domain(domains: _Domains, counts: Counts) -> NDArray[np.int64]:
+    return per_domain(domains.codes, counts, domains.eligible)
+
+
+def _weight(domains: int) -> float:
+    """The more domains, the more a pod in one of them counts. Source: upstream topologyNormalizingWeight."""
+    return float(np.log(domains + 2))
 
 
 def _all_labels(constraints: Sequence[SpreadConstraint], nodes: NodeTable) -> Mask:
