@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from kobune.api.clock import SystemClock
-from kobune.host.processes import Keeper
+from kobune.host.processes import Command, Keeper
 
 
-def keeper(tmp_path, program, name="child"):
+def keeper(tmp_path, program, name="child", stamp=""):
     return Keeper(
         name,
-        (sys.executable, "-c", program),
+        Command((sys.executable, "-c", program), stamp),
         record=tmp_path / f"{name}.json",
         output=tmp_path / f"{name}.out",
         clock=SystemClock(),
@@ -64,7 +64,7 @@ async def test_what_ends_at_once_is_restarted_ever_more_slowly(tmp_path):
             if len(waits) == 4:
                 raise asyncio.CancelledError
 
-    kept = Keeper("child", (sys.executable, "-c", "raise SystemExit('no')"), record=tmp_path / "r", output=tmp_path / "o",
+    kept = Keeper("child", Command((sys.executable, "-c", "raise SystemExit('no')")), record=tmp_path / "r", output=tmp_path / "o",
                   clock=Recording(), on_change=lambda: None)  # fmt: skip
     await asyncio.gather(kept.run(), return_exceptions=True)
     assert waits == [0.1, 0.2, 0.4, 0.8]
@@ -84,3 +84,13 @@ async def test_a_deaf_process_is_killed(tmp_path, monkeypatch):
     task.cancel()
     await kept.stop()
     assert kept.running is None
+
+
+async def test_a_process_is_found_with_the_stamp_it_was_started_with(tmp_path):
+    kept = keeper(tmp_path, "import time; time.sleep(60)", stamp="1.35")
+    task = asyncio.create_task(kept.run())
+    await running_pid(kept)
+    task.cancel()
+    later = keeper(tmp_path, "import time; time.sleep(60)", stamp="1.36")
+    assert later.running.stamp == "1.35"
+    await kept.stop()

@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kobune.api.clock import Clock
 from kobune.host.pki import write_private
@@ -21,12 +22,20 @@ STABLE_SECONDS = 60.0  # A process that lived this long starts again without del
 STOP_GRACE_SECONDS = 20.0
 
 
+class Command(NamedTuple):
+    """A process that should run."""
+
+    argv: tuple[str, ...]
+    stamp: str = ""  # Of what the process reads when it starts: one with another stamp is to be started anew.
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A process as told apart from a later one with the same number."""
 
     pid: int
     started: str  # Field 22 of /proc/PID/stat: clock ticks since boot.
+    stamp: str = ""  # Of the command as it was when the process started.
 
     @property
     def is_alive(self) -> bool:
@@ -46,7 +55,7 @@ class Keeper:
     def __init__(
         self,
         name: str,
-        command: Sequence[str],
+        command: Command,
         *,
         record: Path,
         output: Path,
@@ -56,7 +65,7 @@ class Keeper:
         self.name = name
         self.restarts = 0
         self.last_exit = ""  # Of the last process that ended by itself.
-        self._command = command
+        self.command = command
         self._record = record
         self._output = output
         self._clock = clock
@@ -110,10 +119,10 @@ class Keeper:
         with open(self._output, "ab") as output:
             # A session of its own: what ends the service or its terminal does not end the process.
             self._child = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                self.command.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        running = Running(self._child.pid, _start_of(self._child.pid))
-        write_private(self._record, json.dumps({"pid": running.pid, "started": running.started}).encode())
+        running = Running(self._child.pid, _start_of(self._child.pid), self.command.stamp)
+        write_private(self._record, json.dumps(asdict(running)).encode())
         log.info("process started", extra={"component": self.name, "pid": running.pid})
         return running
 

@@ -14,7 +14,7 @@ from kobune.aks.nodes import node_shapes
 from kobune.api.clock import Clock
 from kobune.host.credentials import prepare
 from kobune.host.layout import ClusterLayout, Layout
-from kobune.host.processes import Keeper
+from kobune.host.processes import Command, Keeper, find_running
 from kobune.host.spec import ProcessStatus, Spec, Status, read_spec, read_status, write_status
 
 log = logging.getLogger(__name__)
@@ -113,31 +113,46 @@ class _Runner:
         async with asyncio.TaskGroup() as stopping:
             for name in sorted(surplus, key=lambda name: name == CONTROL_PLANE):
                 stopping.create_task(self._stop(name), name=f"stop {name}")
+        if spec is not None and wanted:
+            await asyncio.to_thread(prepare, self._cluster, spec, self._clock.now())
+        for name in [name for name, command in wanted.items() if self._is_stale(name, command)]:
+            # One after the other: where several API servers run, the others go on answering.
+            await self._stop(name)
+            self._keep(name, wanted[name], tasks)
         self._halted = spec is not None and not spec.running
         if spec is not None and self._halted and spec.has_real_nodes:
             from kobune.host.machines import halt  # Late: brings the runtime's client along.
 
             await halt(self._cluster, spec, self._clock)
-        if spec is not None and wanted:
-            await asyncio.to_thread(prepare, self._cluster, spec, self._clock.now())
         for name, command in wanted.items():
             if name not in self._kept:
-                keeper = self._keeper(name, command)
-                self._kept[name] = keeper, tasks.create_task(keeper.run(), name=name)
+                self._keep(name, command, tasks)
         self.is_busy = bool(wanted)
         self._report()
+
+    def _keep(self, name: str, command: Command, tasks: asyncio.TaskGroup) -> None:
+        keeper = self._keeper(name, command)
+        self._kept[name] = keeper, tasks.create_task(keeper.run(), name=name)
+
+    def _is_stale(self, name: str, command: Command) -> bool:
+        """Whether the process runs, with what is no longer so."""
+        running = find_running(self._record(name))
+        return running is not None and running.stamp != command.stamp
+
+    def _record(self, name: str) -> Path:
+        return self._cluster.processes / f"{name}.json"
 
     async def _stop(self, name: str) -> None:
         keeper, task = self._kept.pop(name, (None, None))
         if task is not None:
             task.cancel()
-        await (keeper or self._keeper(name, ())).stop()
+        await (keeper or self._keeper(name, Command(()))).stop()
 
-    def _keeper(self, name: str, command: tuple[str, ...]) -> Keeper:
+    def _keeper(self, name: str, command: Command) -> Keeper:
         return Keeper(
             name,
             command,
-            record=self._cluster.processes / f"{name}.json",
+            record=self._record(name),
             output=self._cluster.logs / f"{name}.out",
             clock=self._clock,
             on_change=self._report,
@@ -159,20 +174,31 @@ class _Runner:
             write_status(self._cluster, status)
 
 
-def commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, tuple[str, ...]]:
+def commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, Command]:
     """The processes of a running cluster: its control plane, and an agent for each real node."""
     where = (str(layout.root), cluster.name)
     wanted = control_plane_commands(layout, cluster, spec)
     if spec.has_real_nodes:
         for shape in node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr):
             if not shape.pool.simulated:
-                wanted[shape.name] = (sys.executable, "-m", "kobune.host.node_agent", *where, shape.name)
+                argv = (sys.executable, "-m", "kobune.host.node_agent", *where, shape.name)
+                wanted[shape.name] = Command(argv, f"certificates {spec.cluster.certificate_generation}")
     return wanted
 
 
-def control_plane_commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, tuple[str, ...]]:
+def control_plane_commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, Command]:
     """The processes of a running cluster's control plane."""
-    return {CONTROL_PLANE: (sys.executable, "-m", "kobune.host.control_plane", str(layout.root), cluster.name)}
+    argv = (sys.executable, "-m", "kobune.host.control_plane", str(layout.root), cluster.name)
+    return {CONTROL_PLANE: Command(argv, stamp(spec))}
+
+
+def stamp(spec: Spec) -> str:
+    """What of the spec an API server reads only when it starts."""
+    cluster = spec.cluster
+    return (
+        f"Kubernetes {cluster.kubernetes_version}, certificates {cluster.certificate_generation},"
+        f" signing key {cluster.service_account_key_generation}"
+    )
 
 
 def last_words(cluster: ClusterLayout, processes: list[ProcessStatus]) -> str:
