@@ -76,6 +76,24 @@ def format_binary(amount: Number) -> str:
     return f"{amount}{_BINARY_SUFFIX.get(power, '')}"
 
 
+def added(first: str, second: str) -> str:
+    """The sum, in the family of units of the first unless that is zero. Source: upstream Quantity.Add."""
+    amount, family, _ = _parse(first)
+    other, others_family, _ = _parse(second)
+    return _written(_whole(amount + other), family if amount else others_family)
+
+
+def subtracted(first: str, second: str) -> str:
+    """The difference, in the family of units of the first unless that is zero. Source: upstream Quantity.Sub."""
+    amount, family, _ = _parse(first)
+    other, others_family, _ = _parse(second)
+    return _written(_whole(amount - other), family if amount else others_family)
+
+
+def _whole(amount: Number) -> Number:
+    return amount.numerator if amount.denominator == 1 else amount
+
+
 def _ceil(amount: Number, scale: int) -> int:
     return amount * scale if isinstance(amount, int) else -(-amount.numerator * scale // amount.denominator)
 

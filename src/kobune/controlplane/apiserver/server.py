@@ -119,7 +119,7 @@ class ApiServer:
         self.registry.custom.send, self.registry.custom.new_uid = self.webhooks.convert, self.registry.mint.uid
         plugins = make_plugins(self.registry, self.webhooks, disabled=config.disabled_admission_plugins)
         if self.rbac is not None:
-            plugins.append(Escalation(self.rbac, self.authorization))
+            plugins.insert(0, Escalation(self.rbac, self.authorization))
         self.registry.admission = Admission(plugins)
         # Handlers of one kind's subresources, and of kinds that are asked and not kept.
         self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)

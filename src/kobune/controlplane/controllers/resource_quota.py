@@ -1,4 +1,8 @@
-"""Counts what each ResourceQuota limits, and writes it into its status."""
+"""Counts what each ResourceQuota limits, and writes it into its status.
+
+Admission charges a quota for what is created, before it is there to be counted. So a count may find too little, of which
+others would take advantage: only when something has been freed, and now and then, is the record lowered.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -14,11 +18,12 @@ from kobune.api.objects.lean import AnyObject, LeanContainer, Pod
 from kobune.api.objects.meta import GVK, Key, Object, View
 from kobune.api.quantity import format_binary, format_decimal, parse_quantity
 from kobune.client.client import resource_of
-from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
+from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.ownership import index_by_namespace
 from kobune.controlplane.controllers.replicaset import ReplicationController
 from kobune.controlplane.controllers.statefulset import PersistentVolumeClaim
 
+RESYNC_SECONDS = 300.0  # Finds what was charged and never created. Source: upstream --resource-quota-sync-period.
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
 Number = int | Fraction
 
@@ -85,21 +90,48 @@ COUNTED: tuple[type[Object], ...] = (
 BY_PLAIN_NAME = (Service, ConfigMapName, SecretName, ReplicationController, ResourceQuota, ClaimSize)
 
 
-async def reconcile(key: Key, context: Context) -> None:
-    """Recount one quota."""
+class Freed:
+    """Which quotas have had something freed since their last count, and when each was last counted downwards."""
+
+    def __init__(self) -> None:
+        self.keys: set[Key] = set()
+        self.counted: dict[Key, float] = {}
+
+
+async def reconcile(key: Key, context: Context) -> float | None:
+    """Recount one quota; the seconds until the next count."""
     quota = context.informer(ResourceQuota).get(key)
+    freed, now = context.own(Freed), context.clock.monotonic()
     if quota is None or quota.is_deleting:
-        return
+        freed.keys.discard(key)
+        freed.counted.pop(key, None)
+        return None
     namespace = key.namespace
     items = {view: context.informer(view).index("namespace", namespace) for view in COUNTED}
     used = plan(quota, items)
     hard = {name: str(amount) for name, amount in quota.spec.hard.items()}
     status = quota.status
-    if used == status.used and hard == {name: str(amount) for name, amount in status.hard.items()}:
-        return
+    settled = hard == {name: str(amount) for name, amount in status.hard.items()}
+    if settled and key not in freed.keys and now - freed.counted.get(key, now) < RESYNC_SECONDS:
+        used = {name: _greater(amount, status.used.get(name)) for name, amount in used.items()}
+    else:
+        freed.counted[key] = now
+    freed.counted.setdefault(key, now)
+    freed.keys.discard(key)
+    if settled and used == status.used:
+        return RESYNC_SECONDS
     gone: Json = {name: None for name in status.used if name not in used}
     gone_hard: Json = {name: None for name in status.hard if name not in hard}
-    await context.client.patch_status(ResourceQuota, key, {"hard": {**gone_hard, **hard}, "used": {**gone, **used}})
+    try:
+        await context.client.patch_status(ResourceQuota, key, {"hard": {**gone_hard, **hard}, "used": {**gone, **used}})
+    except BaseException:
+        freed.keys.add(key)
+        raise
+    return RESYNC_SECONDS
+
+
+def _greater(amount: str, recorded: str | int | float | None) -> str:
+    return amount if recorded is None or parse_quantity(amount) > parse_quantity(recorded) else str(recorded)
 
 
 def plan(quota: ResourceQuota, items: Mapping[type[Object], Sequence[Any]]) -> dict[str, str]:
@@ -207,7 +239,7 @@ def _other_amounts(name: str, items: Mapping[type[Object], Sequence[Any]]) -> li
 
 
 def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iterable[Key]:
-    """Creations and deletions count, and of pods and Services what changes their amounts."""
+    """Creations and deletions count, and of pods, Services and claims what changes their amounts."""
     item = new or old
     if item is None:
         return ()
@@ -219,7 +251,17 @@ def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iter
             return ()
     elif old is not None and new is not None:
         return ()
-    return [each.key for each in context.informer(ResourceQuota).index("namespace", item.namespace)]
+    keys = [each.key for each in context.informer(ResourceQuota).index("namespace", item.namespace)]
+    if old is not None:
+        context.own(Freed).keys.update(keys)
+    return keys
+
+
+def _changed(context: Context, old: ResourceQuota | None, new: ResourceQuota | None) -> Iterable[Key]:
+    """A quota whose limits are new or others; what admission charges is right already."""
+    if new is None:
+        return _quotas_of(context, old, new)
+    return () if old is not None and old.spec == new.spec else (new.key,)
 
 
 def _prepare(context: Context) -> None:
@@ -229,7 +271,7 @@ def _prepare(context: Context) -> None:
 
 CONTROLLER = Controller(
     "resourcequota-controller",
-    (For(ResourceQuota), *(Maps(view, _quotas_of) for view in COUNTED)),
+    (Maps(ResourceQuota, _changed), *(Maps(view, _quotas_of) for view in COUNTED if view is not ResourceQuota)),
     reconcile,
     prepare=_prepare,
 )

@@ -11,6 +11,7 @@ from kobune.controlplane.apiserver.admission.namespace_lifecycle import Namespac
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.priority import Priority
+from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
 from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from kobune.controlplane.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
@@ -36,6 +37,7 @@ def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Colle
         MutatingAdmissionWebhook(registry, webhooks),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
+        ResourceQuota(registry),
     )
     unknown = set(disabled) - {plugin.name for plugin in plugins}
     if unknown:

@@ -1,0 +1,1 @@
+"""What ResourceQuotas charge for, and the books that are kept of it."""
