@@ -122,3 +122,37 @@ def test_every_field_of_the_table_is_in_the_schema_of_some_version():
             f"{kind.name}.{name}" for text in row.values() if (name := text.partition(":")[0]) and name not in known
         ]
     assert wrong == []
+
+
+def test_schemas_of_custom_resources_are_read():
+    """Where a schema may stand beside something else, each form is read as what it was."""
+    string = message((5, "string"))
+    schema = message(
+        (5, "object"),
+        (8, message((1, b'{"size":1}'))),
+        (23, "size"),
+        (29, message((1, "list"), (2, message((5, "array"), (24, message((1, string))))))),
+        (29, message((1, "open"), (2, message((5, "object"), (30, message((1, True))))))),
+        (29, message((1, "closed"), (2, message((5, "object"), (30, message((1, False))))))),
+        (29, message((1, "map"), (2, message((5, "object"), (30, message((1, True), (2, string))))))),
+        (29, message((1, "size"), (2, message((11, bytes(8)), (20, message((1, b"1"))), (38, True))))),
+        (32, message((1, "size"), (2, message((2, "list"), (2, "map"))))),
+    )
+    version = message((1, "v1"), (2, True), (3, True), (4, message((1, schema))), (5, message((1, b""))))
+    spec = message((1, "example.com"), (4, "Namespaced"), (7, version))
+    body = enveloped("apiextensions.k8s.io/v1", "CustomResourceDefinition", (1, META), (2, spec))
+    found = decode(body)["spec"]["versions"][0]
+    assert found["subresources"] == {"status": {}}
+    assert found["schema"]["openAPIV3Schema"] == {
+        "type": "object",
+        "default": {"size": 1},
+        "required": ["size"],
+        "properties": {
+            "list": {"type": "array", "items": {"type": "string"}},
+            "open": {"type": "object", "additionalProperties": True},
+            "closed": {"type": "object", "additionalProperties": False},
+            "map": {"type": "object", "additionalProperties": {"type": "string"}},
+            "size": {"minimum": 0.0, "enum": [1], "x-kubernetes-preserve-unknown-fields": True},
+        },
+        "dependencies": {"size": ["list", "map"]},
+    }

@@ -128,8 +128,21 @@ def _value(kind: str, raw: "int | bytes", depth: int) -> Any:
     special = SPECIAL.get(kind)
     if special is not None:
         return special(dict(_parts(_bytes(raw))))
+    if kind in SCHEMA_OR:
+        return _schema_or(SCHEMA_OR[kind], _bytes(raw), depth)
     value = _message(kind, _bytes(raw), depth + 1)
     return value.get("items", []) if kind.endswith(".ExtraValue") else value
+
+
+def _schema_or(other: str, data: bytes, depth: int) -> Any:
+    """A schema where something else may stand: `other` is the type of that, and its field is a list unless it is a bool."""
+    parts = list(_parts(data))
+    schemas = [part for number, part in parts if number == (2 if other == "bool" else 1)]
+    if schemas:
+        return _value(SCHEMA, schemas[-1], depth)
+    if other == "bool":
+        return _value(other, dict(parts).get(1, 0), depth)
+    return [_value(other, part, depth) for number, part in parts if number == 2]
 
 
 def _parts(data: bytes) -> "Iterator[tuple[int, int | bytes]]":
@@ -237,4 +250,8 @@ SPECIAL: "dict[str, Callable[[dict[int, int | bytes]], Any]]" = {
     "apis.meta.v1.Duration": _duration,
     "apis.meta.v1.FieldsV1": _raw_json,
     "runtime.RawExtension": _raw_json,
+    "apiextensions.v1.JSON": _raw_json,
 }
+SCHEMA = "apiextensions.v1.JSONSchemaProps"
+# What may stand where a schema may. Source: apiextensions/v1, JSONSchemaPropsOrBool and its like.
+SCHEMA_OR = {f"{SCHEMA}OrBool": "bool", f"{SCHEMA}OrArray": SCHEMA, f"{SCHEMA}OrStringArray": "string"}
