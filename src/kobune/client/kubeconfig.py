@@ -1,17 +1,26 @@
 """Kubeconfig files: read into a transport, and written for one cluster and one user."""
 
 import base64
+import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from kobune.api.clock import Clock
 from kobune.api.errors import Json
-from kobune.client.https import HttpsTransport, tls_context
+
+if TYPE_CHECKING:
+    from kobune.client.https import HttpsTransport
+
+
+# A letter and more that is no punctuation of YAML; not a word that means something else than its letters.
+PLAIN = re.compile(
+    r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z][A-Za-z0-9+/=_.-]*(?::/?[A-Za-z0-9/._-]+)*", re.IGNORECASE
+)
 
 
 class KubeconfigError(Exception):
@@ -20,7 +29,7 @@ class KubeconfigError(Exception):
 
 def load_kubeconfig(
     path: Path, *, context: str = "", user_agent: str = "kobune", clock: Clock | None = None
-) -> HttpsTransport:
+) -> "HttpsTransport":
     """The transport that the file's current (or the named) context describes.
 
     Relative file names are relative to the kubeconfig, as kubectl reads them. Certificates inline or in files, bearer
@@ -29,6 +38,10 @@ def load_kubeconfig(
     Raises:
         KubeconfigError: unreadable, or a name in it leads nowhere.
     """
+    import yaml  # Late, as the HTTP client below: those who only write a kubeconfig do without.
+
+    from kobune.client.https import HttpsTransport, tls_context
+
     try:
         config = yaml.safe_load(path.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -79,27 +92,27 @@ def render_kubeconfig(
     namespace: str = "",
 ) -> str:
     """A kubeconfig of one context, named as the cluster, with everything inline. `authority` and the others are PEM."""
-    credentials: Json = {}
-    if certificate:
-        credentials["client-certificate-data"] = base64.b64encode(certificate).decode()
-        credentials["client-key-data"] = base64.b64encode(key).decode()
-    if token:
-        credentials["token"] = token
-    entry: Json = {"server": server}
-    if authority:
-        entry["certificate-authority-data"] = base64.b64encode(authority).decode()
-    context = {"cluster": cluster, "user": user} | ({"namespace": namespace} if namespace else {})
-    return yaml.safe_dump(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": cluster, "cluster": entry}],
-            "users": [{"name": user, "user": credentials}],
-            "contexts": [{"name": cluster, "context": context}],
-            "current-context": cluster,
-        },
-        sort_keys=False,
-    )
+    credentials = {
+        "client-certificate-data": base64.b64encode(certificate).decode(),
+        "client-key-data": base64.b64encode(key).decode() if certificate else "",
+        "token": token,
+    }
+    entry = {"server": server, "certificate-authority-data": base64.b64encode(authority).decode()}
+    context = {"cluster": cluster, "user": user, "namespace": namespace}
+    return f"""\
+apiVersion: v1
+kind: Config
+clusters:
+- name: {_quoted(cluster)}
+  cluster:{_fields(entry)}
+users:
+- name: {_quoted(user)}
+  user:{_fields(credentials)}
+contexts:
+- name: {_quoted(cluster)}
+  context:{_fields(context)}
+current-context: {_quoted(cluster)}
+"""
 
 
 def write_kubeconfig(path: Path, text: str) -> None:
@@ -113,6 +126,17 @@ def write_kubeconfig(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _fields(section: Mapping[str, str]) -> str:
+    """Those that are not empty, below each other."""
+    lines = [f"\n    {name}: {_quoted(value)}" for name, value in section.items() if value]
+    return "".join(lines) or " {}"
+
+
+def _quoted(text: str) -> str:
+    """As YAML, plain where it can be nothing else than this text."""
+    return text if PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def _named(config: Json, section: str, name: str, path: Path) -> Json:

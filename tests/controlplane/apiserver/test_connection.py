@@ -1,14 +1,16 @@
 """Requests as they come over a socket: in pieces, several at once, malformed."""
 
 import asyncio
+import contextlib
+from datetime import UTC, datetime
 
 import pytest
 
 from kobune.api.clock import SystemClock
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.connection import NotPlain, read_plain
 from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.apiserver.wire import NotPlain, date_of, read_plain
 from kobune.controlplane.store.memory import MemoryStore
 
 CONFIG = ApiServerConfig(
@@ -74,7 +76,44 @@ async def test_the_same_connection_may_change_its_user(client):
         assert (await answer(reader))[0] == 403
 
 
-async def test_a_watch_takes_the_connection_over(client):
+async def test_a_connection_is_closed_after_the_answer_when_asked(client):
+    reader, writer = client
+    writer.write(request("GET", f"{MAPS}/a", extra="Connection: close\r\n"))
+    assert (await answer(reader))[0] == 404
+    assert await reader.read() == b""
+
+
+async def test_a_request_in_chunks_is_answered_and_so_is_the_next(client):
+    reader, writer = client
+    body = b'{"metadata":{"name":"a"}}'
+    head = request("POST", MAPS).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    writer.write(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+    assert (await answer(reader))[0] == 201
+    writer.write(request("GET", f"{MAPS}/a"))
+    assert (await answer(reader))[0] == 200
+
+
+async def test_a_server_that_stops_ends_its_watches_and_closes_its_connections():
+    async with ApiServer(CONFIG, MemoryStore(), clock=SystemClock()) as server:
+        async with serve(server, host="127.0.0.1", port=0, tls=None) as (host, port):
+            watching, writer = await asyncio.open_connection(host, port)
+            writer.write(request("GET", f"{MAPS}?watch=1"))
+            await watching.readuntil(b"\r\n\r\n")
+            idle, other = await asyncio.open_connection(host, port)
+            other.write(request("GET", MAPS))
+            await answer(idle)
+        with contextlib.suppress(ConnectionError):
+            assert await watching.read() == b""
+        assert await idle.read() == b""
+        writer.close()
+        other.close()
+
+
+def test_the_date_is_as_http_writes_it():
+    assert date_of(datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)) == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+async def test_a_watch_is_answered_in_chunks(client):
     reader, writer = client
     writer.write(request("GET", f"{MAPS}/a"))
     assert (await answer(reader))[0] == 404
@@ -95,7 +134,6 @@ async def test_nonsense_is_answered_and_the_connection_closed(client):
     [
         b"GET / HTTP/1.0\r\n\r\n",
         b"BREW / HTTP/1.1\r\n\r\n",
-        b"GET /x?watch=true HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",

@@ -1,26 +1,13 @@
-"""The HTTPS front end: aiohttp's parser and WebSockets, without its router and middleware."""
+"""The HTTPS front end: a listening socket whose connections bring requests to the server."""
 
 import asyncio
 import contextlib
-import gzip
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
-from aiohttp import web
-
-from kobune.api.errors import RequestEntityTooLarge
-from kobune.controlplane.apiserver.answers import failure
-from kobune.controlplane.apiserver.connection import (
-    GZIP_FROM_BYTES,
-    MAX_BODY_BYTES,
-    SLICE_BYTES,
-    WRITE_SECONDS,
-    Front,
-)
-from kobune.controlplane.apiserver.request import NOTHING, Request, Response
+from kobune.controlplane.apiserver.connection import Front
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
@@ -43,127 +30,18 @@ async def serve(
     Raises:
         OSError: the port is in use.
     """
-    handler = Handler(server)
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
-        front = Front(server, tasks, handler.handle, access_log=None, keepalive_timeout=300, handler_cancellation=True)
+        front = Front(server, tasks)
         if sock is not None:
             listener = await loop.create_server(front, sock=sock, ssl=tls, backlog=1024)
         else:
             listener = await loop.create_server(front, host, port or 0, ssl=tls, backlog=1024, reuse_address=True)
+        sweeping = tasks.create_task(front.sweep(), name="idle connections")
         try:
             address = listener.sockets[0].getsockname()
             yield address[0], address[1]
         finally:
             listener.close()
-            open_ones = [connection.transport for connection in front.connections]
-            await front.shutdown(timeout=1.0)
-            # A client that does not answer the farewell of TLS must not hold us.
-            for transport in open_ones:
-                if transport is not None:
-                    transport.abort()
-
-
-class Handler:
-    """Turns aiohttp's requests into ours and our responses into bytes on the wire."""
-
-    def __init__(self, server: "ApiServer") -> None:
-        self._server = server
-
-    async def handle(self, incoming: web.BaseRequest) -> web.StreamResponse:
-        transport = incoming.transport
-        headers = incoming.headers
-        raw_path, _, raw_query = incoming.raw_path.partition("?")
-        body = b""
-        if incoming.can_read_body:
-            read = await _read_body(incoming)
-            if read is None:
-                return await self._answer(incoming, failure(_too_large()))
-            body = read
-        repeated = parse_qsl(raw_query, keep_blank_values=True) if raw_query else ()
-        request = Request(
-            incoming.method,
-            incoming.path if "%" in raw_path else raw_path,
-            dict(reversed(repeated)) if repeated else NOTHING,
-            headers,
-            body,
-            repeated=repeated,
-            certificate=_peer_certificate(transport),
-            remote=incoming.remote or "",
-            connection=incoming,
-        )
-        response = await self._server.handle(request)
-        if isinstance(response.taken, web.StreamResponse):
-            return response.taken
-        return await self._answer(incoming, response)
-
-    async def _answer(self, incoming: web.BaseRequest, response: Response) -> web.StreamResponse:
-        headers = {"Content-Type": response.content_type, "Cache-Control": "no-cache, private", **response.headers}
-        body = response.body
-        if not isinstance(body, bytes):
-            return await _stream(incoming, response.status, headers, body)
-        if len(body) >= GZIP_FROM_BYTES:
-            if "gzip" in (incoming.headers.get("accept-encoding") or ""):
-                body = await asyncio.to_thread(gzip.compress, body, 1)
-                headers["Content-Encoding"] = "gzip"
-                headers["Vary"] = "Accept-Encoding"
-            elif len(body) > SLICE_BYTES:
-                return await _slices(incoming, response.status, headers, body)
-        return web.Response(status=response.status, headers=headers, body=body)
-
-
-async def _read_body(incoming: web.BaseRequest) -> bytes | None:
-    """The body; None when it is too large."""
-    if (incoming.content_length or 0) > MAX_BODY_BYTES:
-        return None
-    chunks, size = [], 0
-    async for chunk in incoming.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            return None
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _slices(
-    incoming: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = len(body)
-    await response.prepare(incoming)
-    view = memoryview(body)
-    for start in range(0, len(body), SLICE_BYTES):
-        async with asyncio.timeout(WRITE_SECONDS):
-            await response.write(view[start : start + SLICE_BYTES])
-    await response.write_eof()
-    return response
-
-
-async def _stream(
-    incoming: web.BaseRequest, status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=status, headers=headers)
-    response.enable_chunked_encoding()
-    try:
-        await response.prepare(incoming)
-        async for chunk in chunks:
-            async with asyncio.timeout(WRITE_SECONDS):
-                await response.write(chunk)
-        await response.write_eof()
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-    return response
-
-
-def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
-    if transport is None:
-        return None
-    connection = transport.get_extra_info("ssl_object")
-    certificate: bytes | None = connection.getpeercert(True) if connection is not None else None
-    return certificate
-
-
-def _too_large() -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"limit is {MAX_BODY_BYTES}")
+            sweeping.cancel()
+            await front.close()

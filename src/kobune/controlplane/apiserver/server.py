@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 
 from kobune.api.catalogue import Kind, builtin
@@ -38,7 +38,6 @@ from kobune.controlplane.apiserver.customresources.definitions import Definition
 from kobune.controlplane.apiserver.discovery import Discovery
 from kobune.controlplane.apiserver.impersonation import USER as IMPERSONATE
 from kobune.controlplane.apiserver.impersonation import impersonated
-from kobune.controlplane.apiserver.kubelets import Kubelets
 from kobune.controlplane.apiserver.metrics import Metrics
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.openapi.documents import OpenApi
@@ -60,6 +59,7 @@ from kobune.controlplane.store.upkeep import keep_up
 from kobune.controlplane.store.watchers import Render
 
 if TYPE_CHECKING:
+    from kobune.controlplane.apiserver.kubelets import Kubelets
     from kobune.controlplane.apiserver.tables.columns import Printer
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,6 @@ class ApiServer:
         if config.audit_policy is not None and config.audit_sink is not None:
             policy = Policy(config.audit_policy)
             self.auditor = Auditor(policy, config.audit_sink, clock=clock, mint=self.registry.mint)
-        self.kubelets = Kubelets(config.kubelet_tls)
         self.plain_render = cache(self._plain_render)
         self.table_render = cache(self._table_render)
         self._stack = contextlib.AsyncExitStack()
@@ -143,7 +142,6 @@ class ApiServer:
         self.stopping = False
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self.kubelets)
         self._stack.push_async_callback(self.webhooks.close)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._tasks = [
@@ -252,6 +250,15 @@ class ApiServer:
         if handler is None:
             raise NotFound("the server could not find the requested resource")
         return await handler(self, request)
+
+    @cached_property
+    def kubelets(self) -> "Kubelets":
+        """The way to the nodes; made at the first use, as it needs an HTTP client."""
+        from kobune.controlplane.apiserver.kubelets import Kubelets
+
+        found = Kubelets(self.config.kubelet_tls)
+        self._stack.push_async_exit(found)
+        return found
 
     def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The frames of a watch being served."""

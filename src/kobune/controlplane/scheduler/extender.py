@@ -6,16 +6,19 @@ sent as the API server has them. Answers are read without regard to case, as ups
 
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 
 from kobune.api.errors import ApiError, Json
 from kobune.api.objects.core import Pod
 from kobune.client.client import Client, resource_of
 from kobune.controlplane.scheduler.pod_info import PodInfo
+
+if TYPE_CHECKING:
+    import aiohttp
 
 TIMEOUT_SECONDS = 5.0  # Source: upstream DefaultExtenderTimeout.
 SCALE = 10  # From an extender's scores, 0 to 10, to the plugins', 0 to 100.
@@ -54,7 +57,7 @@ class Filtered:
 class Extender:
     """One extender, asked over one HTTP session."""
 
-    def __init__(self, config: ExtenderConfiguration, session: aiohttp.ClientSession, client: Client) -> None:
+    def __init__(self, config: ExtenderConfiguration, session: "aiohttp.ClientSession", client: Client) -> None:
         self.config = config
         self._session, self._client = session, client
         self._tls = _tls(config)
@@ -111,6 +114,8 @@ class Extender:
 
     async def _send(self, verb: str, args: Json) -> Json:
         url = f"{self.config.url_prefix.rstrip('/')}/{verb}"
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=self.config.timeout_seconds)
         headers = {"Content-Type": "application/json"}
         try:
@@ -125,6 +130,18 @@ class Extender:
         except (TimeoutError, aiohttp.ClientError, orjson.JSONDecodeError) as error:
             raise ExtenderError(f"failed {verb} with extender at URL {self.config.url_prefix}: {error}") from error
         return {"items": answer} if isinstance(answer, list) else _folded(answer or {})
+
+
+async def open_extenders(
+    configs: Sequence[ExtenderConfiguration], client: Client, stack: AsyncExitStack
+) -> tuple[Extender, ...]:
+    """The extenders, ready to be asked as long as the stack is open."""
+    if not configs:
+        return ()
+    import aiohttp  # Late: few schedulers have extenders.
+
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    return tuple(Extender(one, session, client) for one in configs)
 
 
 def _folded(answer: Mapping[str, Any]) -> Json:

@@ -4,10 +4,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
-
-import aiohttp
 
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
@@ -20,7 +19,7 @@ from kobune.controlplane.scheduler.configuration import DEFAULT, Configuration
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
-from kobune.controlplane.scheduler.extender import Extender, ExtenderError
+from kobune.controlplane.scheduler.extender import Extender, ExtenderError, open_extenders
 from kobune.controlplane.scheduler.ingest import Ingest
 from kobune.controlplane.scheduler.listers import KINDS, Listers
 from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
@@ -78,9 +77,10 @@ class Scheduler:
         others: dict[str, Informer[Object]] = {
             name: Informer(self._client, KINDS[name], clock=self._clock, rng=self._rng) for name in served
         }
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as stack:
+            self._extenders = await open_extenders(self._extender_configs, self._client, stack)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             self._tasks = tasks
-            self._extenders = tuple(Extender(one, session, self._client) for one in self._extender_configs)
             for name, informer in others.items():
                 setattr(self.listers, name, informer.items)
                 informer.on_change(self._ingest.other_changed(KINDS[name].gvk.kind))

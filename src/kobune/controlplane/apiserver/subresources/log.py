@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kobune.api.errors import FieldError, MethodNotAllowed, invalid
+from kobune.controlplane.apiserver.kubelets import Kubelets
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
@@ -30,7 +31,8 @@ async def log(server: "ApiServer", request: Request, info: RequestInfo) -> Respo
     node = await find_node(server, pod)
     path = f"/containerLogs/{call.namespace}/{call.name}/{container}"
     query = [(name, request.query[name]) for name in PASSED_ON if request.query.get(name)]
-    return Response(200, await server.kubelets.get(node, path, query), "text/plain")
+    kubelets: Kubelets = server.kubelets
+    return Response(200, await kubelets.get(node, path, query), "text/plain")
 
 
 def _check(request: Request) -> None:

@@ -4,14 +4,17 @@ import asyncio
 import base64
 import ssl
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import aiohttp
 import orjson
 
 from kobune.api.errors import ApiError, Json
 from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.store.selection import Selection
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONVERSION_SECONDS = 30.0  # Source: upstream conversion webhooks.
 MAX_ANSWER_BYTES = 3 * 1024 * 1024
@@ -40,6 +43,8 @@ class WebhookClient:
             raise ApiError(str(error)) from error
 
     async def _post(self, client: Json, review: Json, seconds: float) -> bytes:
+        import aiohttp  # Late: it takes longer to read than all of ours, and most clusters have no webhooks.
+
         try:
             async with asyncio.timeout(seconds):
                 url, server_name = await self._url(client)
@@ -65,7 +70,9 @@ class WebhookClient:
             await self._session.close()
             self._session = None
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession()
         return self._session

@@ -1,0 +1,105 @@
+"""HTTP/1.1 as bytes: plain requests read, and the heads of answers written."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from kobune.controlplane.apiserver.request import NOTHING, Request
+
+MAX_BODY_BYTES = 3 * 1024 * 1024  # Source: upstream MaxRequestBodyBytes.
+MAX_HEAD_BYTES = 64 * 1024
+METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
+# Headers that make a request one for the general server.
+SPECIAL = (b"\r\nupgrade:", b"\r\ntransfer-encoding:", b"\r\nexpect:")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Plain(NamedTuple):
+    """A plain request, whole: HTTP/1.1 with a known length and no upgrade."""
+
+    method: bytes
+    target: bytes
+    head: bytes  # The header lines, each with the line break before it.
+    body: bytes
+    size: int  # Of all of it.
+    last: bool  # The client wants the connection closed after it.
+
+
+class NotPlain(Exception):
+    """The general server must read on."""
+
+
+def read_plain(data: bytes) -> Plain | None:
+    """The first request in `data`; None while it is not whole. Raises NotPlain."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        if len(data) > MAX_HEAD_BYTES:
+            raise NotPlain
+        return None
+    line_end = data.find(b"\r\n")
+    parts = data[:line_end].split(b" ")
+    if len(parts) != 3 or parts[0] not in METHODS or parts[2] != b"HTTP/1.1" or parts[1][:1] != b"/":
+        raise NotPlain
+    method, target, _ = parts
+    head = data[line_end:end]
+    lower = head.lower()
+    if any(word in lower for word in SPECIAL):
+        raise NotPlain
+    length, digits = 0, _value(lower, b"\r\ncontent-length:")
+    if digits is not None:
+        if not digits.isdigit() or lower.count(b"\r\ncontent-length:") > 1:
+            raise NotPlain
+        length = int(digits)
+        if length > MAX_BODY_BYTES:
+            raise NotPlain  # The other way refuses it without reading it all.
+    start = end + 4
+    if len(data) < start + length:
+        return None
+    last = b"close" in (_value(lower, b"\r\nconnection:") or b"")
+    return Plain(method, target, head, data[start : start + length], start + length, last)
+
+
+def request_of(plain: Plain, certificate: bytes | None, peer: Any) -> Request:
+    """The request that the bytes mean."""
+    headers: dict[str, str] = {}
+    for line in plain.head.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        key, text = name.lower(), value.strip()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    path, _, query = plain.target.decode("latin-1").partition("?")
+    repeated = parse_qsl(query, keep_blank_values=True) if query else []
+    return Request(
+        plain.method.decode(),
+        unquote(path) if "%" in path else path,
+        dict(reversed(repeated)) if repeated else NOTHING,
+        headers,
+        plain.body,
+        repeated=repeated,
+        certificate=certificate,
+        remote=str(peer[0]) if isinstance(peer, tuple) else "",
+    )
+
+
+def date_of(moment: datetime) -> str:
+    """A Date header's value; the moment is UTC. By hand, as the names must not follow the machine's language."""
+    return f"{DAYS[moment.weekday()]}, {moment.day:02} {MONTHS[moment.month - 1]} {moment:%Y %H:%M:%S} GMT"
+
+
+def head_of(status: int, date: str, headers: dict[str, str]) -> bytes:
+    """The head of an answer, up to its body."""
+    lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}", f"Date: {date}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8")
+
+
+def _value(lower: bytes, name: bytes) -> bytes | None:
+    """What the first header of that name says; None without one."""
+    at = lower.find(name)
+    if at < 0:
+        return None
+    at += len(name)
+    end = lower.find(b"\r\n", at)
+    return lower[at : end if end >= 0 else len(lower)].strip()
