@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, NamedTuple, TypeVar
 
 from kobune.api.clock import Clock
-from kobune.api.errors import ApiError, Json, NotFound
+from kobune.api.errors import AlreadyExists, ApiError, Json, NotFound
 from kobune.api.objects.meta import GVK, Key, Object
 from kobune.api.timestamps import format_time
 from kobune.client.client import Client, Patch
@@ -102,6 +103,8 @@ class EventRecorder:
         self._buckets: OrderedDict[_Subject, _Bucket] = OrderedDict()
         self._similar: OrderedDict[tuple[_Subject, str, str], _Similar] = OrderedDict()
         self._written: OrderedDict[_Fact, _Written] = OrderedDict()
+        # Sets apart events of one instant, and from the first on those of one component from another's.
+        self._number = zlib.crc32(component.encode()) % 1000
         self.dropped = 0  # For want of room or by the spam limit.
 
     def normal(self, about: Object, reason: str, message: str, *, field_path: str = "") -> None:
@@ -160,9 +163,8 @@ class EventRecorder:
         now = self._clock.now()
         written = self._written.get(key)
         if written is None:
-            name = f"{fact.subject.name}.{int(now.timestamp() * 1e9) + len(self._written):x}"
-            # An event about a cluster-scoped object lives in the default namespace.
-            written = _Written(Key(fact.subject.namespace or "default", name), 0, now)
+            self._number += 1
+            written = _Written(self._key(fact.subject, now), 0, now)
         _remember(self._written, key, written)
         written.count += 1
         for attempt in range(ATTEMPTS):
@@ -183,8 +185,19 @@ class EventRecorder:
                 return
             except NotFound:
                 pass  # It has expired: begin again.
-        await self._client.create(CoreEvent, self._manifest(fact, written, now))
+        try:
+            await self._client.create(CoreEvent, self._manifest(fact, written, now))
+        except AlreadyExists:
+            # Another component has said something of the same object in the same instant.
+            self._number += len(self._component)
+            written.key = self._key(fact.subject, now)
+            await self._client.create(CoreEvent, self._manifest(fact, written, now))
         written.exists = True
+
+    def _key(self, subject: _Subject, now: datetime) -> Key:
+        """A name that no other event of this recorder has. An event about a cluster-scoped object lives in the default
+        namespace."""
+        return Key(subject.namespace or "default", f"{subject.name}.{int(now.timestamp() * 1e9) + self._number:x}")
 
     def _manifest(self, fact: _Fact, written: _Written, now: datetime) -> Json:
         subject = fact.subject

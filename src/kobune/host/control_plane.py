@@ -29,6 +29,7 @@ from kobune.controlplane.controllers.manager import ControllerManager
 from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.store.contract import Damaged, Store, Unavailable
 from kobune.controlplane.store.sqlite_log import InUse
+from kobune.host import storage_classes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
@@ -97,6 +98,9 @@ async def control_plane(
                 )
                 server.metrics.neighbours.append(manager.metrics)
                 running.append(tasks.create_task(manager.run(), name="kube-controller-manager"))
+            if parts.settings.local_volumes is not None:
+                announcing = storage_classes.announce(Client(LocalTransport(server, MASTER)), clock)
+                running.append(tasks.create_task(announcing, name="storage classes"))
             if parts.simulated:
                 from kobune.host.simulation import simulate  # Late: most clusters have none.
 
@@ -130,6 +134,7 @@ def controller_settings(cluster: ClusterLayout, spec: Spec) -> Settings:
     """The controllers of a managed cluster; they sign with the cluster's own authority."""
     return Settings(
         cluster_cidr=spec.pod_cidr,
+        local_volumes=cluster.nodes,
         load_balancer_range=spec.load_balancer_cidr,
         signing_certificate=(cluster.pki / "ca.crt").read_bytes(),
         signing_key=(cluster.pki / "ca.key").read_bytes(),

@@ -177,6 +177,7 @@ class Cluster:
                 simulated=node_shapes(self._managed),
                 simulated_tls=tls,
                 settings=Settings(
+                    local_volumes=Path(self._directory.name) / "nodes",
                     load_balancer_range="10.224.240.0/20",
                     signing_certificate=authority.credential.certificate,
                     signing_key=authority.credential.key,

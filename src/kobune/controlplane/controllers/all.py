@@ -28,6 +28,7 @@ from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.cronjob import cronjob
 from kobune.controlplane.controllers.deployment import deployment
 from kobune.controlplane.controllers.job import job
+from kobune.controlplane.controllers.storage import attach_detach, binder, expansion, local_volumes
 
 CONTROLLERS: tuple[Controller, ...] = (
     deployment.CONTROLLER,
@@ -53,6 +54,10 @@ CONTROLLERS: tuple[Controller, ...] = (
     pod_gc.CONTROLLER,
     *protection.CONTROLLERS,
     ephemeral_volume.CONTROLLER,
+    binder.CONTROLLER,
+    local_volumes.CONTROLLER,
+    expansion.CONTROLLER,
+    attach_detach.CONTROLLER,
     *certificates.CONTROLLERS,
     cluster_role_aggregation.CONTROLLER,
 )

@@ -1,8 +1,10 @@
 """What a controller is: the kinds it watches, the keys that their changes lead to, and its reconcile."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from kobune.api.clock import Clock
@@ -46,6 +48,7 @@ class Maps(NamedTuple):
 
 
 Watch = For | Owns | Maps
+Offload = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Settings:
     load_balancer_range: str = ""  # Where Services of type LoadBalancer get their addresses; empty: from somebody else.
     signing_certificate: bytes = b""  # PEM, with `signing_key`: signs certificate requests. Empty: nothing is signed.
     signing_key: bytes = b""
+    local_volumes: Path | None = None  # Below it, by node, are the directories of local volumes; None: none are made.
+    offload: Offload = asyncio.to_thread  # Runs what blocks, beside the event loop.
     service_account_key: bytes = b""  # PEM, private: signs the tokens kept in Secrets. Empty: none are made.
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from kobune.api.errors import AlreadyExists, ApiError
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Key
+from kobune.api.objects.storage import PersistentVolumeClaim
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.pods import controller_reference
-from kobune.controlplane.controllers.statefulset import PersistentVolumeClaim
 
 
 async def reconcile(key: Key, context: Context) -> None:

@@ -2,29 +2,15 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import ClassVar
-
-import msgspec
 
 from kobune.api.errors import NotFound
-from kobune.api.objects.lean import AnyObject, Pod
-from kobune.api.objects.meta import GVK, Key, Object, View
+from kobune.api.objects.lean import Pod
+from kobune.api.objects.meta import Key, Object
+from kobune.api.objects.storage import PersistentVolume, PersistentVolumeClaim
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
-from kobune.controlplane.controllers.statefulset import PersistentVolumeClaim
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
-
-
-class VolumePhase(View):
-    phase: str = "Pending"
-
-
-class PersistentVolume(AnyObject):
-    """Volumes, for their phase alone."""
-
-    gvk: ClassVar[GVK] = GVK("", "v1", "PersistentVolume")
-    status: VolumePhase = msgspec.field(default_factory=VolumePhase)
 
 
 async def reconcile_claim(key: Key, context: Context) -> None:

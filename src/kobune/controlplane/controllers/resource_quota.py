@@ -16,12 +16,12 @@ from kobune.api.objects.batch import CronJob, Job
 from kobune.api.objects.core import Quantities, Service
 from kobune.api.objects.lean import AnyObject, LeanContainer, Pod
 from kobune.api.objects.meta import GVK, Key, Object, View
+from kobune.api.objects.storage import PersistentVolumeClaim
 from kobune.api.quantity import format_binary, format_decimal, parse_quantity
 from kobune.client.client import resource_of
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.ownership import index_by_namespace
 from kobune.controlplane.controllers.replicaset import ReplicationController
-from kobune.controlplane.controllers.statefulset import PersistentVolumeClaim
 
 RESYNC_SECONDS = 300.0  # Finds what was charged and never created. Source: upstream --resource-quota-sync-period.
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
@@ -67,27 +67,12 @@ class SecretName(AnyObject):
     gvk: ClassVar[GVK] = GVK("", "v1", "Secret")
 
 
-class ClaimResources(View):
-    requests: Quantities = msgspec.field(default_factory=dict)
-
-
-class ClaimSpec(View):
-    storage_class_name: str | None = None
-    resources: ClaimResources = msgspec.field(default_factory=ClaimResources)
-
-
-class ClaimSize(PersistentVolumeClaim):
-    """Claims with what they ask for."""
-
-    spec: ClaimSpec = msgspec.field(default_factory=ClaimSpec)
-
-
 COUNTED: tuple[type[Object], ...] = (
-    Pod, Service, ClaimSize, ConfigMapName, SecretName, ReplicationController, ResourceQuota, Deployment, ReplicaSet,
+    Pod, Service, PersistentVolumeClaim, ConfigMapName, SecretName, ReplicationController, ResourceQuota, Deployment, ReplicaSet,
     StatefulSet, DaemonSet, Job, CronJob,
 )  # fmt: skip
 # Kinds that are counted under their plain name too.
-BY_PLAIN_NAME = (Service, ConfigMapName, SecretName, ReplicationController, ResourceQuota, ClaimSize)
+BY_PLAIN_NAME = (Service, ConfigMapName, SecretName, ReplicationController, ResourceQuota, PersistentVolumeClaim)
 
 
 class Freed:
@@ -216,7 +201,7 @@ def _containers(pod: Pod) -> list[LeanContainer]:
 
 
 def _other_amounts(name: str, items: Mapping[type[Object], Sequence[Any]]) -> list[str | int | float] | None:
-    claims: Sequence[ClaimSize] = items.get(ClaimSize, ())
+    claims: Sequence[PersistentVolumeClaim] = items.get(PersistentVolumeClaim, ())
     services: Sequence[Service] = items.get(Service, ())
     storage_class, found, rest = name.partition(".storageclass.storage.k8s.io/")
     if found:
@@ -246,7 +231,7 @@ def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iter
     if isinstance(old, Pod) and isinstance(new, Pod):
         if (old.is_finished, old.spec) == (new.is_finished, new.spec):
             return ()
-    elif isinstance(old, Service | ClaimSize) and isinstance(new, Service | ClaimSize):
+    elif isinstance(old, Service | PersistentVolumeClaim) and isinstance(new, Service | PersistentVolumeClaim):
         if old.spec == new.spec:
             return ()
     elif old is not None and new is not None:

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from kobune.api.errors import AlreadyExists, ApiError, Json, NotFound
 from kobune.api.objects.apps import ControllerRevision, StatefulSet
-from kobune.api.objects.lean import AnyObject, Pod
-from kobune.api.objects.meta import GVK, Key, OwnerReference
+from kobune.api.objects.lean import Pod
+from kobune.api.objects.meta import Key, OwnerReference
+from kobune.api.objects.storage import PersistentVolumeClaim
 from kobune.api.selectors import labels_from_json
 from kobune.controlplane.controllers.conditions import omit_zeros
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps, Owns
@@ -29,12 +30,6 @@ from kobune.controlplane.controllers.pods import (
 BEHIND_SECONDS = 1.0
 NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 INDEX_LABEL = "apps.kubernetes.io/pod-index"
-
-
-class PersistentVolumeClaim(AnyObject):
-    """Claims, for their owners alone."""
-
-    gvk: ClassVar[GVK] = GVK("", "v1", "PersistentVolumeClaim")
 
 
 class Plan(NamedTuple):

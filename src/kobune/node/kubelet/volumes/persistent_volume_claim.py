@@ -7,6 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from kobune.api.objects.meta import GVK, Key, Object, View
+from kobune.api.objects.storage import LOCAL_PROVISIONER, PROVISIONED_BY
 from kobune.node.kubelet.pod import HostPathSource
 from kobune.node.kubelet.volumes.host_path import check_host_path
 from kobune.node.kubelet.volumes.ownership import give_to_group
@@ -42,8 +43,8 @@ class PersistentVolume(Object):
 
 
 async def set_up(request: Request) -> Path:
-    source = request.volume.persistent_volume_claim
-    name = source.claim_name if source is not None else f"{request.pod.name}-{request.volume.name}"
+    named = request.volume.persistent_volume_claim
+    name = named.claim_name if named is not None else f"{request.pod.name}-{request.volume.name}"
     claim = await request.client.find(Claim, Key(request.pod.namespace, name))
     if claim is None:
         raise VolumeProblem(
@@ -54,6 +55,9 @@ async def set_up(request: Request) -> Path:
     volume = await request.client.find(PersistentVolume, Key("", claim.spec.volume_name))
     if volume is None:
         raise VolumeProblem(f'persistentvolumes "{claim.spec.volume_name}" not found')
+    source = volume.spec.local or volume.spec.host_path
+    if volume.metadata.annotations.get(PROVISIONED_BY) == LOCAL_PROVISIONER and source is not None:
+        _make(Path(source.path))
     if volume.spec.local is not None:
         path = Path(volume.spec.local.path)
         if not os.path.exists(path):  # noqa: ASYNC240 (a stat takes microseconds)
@@ -67,3 +71,10 @@ async def set_up(request: Request) -> Path:
         lazily = security.fs_group_change_policy == "OnRootMismatch"
         await request.offload(give_to_group, path, security.fs_group, only_when_needed=lazily)
     return path
+
+
+def _make(path: Path) -> None:
+    """The directory of a provisioned volume, when a pod first uses it; whoever the pod runs as may write there."""
+    if not path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o777)
