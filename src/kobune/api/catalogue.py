@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kobune.api.kinds import SUBRESOURCES, VERBS, Kind, Resource, Subresource
 
 __all__ = (
-    "KINDS", "SUBRESOURCES", "VERBS", "Catalogue", "Group", "Kind", "Resource", "Subresource", "builtin", "find_builtin",
+    "KINDS", "METRICS_KINDS", "SUBRESOURCES", "VERBS", "Catalogue", "Group", "Kind", "Resource", "Subresource", "builtin", "find_builtin",
     "served", "version_order",
 )  # fmt: skip
 
@@ -139,6 +139,12 @@ KINDS: tuple[Kind, ...] = (
     _PlainCluster(_STORAGE,     "v1",    "VolumeAttributesClass", "volumeattributesclasses", ("vac",), since="1.34", answers_deleted=True),
 
     _Cluster("storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations", since="1.37"),
+)  # fmt: skip
+
+# What nodes and pods use, measured when it is asked for; upstream clusters have it from metrics-server.
+METRICS_KINDS: tuple[Kind, ...] = (
+    _PlainCluster("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", verbs=("get", "list"), storage="metrics.k8s.io/nodes"),
+    _Plain("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", verbs=("get", "list"), storage="metrics.k8s.io/pods"),
 )  # fmt: skip
 
 # Groups come in this order, then custom ones by name. Source: upstream's APIService priorities; the aggregator's own

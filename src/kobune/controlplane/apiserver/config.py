@@ -32,6 +32,7 @@ class ApiServerConfig:
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
         authorization_mode: of "Node", "RBAC", "AlwaysAllow".
+        serve_metrics: whether metrics.k8s.io is answered from the kubelets' figures.
         serve_bootstrap: whether default namespaces, the `kubernetes` Service and the like are kept right.
     """
 
@@ -53,6 +54,7 @@ class ApiServerConfig:
     audit_policy: Json | None = None
     audit_sink: Callable[[bytes], None] | None = None
     shared_store: bool = False
+    serve_metrics: bool = True
     serve_bootstrap: bool = True
 
     @property

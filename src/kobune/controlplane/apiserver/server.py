@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from kobune.api.catalogue import Kind, builtin
+from kobune.api.catalogue import METRICS_KINDS, Kind, builtin
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, InsufficientStorage, MethodNotAllowed, NotFound, ServiceUnavailable
 from kobune.api.timestamps import format_time
@@ -51,6 +51,7 @@ from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
 from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations
 from kobune.controlplane.apiserver.subresources import PARTS, POSTED, SUBRESOURCES
+from kobune.controlplane.apiserver.usage.schemas import usage_schema
 from kobune.controlplane.apiserver.virtual import VIRTUAL
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.contract import Damaged, Full, Store, Unavailable
@@ -61,6 +62,7 @@ from kobune.controlplane.store.watchers import Render
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.kubelets import Kubelets
     from kobune.controlplane.apiserver.tables.columns import Printer
+    from kobune.controlplane.apiserver.usage.sampler import UsageSampler
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class ApiServer:
         self.clock = clock
         self.store = store
         self.catalogue = builtin(config.cluster_version)
+        for kind in METRICS_KINDS if config.serve_metrics else ():
+            self.catalogue.add(kind)
         self.routes = Routes(self.catalogue)
         self.feed = Feed(store, clock)
         self.registry = Registry(
@@ -128,7 +132,7 @@ class ApiServer:
         self.discovery = Discovery(
             self.catalogue, address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}"
         )
-        self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self.registry.custom.raw_schema)
+        self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self._schema_beside)
         self.metrics = Metrics()
         self.auditor: Auditor | None = None
         if config.audit_policy is not None and config.audit_sink is not None:
@@ -260,6 +264,13 @@ class ApiServer:
         self._stack.push_async_exit(found)
         return found
 
+    @cached_property
+    def usage(self) -> "UsageSampler":
+        """What nodes and pods use; made at the first use, as the way to the nodes is."""
+        from kobune.controlplane.apiserver.usage.sampler import UsageSampler
+
+        return UsageSampler(self.kubelets, self.clock)
+
     def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The frames of a watch being served."""
         return frames
@@ -274,6 +285,10 @@ class ApiServer:
             raise ValueError(f"{', '.join(unknown)} is not a valid mode of authorization")
         found = [known[mode] for mode in self.config.authorization_mode]
         return [one for one in found if one is not None]
+
+    def _schema_beside(self, kind: Kind) -> Mapping[str, Any] | None:
+        """The schema of a kind that has none among the built-in ones'."""
+        return self.registry.custom.raw_schema(kind) if kind.custom else usage_schema(kind)
 
     def printer(self, kind: Kind) -> "Printer":
         """The columns of a kind."""

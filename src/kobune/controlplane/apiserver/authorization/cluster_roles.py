@@ -30,6 +30,8 @@ CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
         "create,delete,deletecollection,get,list,patch,update,watch coordination.k8s.io leases",
         "create,delete,deletecollection,patch,update resource.k8s.io resourceclaims,resourceclaimtemplates",
     ),
+    # As metrics-server brings it.
+    "system:aggregated-metrics-reader": ("get,list,watch metrics.k8s.io nodes,pods",),
     "system:aggregate-to-view": (
         "get,list,watch core configmaps,endpoints,persistentvolumeclaims,persistentvolumeclaims/status,pods,replicationcontrollers,replicationcontrollers/scale,serviceaccounts,services,services/status",
         "get,list,watch core bindings,limitranges,namespaces/status,pods/log,pods/status,replicationcontrollers/status,resourcequotas,resourcequotas/status",
@@ -206,6 +208,7 @@ AGGREGATE_LABELS = {
     "system:aggregate-to-admin": "admin",
     "system:aggregate-to-edit": "edit",
     "system:aggregate-to-view": "view",
+    "system:aggregated-metrics-reader": "view",
 }
 # Role and the subjects it is bound to: (kind, namespace, name).
 CLUSTER_BINDINGS: dict[str, tuple[tuple[str, str, str], ...]] = {

@@ -31,7 +31,7 @@ _SECURITY = {
 }  # fmt: skip
 _ALWAYS = (DELETE_OPTIONS, LIST_META, OBJECT_META, PATCH, STATUS)
 
-# The schema of a custom kind as its definition gives it (openAPIV3Schema); None when it has none.
+# The schema of a kind that is not built in, as an openAPIV3Schema; None for a built-in kind, and when it has none.
 CustomSchema = Callable[[Kind], Mapping[str, Any] | None]
 
 
@@ -40,7 +40,7 @@ class OpenApi:
 
     Args:
         cluster_version: "1.36".
-        custom: the schemas of custom kinds; when one changes, so must `catalogue.generation`.
+        custom: the schemas of kinds that are not built in; when one changes, so must `catalogue.generation`.
     """
 
     def __init__(self, catalogue: Catalogue, cluster_version: str, *, custom: CustomSchema = lambda kind: None) -> None:
@@ -65,10 +65,7 @@ class OpenApi:
 
     def hash_of(self, path: str) -> str:
         """The content hash of a v3 document, without rendering it; a request that names it may be cached for ever."""
-        about = [
-            (repr(kind), self._custom(kind) if kind.custom else None, _RENDERING, self._version)
-            for kind in self._of_path(path)
-        ]
+        about = [(repr(kind), self._custom(kind), _RENDERING, self._version) for kind in self._of_path(path)]
         return hashlib.sha512(orjson.dumps(about)).hexdigest().upper()
 
     def _kept(self, key: str, render: Callable[[], Json]) -> Document:
@@ -119,11 +116,13 @@ class OpenApi:
         schemas = Schemas(self._version, described=True)
         roots, custom, names = set(_ALWAYS), dict[str, Json](), dict[tuple[str, str, str], str]()
         for kind in kinds:
+            given = self._custom(kind)
+            own_types = kind.custom or given is not None
             for group, version, name in _bodies(kind):
-                if not kind.custom or group != kind.group:
+                if not own_types or group != kind.group:
                     names[group, version, name] = schemas.definition_name(group, version, name)
-            if kind.custom:
-                own = custom_types(kind, self._custom(kind) or {"type": "object"}, form)
+            if own_types:
+                own = custom_types(kind, given or {"type": "object"}, form)
                 custom.update(own)
                 names[kind.group, kind.version, kind.name] = custom_name(kind)
                 names[kind.group, kind.version, kind.list_name] = list(own)[1]

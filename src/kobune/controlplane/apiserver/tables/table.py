@@ -6,7 +6,7 @@ from typing import Any
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
-from kobune.controlplane.apiserver.tables import cluster, extensions, network, pods, storage, workloads
+from kobune.controlplane.apiserver.tables import cluster, extensions, network, pods, storage, usage, workloads
 from kobune.controlplane.apiserver.tables.columns import CREATED_AT, NAME, GroupKind, Printer, name_of
 from kobune.controlplane.apiserver.tables.custom import custom_printer
 
@@ -18,6 +18,7 @@ _PRINTERS: Mapping[GroupKind, Printer] = {
     **network.PRINTERS,
     **storage.PRINTERS,
     **extensions.PRINTERS,
+    **usage.PRINTERS,
 }
 
 
