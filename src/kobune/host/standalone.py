@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
@@ -21,10 +20,8 @@ from kobune.api.errors import Json
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
-from kobune.client.leases import LeaderElection
-from kobune.controlplane.apiserver.audit.policy import Policy
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
-from kobune.controlplane.store.encrypted import EncryptedStore
+from kobune.host.flags import flag
 from kobune.host.pki import SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
 from kobune.host.stores import StoreFlags, favour_commits, open_store
@@ -38,29 +35,29 @@ class BadFlag(Exception):
 class ApiServerFlags:
     """kube-apiserver's flags, under upstream's names; empty is not given."""
 
-    secure_port: int = 6443
-    bind_address: str = "0.0.0.0"
-    advertise_address: str = ""
-    tls_cert_file: Path | None = None
-    tls_private_key_file: Path | None = None
-    client_ca_file: Path | None = None
-    token_auth_file: Path | None = None
-    service_account_key_file: Sequence[Path] = ()
-    service_account_signing_key_file: Path | None = None
-    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
-    api_audiences: Sequence[str] = ()
-    service_cluster_ip_range: str = "10.0.0.0/24"
-    service_node_port_range: str = "30000-32767"
-    authorization_mode: Sequence[str] = ("Node", "RBAC")
-    disable_admission_plugins: Sequence[str] = ()
-    kubelet_client_certificate: Path | None = None
-    kubelet_client_key: Path | None = None
-    kubelet_certificate_authority: Path | None = None
+    secure_port: int = flag(6443, "The port to serve HTTPS on.")
+    bind_address: str = flag("0.0.0.0", "The address to listen on.")
+    advertise_address: str = flag("", "Where members of the cluster reach it.")
+    tls_cert_file: Path | None = flag(None, "The serving certificate.")
+    tls_private_key_file: Path | None = flag(None, "Its key.")
+    client_ca_file: Path | None = flag(None, "Whose client certificates name users.")
+    token_auth_file: Path | None = flag(None, "Static tokens: token,user,uid,groups.")
+    service_account_key_file: Sequence[Path] = flag((), "Keys that verify tokens; may be repeated.")
+    service_account_signing_key_file: Path | None = flag(None, "The key that signs tokens.")
+    service_account_issuer: str = flag("https://kubernetes.default.svc.cluster.local", "The issuer named in tokens.")
+    api_audiences: Sequence[str] = flag((), "Whom tokens must be meant for, comma-separated.")
+    service_cluster_ip_range: str = flag("10.0.0.0/24", "Addresses of Services.")
+    service_node_port_range: str = flag("30000-32767", "Node ports of Services.")
+    authorization_mode: Sequence[str] = flag(("Node", "RBAC"), "Of Node, RBAC, AlwaysAllow; comma-separated.")
+    disable_admission_plugins: Sequence[str] = flag((), "Plug-ins to leave out, comma-separated.")
+    kubelet_client_certificate: Path | None = flag(None, "Shown to kubelets.")
+    kubelet_client_key: Path | None = flag(None, "Its key.")
+    kubelet_certificate_authority: Path | None = flag(None, "Who signed the kubelets' certificates.")
     store: StoreFlags = field(default_factory=StoreFlags)
-    cert_dir: Path = Path("/var/run/kubernetes")
-    kubernetes_version: str = "1.36"
-    audit_policy_file: Path | None = None
-    audit_log_path: Path | None = None
+    cert_dir: Path = flag(Path("/var/run/kubernetes"), "Where what is not given is generated.")
+    kubernetes_version: str = flag("1.36", "The version to serve.")
+    audit_policy_file: Path | None = flag(None, "What is audited, and how much of it.")
+    audit_log_path: Path | None = flag(None, "Where audit events go, a JSON object in each line.")
 
 
 async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
@@ -71,7 +68,7 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
     favour_commits()
     clock = SystemClock()
     with listener(flags.bind_address, flags.secure_port) as sock:
-        config, tls, kubeconfig = _api_server(flags, clock.now())
+        config, tls, kubeconfig = prepare_api_server(flags, clock.now())
         where = flags.store
         if not where.store and not where.etcd_servers:
             where = replace(where, store=f"sqlite:{flags.cert_dir / 'kobune.db'}")
@@ -87,7 +84,12 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
                 if kubeconfig is not None:
                     say(f"export KUBECONFIG={kubeconfig}")
                 # What was written with an older key, or none, is written again, so that the old key can go.
-                sealing = tasks.create_task(store.seal_anew()) if isinstance(store, EncryptedStore) else None
+                sealing = None
+                if where.encryption_provider_config is not None:
+                    from kobune.controlplane.store.encrypted import EncryptedStore
+
+                    assert isinstance(store, EncryptedStore)
+                    sealing = tasks.create_task(store.seal_anew())
                 await _signalled()
                 if sealing is not None:
                     sealing.cancel()
@@ -103,6 +105,7 @@ async def run_scheduler(kubeconfig: Path, *, leader_elect: bool, config: Path | 
     Raises:
         BadFlag, LeadershipLost, KubeconfigError; Invalid: the configuration is none.
     """
+    from kobune.client.leases import LeaderElection
     from kobune.controlplane.scheduler.configuration import DEFAULT
     from kobune.controlplane.scheduler.configuration_file import parse_configuration
     from kobune.controlplane.scheduler.scheduler import Scheduler
@@ -166,7 +169,7 @@ def identity(rng: random.Random) -> str:
     return f"{socket.gethostname()}_{rng.getrandbits(64):016x}"
 
 
-def _api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerConfig, ssl.SSLContext, Path | None]:
+def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerConfig, ssl.SSLContext, Path | None]:
     """Configuration, TLS and, where an authority was generated, the kubeconfig of its administrator."""
     authority = None if flags.client_ca_file else Authority.load_or_create(flags.cert_dir, "kobune-ca", now)
     advertised = flags.advertise_address or _outward(flags.bind_address)
@@ -251,6 +254,10 @@ def _tokens(path: Path | None) -> dict[str, tuple[str, str, tuple[str, ...]]]:
 def _audit_policy(path: Path | None) -> Json | None:
     if path is None:
         return None
+    import yaml
+
+    from kobune.controlplane.apiserver.audit.policy import Policy
+
     try:
         policy = yaml.safe_load(_read("--audit-policy-file", path))
         Policy(policy if isinstance(policy, dict) else {})  # Refuses what is no policy before anything is started.

@@ -8,6 +8,7 @@ from pathlib import Path
 from kobune.api.catalogue import KINDS
 from kobune.api.errors import Invalid
 from kobune.controlplane.store.contract import Store
+from kobune.host.flags import flag
 
 
 class BadStore(Exception):
@@ -18,12 +19,14 @@ class BadStore(Exception):
 class StoreFlags:
     """kube-apiserver's flags, under upstream's names; `store` is "sqlite:PATH", "memory" or, with etcd, empty."""
 
-    store: str = ""
-    etcd_servers: Sequence[str] = ()
-    etcd_cafile: Path | None = None
-    etcd_certfile: Path | None = None
-    etcd_keyfile: Path | None = None
-    encryption_provider_config: Path | None = None
+    store: str = flag("", "sqlite:PATH or memory; without it a file in --cert-dir.")
+    etcd_servers: Sequence[str] = flag((), "Members of an etcd cluster, comma-separated URLs.")
+    etcd_cafile: Path | None = flag(None, "Who signed etcd's certificates.")
+    etcd_certfile: Path | None = flag(None, "Shown to etcd.")
+    etcd_keyfile: Path | None = flag(None, "Its key.")
+    encryption_provider_config: Path | None = flag(
+        None, "An EncryptionConfiguration: what is stored encrypted, with which keys."
+    )
 
     @property
     def is_shared(self) -> bool:
