@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from kobune.aks.clusters import Cluster, NodePool
-from kobune.aks.reservations import NodeOs, Reservations, minor_of, reservations
+from kobune.aks.instances import Instance, first_instances, pool_labels, pool_taints
+from kobune.aks.reservations import Reservations, minor_of, reservations
 from kobune.aks.versions import get_version
 from kobune.aks.vm_sizes import get_vm_size
 from kobune.api.errors import Json
 
-BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 FIRST_HOST = 4  # Azure keeps the first addresses of a subnet.
 
 
@@ -29,34 +29,54 @@ class NodeShape:
     annotations: dict[str, str]
     taints: tuple[Json, ...]
     reservations: Reservations
+    simulated: bool
 
 
 def node_shapes(
     cluster: Cluster, *, node_cidr: str = "10.224.0.0/16", pod_cidr: str = "10.244.0.0/16"
 ) -> list[NodeShape]:
-    """The nodes that a cluster's pools ask for, in order.
+    """The nodes of a new cluster, in order; the ranges are as `node_shape` takes them."""
+    pools = {pool.name: pool for pool in cluster.pools}
+    return [
+        node_shape(cluster, pools[machine.pool], machine, node_cidr=node_cidr, pod_cidr=pod_cidr)
+        for machine in first_instances(cluster)
+    ]
+
+
+def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr: str, pod_cidr: str) -> NodeShape:
+    """The node that a machine of a pool is.
 
     Args:
         node_cidr: the subnet of the nodes' own addresses; `pod_cidr`: the range each node gets a /24 of.
             Clusters of more than 256 nodes take their pod ranges on from there, /24 by /24.
     """
     nodes, first_pods = IPv4Network(node_cidr), int(IPv4Network(pod_cidr).network_address)
-    shapes: list[NodeShape] = []
-    for pool in cluster.pools:
-        for number in range(pool.count):
-            index = len(shapes)
-            pods = IPv4Network((first_pods + index * 256, 24))
-            shapes.append(_shape(cluster, pool, number, index, str(nodes[index + FIRST_HOST]), str(pods)))
-    return shapes
-
-
-def node_name(cluster: Cluster, pool: NodePool, number: int) -> str:
-    """`aks-nodepool1-12345678-vmss00000a`; on Windows `akspool00000a`."""
-    digits = ""
-    for _ in range(6):
-        number, digit = divmod(number, 36)
-        digits = BASE36[digit] + digits
-    return f"aks{pool.name}{digits}" if pool.os is NodeOs.WINDOWS else f"aks-{pool.name}-{cluster.suffix}-vmss{digits}"
+    address = str(nodes[machine.index + FIRST_HOST])
+    version, scale_set = machine.kubernetes_version, f"aks-{pool.name}-{cluster.suffix}-vmss"
+    return NodeShape(
+        name=machine.name,
+        pool=pool,
+        number=machine.number,
+        index=machine.index,
+        address=address,
+        pod_cidr=str(IPv4Network((first_pods + machine.index * 256, 24))),
+        provider_id=(
+            f"azure:///subscriptions/{cluster.subscription}/resourceGroups/{cluster.node_resource_group.lower()}"
+            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{scale_set}/virtualMachines/{machine.number}"
+        ),
+        kubernetes_version=version,
+        labels=_labels(cluster, pool, machine),
+        annotations={
+            "node.alpha.kubernetes.io/ttl": "0",
+            "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+            "alpha.kubernetes.io/provided-node-ip": address,
+        },
+        taints=tuple(parse_taint(text) for text in pool_taints(pool)),
+        reservations=reservations(
+            get_vm_size(machine.vm_size), kubernetes_version=version, max_pods=pool.max_pods, os=pool.os
+        ),
+        simulated=machine.simulated,
+    )
 
 
 def capacity(kept: Reservations) -> dict[str, str]:
@@ -80,39 +100,10 @@ def allocatable(kept: Reservations) -> dict[str, str]:
     }
 
 
-def _shape(cluster: Cluster, pool: NodePool, number: int, index: int, address: str, pod_cidr: str) -> NodeShape:
-    name = node_name(cluster, pool, number)
-    version = pool.kubernetes_version or cluster.kubernetes_version
-    scale_set = f"aks-{pool.name}-{cluster.suffix}-vmss"
-    return NodeShape(
-        name=name,
-        pool=pool,
-        number=number,
-        index=index,
-        address=address,
-        pod_cidr=pod_cidr,
-        provider_id=(
-            f"azure:///subscriptions/{cluster.subscription}/resourceGroups/{cluster.node_resource_group.lower()}"
-            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{scale_set}/virtualMachines/{number}"
-        ),
-        kubernetes_version=version,
-        labels=_labels(cluster, pool, name, version, number),
-        annotations={
-            "node.alpha.kubernetes.io/ttl": "0",
-            "volumes.kubernetes.io/controller-managed-attach-detach": "true",
-            "alpha.kubernetes.io/provided-node-ip": address,
-        },
-        taints=tuple(_taint(text) for text in pool.taints),
-        reservations=reservations(
-            get_vm_size(pool.vm_size), kubernetes_version=version, max_pods=pool.max_pods, os=pool.os
-        ),
-    )
-
-
-def _labels(cluster: Cluster, pool: NodePool, name: str, version: str, number: int) -> dict[str, str]:
+def _labels(cluster: Cluster, pool: NodePool, machine: Instance) -> dict[str, str]:
     """The labels AKS and the cloud provider put on a node. Source: AKS's page on labels, and real nodes."""
-    size, release = get_vm_size(pool.vm_size), get_version(version)
-    zone = f"{cluster.location}-{pool.zones[number % len(pool.zones)]}" if pool.zones else "0"
+    size, release = get_vm_size(machine.vm_size), get_version(machine.kubernetes_version)
+    zone = f"{cluster.location}-{machine.zone}" if machine.zone else "0"
     os_name = pool.os.value.lower()
     labels = {
         "agentpool": pool.name,
@@ -124,13 +115,12 @@ def _labels(cluster: Cluster, pool: NodePool, name: str, version: str, number: i
         "kubernetes.azure.com/agentpool": pool.name,
         "kubernetes.azure.com/azure-cni-overlay": "true",
         "kubernetes.azure.com/cluster": cluster.node_resource_group[:63],
-        "kubernetes.azure.com/mode": pool.mode.lower(),
         "kubernetes.azure.com/network-policy": "none",
-        "kubernetes.azure.com/node-image-version": release.node_image,
+        "kubernetes.azure.com/node-image-version": machine.image_version,
         "kubernetes.azure.com/nodepool-type": "VirtualMachineScaleSets",
-        "kubernetes.azure.com/os-sku": "Ubuntu",
-        "kubernetes.azure.com/os-sku-effective": release.os_sku,
-        "kubernetes.azure.com/os-sku-requested": "Ubuntu",
+        "kubernetes.azure.com/os-sku": pool.os_sku,
+        "kubernetes.azure.com/os-sku-effective": release.os_sku if pool.os_sku == "Ubuntu" else pool.os_sku,
+        "kubernetes.azure.com/os-sku-requested": pool.os_sku,
         "kubernetes.azure.com/podnetwork-type": "overlay",
         "kubernetes.azure.com/role": "agent",
         "kubernetes.azure.com/sku-cpu": str(size.cores),
@@ -138,23 +128,25 @@ def _labels(cluster: Cluster, pool: NodePool, name: str, version: str, number: i
         "kubernetes.azure.com/storageprofile": "managed",
         "kubernetes.azure.com/storagetier": "Premium_LRS",
         "kubernetes.io/arch": size.arch,
-        "kubernetes.io/hostname": name,
+        "kubernetes.io/hostname": machine.name,
         "kubernetes.io/os": os_name,
         "node.kubernetes.io/instance-type": size.name,
         "storageprofile": "managed",
         "storagetier": "Premium_LRS",
-        "topology.disk.csi.azure.com/zone": zone if pool.zones else "",
+        "topology.disk.csi.azure.com/zone": zone if machine.zone else "",
         "topology.kubernetes.io/region": cluster.location,
         "topology.kubernetes.io/zone": zone,
     }
-    if minor_of(version) <= 28:
+    if minor_of(machine.kubernetes_version) <= 28:
         labels |= {"kubernetes.io/role": "agent", "node-role.kubernetes.io/agent": ""}
     if size.gpus:
         labels["accelerator"] = "nvidia"
-    return labels | pool.labels
+    if pool.spot:
+        labels["kubernetes.azure.com/scalesetpriority"] = "spot"
+    return labels | pool_labels(pool)
 
 
-def _taint(text: str) -> Json:
+def parse_taint(text: str) -> Json:
     """`key=value:Effect` or `key:Effect` as a taint."""
     rest, _, effect = text.rpartition(":")
     key, _, value = rest.partition("=")

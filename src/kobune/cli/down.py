@@ -11,8 +11,9 @@ from kobune.api.clock import SystemClock
 from kobune.cli.output import fail
 from kobune.cli.state import DEFAULT_CLUSTER, ClusterName, StateDir, existing_cluster, layout_of
 from kobune.host.background import start_service
+from kobune.host.instances import real_shapes
 from kobune.host.service import is_served, purge
-from kobune.host.spec import read_status, write_spec
+from kobune.host.spec import new_wish, read_status, write_spec
 
 STOP_SECONDS = 60.0
 
@@ -28,7 +29,7 @@ def command(
     Its containers end; its objects stay for the next `up`."""
     layout = layout_of(state_dir)
     found, spec = existing_cluster(layout, cluster)
-    write_spec(found, replace(spec, running=False))
+    write_spec(found, replace(spec, running=False, wish=new_wish("stop")))
     start_service(layout)
     deadline = time.monotonic() + STOP_SECONDS
     # The service first sees the wish, then stops the processes, then writes that nothing runs.
@@ -37,7 +38,7 @@ def command(
             fail(f"cluster {cluster!r} did not stop within {STOP_SECONDS:.0f} s; see {layout.root / 'logs'}")
         time.sleep(0.05)
     if purge_state:
-        if spec.has_real_nodes:
+        if real_shapes(found, spec):
             from kobune.host.machines import destroy  # Late: brings the runtime's client along.
 
             asyncio.run(destroy(found, spec, SystemClock()))

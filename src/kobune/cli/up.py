@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from kobune.aks.clusters import DEFAULT_MAX_PODS, Cluster, NodePool, check_cluster
-from kobune.aks.versions import DEFAULT_VERSION
+from kobune.aks.versions import DEFAULT_VERSION, check_version_change
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
 from kobune.api.errors import ApiError, Invalid
 from kobune.api.objects.core import Node
@@ -21,18 +21,18 @@ from kobune.cli.state import DEFAULT_CLUSTER, ClusterName, StateDir, layout_of
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.background import NotStarted, start_service
+from kobune.host.capacity import MOST_REAL_NODES
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import find_running
 from kobune.host.readiness import wait_for_default_account
 from kobune.host.service import CONTROL_PLANE, is_served
-from kobune.host.spec import Spec, gateway, read_spec, read_status, write_spec
+from kobune.host.spec import Spec, gateway, new_wish, read_spec, read_status, write_spec
 from kobune.node.machine.requirements import find_missing
 
 DEFAULT_PORT = 6443
 PORTS_TRIED = 50  # From the default one on, when the user names none.
 SLOTS = 10  # Address ranges of clusters with real nodes on one machine.
 READY_SECONDS = 120.0
-MOST_REAL_NODES = 32  # On one machine; each has a container runtime of its own.
 
 
 class StoreKind(StrEnum):
@@ -86,6 +86,8 @@ def command(
         )
     try:
         wanted = check_cluster(Cluster(cluster, kubernetes_version, tuple(pools)))
+        if previous is not None:
+            check_version_change(previous.cluster.kubernetes_version, wanted.kubernetes_version)
     except Invalid as error:
         fail(str(error))
     spec = Spec(
@@ -93,6 +95,7 @@ def command(
         api_port=_port(api_port, previous, layout),
         store=store.value,
         slot=previous.slot if previous else _free_slot(layout),
+        wish=new_wish("start" if previous else "create"),
     )
     write_spec(found, spec)
     try:

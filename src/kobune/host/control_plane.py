@@ -17,7 +17,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from kobune.aks.nodes import NodeShape, node_shapes
 from kobune.api.clock import Clock, SystemClock
 from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
@@ -30,9 +29,11 @@ from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.store.contract import Damaged, Store, Unavailable
 from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host import storage_classes
+from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
+from kobune.host.simulation import Wanted, simulate
 from kobune.host.sockets import listener, server_tls
 from kobune.host.spec import Spec, read_spec
 from kobune.host.stores import favour_commits
@@ -53,7 +54,7 @@ class Parts:
 
     scheduler: bool = True
     controllers: str = "*"  # As upstream's --controllers flag; empty runs none.
-    simulated: Sequence[NodeShape] = ()
+    simulated: AsyncIterator[Wanted] | None = None  # The nodes to simulate, anew whenever others are wanted.
     simulated_tls: ssl.SSLContext | None = None  # Serves the simulated nodes' logs and exec; None: they have none.
     settings: Settings = field(default_factory=Settings)  # Of the controllers.
 
@@ -101,9 +102,7 @@ async def control_plane(
             if parts.settings.local_volumes is not None:
                 announcing = storage_classes.announce(Client(LocalTransport(server, MASTER)), clock)
                 running.append(tasks.create_task(announcing, name="storage classes"))
-            if parts.simulated:
-                from kobune.host.simulation import simulate  # Late: most clusters have none.
-
+            if parts.simulated is not None:
                 client = Client(LocalTransport(server, SIMULATOR))
                 simulation = simulate(client, parts.simulated, clock=clock, rng=rng, tls=parts.simulated_tls)
                 running.append(tasks.create_task(simulation, name="simulator"))
@@ -150,13 +149,12 @@ async def run(cluster: ClusterLayout, spec: Spec) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    addresses = ["127.0.0.1", spec.gateway] if spec.has_real_nodes else ["127.0.0.1"]
-    sockets = [listener(address, spec.api_port) for address in addresses]
+    # Real nodes may come at any time, and with the first of them the gateway's address.
+    sockets = [listener(address, spec.api_port) for address in ("127.0.0.1", spec.gateway)]
     pki = cluster.pki
     tls = server_tls(pki / "kube-apiserver.crt", pki / "kube-apiserver.key", pki / "ca.crt")
-    shapes = node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr)
     parts = Parts(
-        simulated=[shape for shape in shapes if shape.pool.simulated],
+        simulated=simulated_nodes(cluster, clock),
         simulated_tls=server_tls(pki / "simulator.crt", pki / "simulator.key", pki / "ca.crt", required=True),
         settings=controller_settings(cluster, spec),
     )
@@ -169,15 +167,22 @@ async def run(cluster: ClusterLayout, spec: Spec) -> None:
             for sock in sockets:
                 await stack.enter_async_context(serve(server, sock=sock, tls=tls))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            if spec.has_real_nodes:
-                client = Client(LocalTransport(server, MASTER))
-                announcing = tasks.create_task(announce(client, clock), name="kube-dns service")
-                stack.callback(announcing.cancel)
+            client = Client(LocalTransport(server, MASTER))
+            announcing = tasks.create_task(announce_dns(cluster, client, clock), name="kube-dns service")
+            stack.callback(announcing.cancel)
             log.info("control plane started", extra={"port": spec.api_port})
             await stop.wait()
             log.info("control plane stops")
     finally:
         await store.close()
+
+
+async def announce_dns(cluster: ClusterLayout, client: Client, clock: Clock) -> None:
+    """Keep the DNS Service from the first real node on: they are its servers."""
+    async for instances in follow(cluster, clock):
+        if any(not machine.simulated for machine in instances.machines):
+            await announce(client, clock)
+            return
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,25 +1,31 @@
 """Every key and certificate of a cluster, made by the service before it starts the cluster's processes."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from kobune.aks.nodes import NodeShape, node_shapes
+from kobune.aks.nodes import NodeShape
 from kobune.client.kubeconfig import render_kubeconfig
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import SERVICE_NAMES, Authority, Credential, is_current, new_signing_key, write_private
 from kobune.host.spec import Spec
 
+SERVICE = "aks-service"  # The service itself, where it is a client of the cluster.
 API_SERVICE_ADDRESS = "10.0.0.1"
 # Component, its user and its groups. Source: Kubernetes, PKI certificates and requirements.
 COMPONENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    SERVICE: ("aksService", ("system:masters",)),
     "kube-scheduler": ("system:kube-scheduler", ()),
     "kube-controller-manager": ("system:kube-controller-manager", ()),
 }
 
 
-def prepare(cluster: ClusterLayout, spec: Spec, now: datetime) -> None:
-    """Make what is missing or about to expire; what is good stays as it is."""
+def prepare(cluster: ClusterLayout, spec: Spec, nodes: Sequence[NodeShape], now: datetime) -> None:
+    """Make what is missing or about to expire; what is good stays as it is.
+
+    Args:
+        nodes: the real ones, each of which gets a certificate and a kubeconfig.
+    """
     authority = Authority.load_or_create(cluster.pki, "kobune-ca", now)
     if not (cluster.pki / "service-account.key").exists():
         write_private(cluster.pki / "service-account.key", new_signing_key())
@@ -38,9 +44,8 @@ def prepare(cluster: ClusterLayout, spec: Spec, now: datetime) -> None:
     if not cluster.kubeconfig.exists() or f"127.0.0.1:{spec.api_port}" not in cluster.kubeconfig.read_text():
         credential = authority.issue_client("masterclient", ["system:masters"], now)
         write_private(cluster.kubeconfig, _kubeconfig(cluster, spec, admin, authority, credential))
-    for shape in node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr):
-        if not shape.pool.simulated:
-            _prepare_node(cluster, spec, shape, authority, now)
+    for shape in nodes:
+        _prepare_node(cluster, spec, shape, authority, now)
 
 
 def api_server_hosts(spec: Spec) -> list[str]:

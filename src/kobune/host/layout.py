@@ -27,6 +27,11 @@ class ClusterLayout:
         return self.root / "status.json"
 
     @property
+    def instances(self) -> Path:
+        """The machines of the cluster's pools; written by the service alone."""
+        return self.root / "instances.json"
+
+    @property
     def pki(self) -> Path:
         return self.root / "pki"
 

@@ -2,22 +2,18 @@
 
 import asyncio
 import hashlib
+import shutil
 from ipaddress import IPv4Address, IPv4Network
 
-from kobune.aks.nodes import NodeShape, node_shapes
+from kobune.aks.nodes import NodeShape
 from kobune.api.clock import Clock
+from kobune.host.instances import real_shapes
 from kobune.host.layout import ClusterLayout
 from kobune.host.spec import Spec
 from kobune.node.machine.machine import MachineSpec, NodeMachine
 from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Network
 from kobune.node.proxy import nftables
-
-
-def real_shapes(spec: Spec) -> list[NodeShape]:
-    """The nodes that run containers."""
-    shapes = node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr)
-    return [shape for shape in shapes if not shape.pool.simulated]
 
 
 def machine_of(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock) -> NodeMachine:
@@ -42,7 +38,7 @@ def host_table(cluster: ClusterLayout) -> str:
 async def halt(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     """End every container of the cluster; images and files stay."""
     async with asyncio.TaskGroup() as tasks:
-        for shape in real_shapes(spec):
+        for shape in real_shapes(cluster, spec):
             tasks.create_task(_halt(cluster, machine_of(cluster, spec, shape, clock)), name=f"halt {shape.name}")
     await asyncio.to_thread(nftables.remove, host_table(cluster), None)
 
@@ -50,8 +46,19 @@ async def halt(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
 async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     """Leave nothing of the cluster's nodes on this machine."""
     async with asyncio.TaskGroup() as tasks:
-        for shape in real_shapes(spec):
+        for shape in real_shapes(cluster, spec):
             tasks.create_task(machine_of(cluster, spec, shape, clock).destroy(), name=f"destroy {shape.name}")
+
+
+async def remove(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock, *, keep_disk: bool) -> None:
+    """Take one machine down: its containers, its runtime and its place in the network, and unless kept its files."""
+    machine = machine_of(cluster, spec, shape, clock)
+    if keep_disk:
+        await _halt(cluster, machine)
+        return
+    await machine.destroy()
+    await asyncio.to_thread(unmount_below, cluster.node(shape.name))
+    await asyncio.to_thread(shutil.rmtree, cluster.node(shape.name), ignore_errors=True)
 
 
 async def _halt(cluster: ClusterLayout, machine: NodeMachine) -> None:

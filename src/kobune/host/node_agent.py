@@ -18,9 +18,10 @@ from kobune.api.objects.core import Node
 from kobune.client.client import Client
 from kobune.client.informer import Informer
 from kobune.client.kubeconfig import load_kubeconfig
+from kobune.host.instances import real_shapes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.logs import log_to_files
-from kobune.host.machines import host_table, machine_of, real_shapes
+from kobune.host.machines import host_table, machine_of
 from kobune.host.spec import Spec, read_spec
 from kobune.node import netns
 from kobune.node.dns.server import ClusterDns, find_upstreams
@@ -33,6 +34,7 @@ from kobune.node.runtime.runtime import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0
 KI, MI = 1024, 1024 * 1024
 
 
@@ -98,24 +100,42 @@ async def run(
                 tasks.create_task(machine.watch(), name="containerd"),
                 tasks.create_task(keep_routes(client, machine, clock), name="routes"),
             ]
-            if shape.number == 0:
-                # One agent also keeps the rules by which the machine itself reaches Services.
-                on_host = KubeProxy(
-                    client,
-                    node_name=shape.name,
-                    clock=clock,
-                    local_range=spec.pod_cidr,
-                    table=host_table(cluster),
-                    namespace=outside,
-                    node_ports=False,
-                )
-                running.append(tasks.create_task(on_host.run(), name="kube-proxy of the machine"))
+            on_host = KubeProxy(
+                client,
+                node_name=shape.name,
+                clock=clock,
+                local_range=spec.pod_cidr,
+                table=host_table(cluster),
+                namespace=outside,
+                node_ports=False,
+            )
+            turn = run_if_first(cluster, spec, shape.name, on_host, clock)
+            running.append(tasks.create_task(turn, name="kube-proxy of the machine"))
             await stop.wait()
             for task in running:
                 task.cancel()
     finally:
         await runtime.close()
         await client.transport.close()
+
+
+async def run_if_first(cluster: ClusterLayout, spec: Spec, name: str, proxy: KubeProxy, clock: Clock) -> None:
+    """Keep the rules by which the machine itself reaches Services, while this node is the first of those that could."""
+    turn: asyncio.Task[None] | None = None
+    seen = 0
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            changed = cluster.instances.stat().st_mtime_ns if cluster.instances.exists() else 0
+            if changed != seen:
+                seen = changed
+                first = min(real_shapes(cluster, spec, up=True), key=lambda shape: shape.index, default=None)
+                is_ours = first is not None and first.name == name
+                if is_ours and turn is None:
+                    turn = tasks.create_task(proxy.run(), name="rules of the machine")
+                elif not is_ours and turn is not None:
+                    turn.cancel()
+                    turn = None
+            await clock.sleep(LOOK_SECONDS)
 
 
 def read_resolvers() -> str:
@@ -149,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
     state_dir, name, node = arguments
     cluster = Layout(Path(state_dir)).cluster(name)
     spec = read_spec(cluster)
-    shape = next((shape for shape in real_shapes(spec) if shape.name == node), None) if spec else None
+    shape = next((shape for shape in real_shapes(cluster, spec) if shape.name == node), None) if spec else None
     if spec is None or shape is None:
         print(f"cluster {name!r} has no node {node!r}", file=sys.stderr)
         return 1

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from kobune.api.clock import SystemClock
 from kobune.api.errors import Json
+from kobune.host.instances import real_shapes
 from kobune.host.layout import ClusterLayout
-from kobune.host.machines import machine_of, real_shapes
+from kobune.host.machines import machine_of
 from kobune.host.spec import Spec
 from kobune.node.machine.machine import NodeMachine
 from kobune.node.runtime.images import BadArchive
@@ -60,7 +61,7 @@ def list_images(cluster: ClusterLayout, spec: Spec) -> list[Json]:
 
 
 def _machines(cluster: ClusterLayout, spec: Spec) -> list[NodeMachine]:
-    shapes = real_shapes(spec)
+    shapes = real_shapes(cluster, spec, up=True)
     if not shapes:
         raise ImageProblem(f"cluster {cluster.name!r} has simulated nodes only, and these need no images")
     if not spec.running:

@@ -4,18 +4,22 @@ import asyncio
 import fcntl
 import logging
 import os
+import random
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kobune.aks.nodes import node_shapes
+from kobune.aks.instances import Instances
 from kobune.api.clock import Clock
+from kobune.host.capacity import most_real_nodes
 from kobune.host.credentials import prepare
+from kobune.host.engine import Engine
+from kobune.host.instances import UP, shape_of
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import Command, Keeper, find_running
-from kobune.host.spec import ProcessStatus, Spec, Status, read_spec, read_status, write_status
+from kobune.host.spec import PoolState, ProcessStatus, Spec, Status, read_spec, read_status, write_status
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +68,18 @@ async def serve(layout: Layout, clock: Clock, *, until_idle: bool) -> None:
     The clusters' processes outlive this one: the next service finds them again.
     """
     runners: dict[str, _Runner] = {}
+    carries = most_real_nodes()
+
+    def room() -> int:
+        return carries - sum(
+            not machine.simulated for runner in runners.values() for machine in runner.engine.instances.machines
+        )
+
     async with asyncio.TaskGroup() as tasks:
         while True:
             for name in layout.cluster_names():
-                if name not in runners:
-                    runners[name] = _Runner(layout, layout.cluster(name), clock)
+                if name not in runners or runners[name].is_gone:
+                    runners[name] = _Runner(layout, layout.cluster(name), clock, room)
                     tasks.create_task(runners[name].run(), name=f"cluster {name}")
             if until_idle and runners and not any(runner.is_busy for runner in runners.values()):
                 for runner in runners.values():
@@ -78,57 +89,92 @@ async def serve(layout: Layout, clock: Clock, *, until_idle: bool) -> None:
 
 
 class _Runner:
-    """One cluster: reads its spec, keeps its processes, writes its status."""
+    """One cluster: reads its spec, keeps its processes, has its machines made and unmade, writes its status."""
 
-    def __init__(self, layout: Layout, cluster: ClusterLayout, clock: Clock) -> None:
+    def __init__(self, layout: Layout, cluster: ClusterLayout, clock: Clock, room: Callable[[], int]) -> None:
+        self.engine = Engine(cluster, clock=clock, rng=random.Random(), room=room)
         self._layout = layout
         self._cluster = cluster
         self._clock = clock
         self._kept: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._finished = False
         self._halted = False
+        self._written: Status | None = None
         self.is_busy = True  # Until the first look has found that nothing is to run.
+        self.is_gone = False  # The cluster was deleted.
 
     def finish(self) -> None:
         """End after the present look."""
         self._finished = True
 
     async def run(self) -> None:
-        seen = 0
+        seen, spec, stale = 0, None, True
         async with asyncio.TaskGroup() as tasks:
             while not self._finished:
                 changed = self._cluster.spec.stat().st_mtime_ns if self._cluster.spec.exists() else -1
                 if changed != seen:
-                    seen = changed
-                    await self._look(tasks)
+                    spec, seen, stale = read_spec(self._cluster), changed, True
+                if spec is not None and spec.wish is not None and spec.wish.kind == "delete":
+                    await self._delete(spec)
+                    return
+                if stale:
+                    stale = False
+                    await self._look(spec, tasks)
+                if spec is not None and spec.running and await self.engine.look(spec, tasks):
+                    stale = True  # Other machines: other processes.
+                self._report()
                 await self._clock.sleep(LOOK_SECONDS)
+            await self.engine.access.close()
 
-    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+    async def _look(self, spec: Spec | None, tasks: asyncio.TaskGroup) -> None:
         """One pass: start what is missing, stop what is too much, say how things are."""
-        spec = read_spec(self._cluster)
-        wanted = commands(self._layout, self._cluster, spec) if spec and spec.running else {}
+        wanted: dict[str, Command] = {}
         self.is_busy = True
+        if spec is not None and spec.running:
+            nodes = [
+                shape_of(spec, self.engine.instances, machine)
+                for machine in self.engine.instances.machines
+                if not machine.simulated and machine.state in UP
+            ]
+            await asyncio.to_thread(prepare, self._cluster, spec, nodes, self._clock.now())
+            wanted = commands(self._layout, self._cluster, spec, self.engine.instances)
         surplus = [name for name in self._kept if name not in wanted]
         surplus += [name for name in self._recorded() if name not in wanted and name not in self._kept]
         async with asyncio.TaskGroup() as stopping:
             for name in sorted(surplus, key=lambda name: name == CONTROL_PLANE):
                 stopping.create_task(self._stop(name), name=f"stop {name}")
-        if spec is not None and wanted:
-            await asyncio.to_thread(prepare, self._cluster, spec, self._clock.now())
         for name in [name for name, command in wanted.items() if self._is_stale(name, command)]:
             # One after the other: where several API servers run, the others go on answering.
             await self._stop(name)
             self._keep(name, wanted[name], tasks)
-        self._halted = spec is not None and not spec.running
-        if spec is not None and self._halted and spec.has_real_nodes:
-            from kobune.host.machines import halt  # Late: brings the runtime's client along.
-
-            await halt(self._cluster, spec, self._clock)
+            if name == CONTROL_PLANE:
+                await self.engine.access.close()
         for name, command in wanted.items():
             if name not in self._kept:
                 self._keep(name, command, tasks)
+        if spec is not None and not spec.running:
+            await self._halt(spec)
+        self._halted = spec is not None and not spec.running
         self.is_busy = bool(wanted)
-        self._report()
+
+    async def _halt(self, spec: Spec) -> None:
+        if any(not machine.simulated for machine in self.engine.instances.machines):
+            from kobune.host.machines import halt  # Late: brings the runtime's client along.
+
+            await halt(self._cluster, spec, self._clock)
+        await self.engine.rest(spec)
+
+    async def _delete(self, spec: Spec) -> None:
+        """Leave nothing of the cluster. Its spec goes last: until then the next service goes on with this."""
+        await self.engine.access.close()
+        for name in {*self._kept, *self._recorded()}:
+            await self._stop(name)
+        if any(not machine.simulated for machine in self.engine.instances.machines):
+            from kobune.host.machines import destroy
+
+            await destroy(self._cluster, spec, self._clock)
+        await asyncio.to_thread(purge, self._cluster)
+        self.is_busy, self.is_gone = False, True
 
     def _keep(self, name: str, command: Command, tasks: asyncio.TaskGroup) -> None:
         keeper = self._keeper(name, command)
@@ -169,20 +215,30 @@ class _Runner:
         for name, (keeper, _) in sorted(self._kept.items()):
             running = keeper.running
             processes.append(ProcessStatus(name, running.pid if running else 0, keeper.restarts, keeper.last_exit))
-        status = Status(bool(self._kept), self._halted, tuple(processes), last_words(self._cluster, processes))
-        if status != read_status(self._cluster):
+        instances = self.engine.instances
+        status = Status(
+            running=bool(self._kept),
+            halted=self._halted,
+            processes=tuple(processes),
+            problem=last_words(self._cluster, processes),
+            kubernetes_version=self.engine.access.version,
+            operation=instances.operation,
+            nodes=self.engine.states(),
+            pools=pool_states(instances),
+        )
+        if status != (self._written or read_status(self._cluster)):
             write_status(self._cluster, status)
+        self._written = status
 
 
-def commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, Command]:
+def commands(layout: Layout, cluster: ClusterLayout, spec: Spec, instances: Instances) -> dict[str, Command]:
     """The processes of a running cluster: its control plane, and an agent for each real node."""
-    where = (str(layout.root), cluster.name)
     wanted = control_plane_commands(layout, cluster, spec)
-    if spec.has_real_nodes:
-        for shape in node_shapes(spec.cluster, node_cidr=spec.node_cidr, pod_cidr=spec.pod_cidr):
-            if not shape.pool.simulated:
-                argv = (sys.executable, "-m", "kobune.host.node_agent", *where, shape.name)
-                wanted[shape.name] = Command(argv, f"certificates {spec.cluster.certificate_generation}")
+    for machine in instances.machines:
+        if not machine.simulated and machine.state in UP:
+            argv = (sys.executable, "-m", "kobune.host.node_agent", str(layout.root), cluster.name, machine.name)
+            read_at_start = f"certificates {spec.cluster.certificate_generation}, machine of {machine.born}"
+            wanted[machine.name] = Command(argv, read_at_start)
     return wanted
 
 
@@ -220,5 +276,21 @@ def _tail(path: Path) -> list[str]:
 
 
 def purge(cluster: ClusterLayout) -> None:
-    """Remove everything the cluster has on disk; call when it is stopped."""
+    """Remove everything the cluster has on disk, its spec last; call when it is stopped."""
+    for entry in cluster.root.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry != cluster.spec:
+            entry.unlink()
     shutil.rmtree(cluster.root)
+
+
+def pool_states(instances: Instances) -> tuple[PoolState, ...]:
+    """Every pool, those too that are being deleted."""
+    states = []
+    for name, pool in instances.pools.items():
+        machines = [machine for machine in instances.of(name) if not machine.surge]
+        versions = [(machine.kubernetes_version, machine.image_version) for machine in machines]
+        version, image = min(versions, default=("", ""), key=lambda each: [int(part) for part in each[0].split(".")])
+        states.append(PoolState(name, version, image, len(machines), pool.running))
+    return tuple(states)

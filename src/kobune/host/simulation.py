@@ -1,8 +1,10 @@
 """Simulated nodes of a cluster: AKS node shapes handed to the simulator, and one kubelet endpoint for them all."""
 
+import asyncio
 import random
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from kobune.aks.nodes import NodeShape, allocatable, capacity
 from kobune.aks.versions import get_version
@@ -12,17 +14,37 @@ from kobune.client.client import Client
 from kobune.node.simulator.server import serve
 from kobune.node.simulator.simulator import Simulator
 
+AT_ONCE = 500
 SIMULATED_LABEL = "kobune.local/simulated"
 OS_IMAGES = {"Ubuntu2204": "Ubuntu 22.04.5 LTS", "Ubuntu2404": "Ubuntu 24.04.3 LTS"}
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The simulated nodes that there should be.
+
+    Attributes:
+        born: of each node by name, when its machine was last made; one made anew joins the cluster anew.
+        shape: of one of these nodes; only asked for those that join.
+    """
+
+    born: Mapping[str, float]
+    shape: Callable[[str], NodeShape]
+
+
+async def always(shapes: Sequence[NodeShape]) -> AsyncIterator[Wanted]:
+    """These nodes, once and for all."""
+    by_name = {shape.name: shape for shape in shapes}
+    yield Wanted(dict.fromkeys(by_name, 0.0), by_name.__getitem__)
+
+
 async def simulate(
-    client: Client, shapes: Sequence[NodeShape], *, clock: Clock, rng: random.Random, tls: ssl.SSLContext | None
+    client: Client, wanted: AsyncIterator[Wanted], *, clock: Clock, rng: random.Random, tls: ssl.SSLContext | None
 ) -> None:
-    """Be the kubelets of these nodes until cancelled; with `tls` their logs and exec answer on a loopback port."""
-    simulator = Simulator(client, manifests(shapes), clock=clock, rng=rng)
+    """Be the kubelets of the nodes last asked for until cancelled; with `tls` their logs and exec answer on a loopback port."""
+    simulator = Simulator(client, (), clock=clock, rng=rng)
     if tls is None:
-        await simulator.run()
+        await _simulate(simulator, wanted)
         return
     from kobune.host.sockets import listener
 
@@ -30,13 +52,20 @@ async def simulate(
         host, port = sock.getsockname()
         simulator.endpoint = f"{host}:{port}"
         async with serve(simulator, sock, tls):
-            await simulator.run()
+            await _simulate(simulator, wanted)
 
 
-def manifests(shapes: Sequence[NodeShape]) -> Iterator[Json]:
-    """The Node objects, one by one."""
-    for shape in shapes:
-        yield node_manifest(shape)
+async def _simulate(simulator: Simulator, wanted: AsyncIterator[Wanted]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(simulator.run(), name="kubelets")
+        there: Mapping[str, float] = {}
+        async for now in wanted:
+            simulator.leave([name for name, born in there.items() if now.born.get(name) != born])
+            coming = [name for name, born in now.born.items() if there.get(name) != born]
+            # Some at a time: thousands of manifests are never there at once.
+            for start in range(0, len(coming), AT_ONCE):
+                await simulator.join([node_manifest(now.shape(name)) for name in coming[start : start + AT_ONCE]])
+            there = now.born
 
 
 def node_manifest(shape: NodeShape) -> Json:

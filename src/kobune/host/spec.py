@@ -1,32 +1,17 @@
 """What the command line asks of the service for one cluster, and what the service answers; both are files."""
 
+import uuid
 from dataclasses import dataclass
-from enum import StrEnum
 
 import msgspec
 import orjson
 
 from kobune.aks.clusters import Cluster
+from kobune.aks.instances import MachineState as MachineState
+from kobune.aks.instances import OperationState as OperationState
+from kobune.aks.instances import Outcome as Outcome
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import write_private
-
-
-class OperationState(StrEnum):
-    IN_PROGRESS = "InProgress"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    CANCELED = "Canceled"
-
-
-class MachineState(StrEnum):
-    """Where a node's machine is in its life."""
-
-    CREATING = "Creating"
-    RUNNING = "Running"
-    DRAINING = "Draining"
-    DELETING = "Deleting"
-    STOPPED = "Stopped"
-    FAILED = "Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +21,8 @@ class Wish:
     Args:
         id: chosen by who wrote the spec; the status answers under it.
         kind: "create", "update", "scale", "upgrade", "node-image", "rotate-certificates", "rotate-keys", "start",
-            "stop", "delete", "delete-machines" or "abort".
+            "stop", "delete", "delete-machines" or "abort". After "delete" there is no cluster left: neither spec nor
+            status.
     """
 
     id: str
@@ -88,17 +74,6 @@ class ProcessStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How far the operation of a wish has come."""
-
-    id: str  # The wish's.
-    state: OperationState
-    code: str = ""  # Of the failure: AKS's error code.
-    message: str = ""
-    percent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class NodeState:
     """One machine of a pool and its node."""
 
@@ -118,7 +93,7 @@ class PoolState:
     """One pool, of whose nodes some may still be on their way."""
 
     name: str
-    kubernetes_version: str  # The oldest of its nodes; of an empty pool, that of its next node.
+    kubernetes_version: str  # The oldest of its nodes; empty: it has none.
     image_version: str
     count: int
     running: bool
@@ -141,6 +116,11 @@ class Status:
 def gateway(slot: int) -> str:
     """The machine's own address among the nodes of a cluster in this slot."""
     return f"10.{224 + slot}.0.1"
+
+
+def new_wish(kind: str) -> Wish:
+    """A wish that nobody had before."""
+    return Wish(str(uuid.uuid4()), kind)
 
 
 def read_spec(layout: ClusterLayout) -> Spec | None:

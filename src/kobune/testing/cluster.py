@@ -36,6 +36,7 @@ from kobune.host.control_plane import Parts, control_plane
 from kobune.host.local import LocalTransport
 from kobune.host.pki import Authority, new_signing_key
 from kobune.host.readiness import wait_for_default_account
+from kobune.host.simulation import always
 from kobune.host.sockets import listener, server_tls
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Cluster:
             parts = Parts(
                 scheduler=self.options.scheduler,
                 controllers=self.options.controllers,
-                simulated=node_shapes(self._managed),
+                simulated=always(node_shapes(self._managed)) if self.options.nodes else None,
                 simulated_tls=tls,
                 settings=Settings(
                     local_volumes=Path(self._directory.name) / "nodes",

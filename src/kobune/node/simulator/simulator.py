@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,7 +65,7 @@ class Simulator:
     async def run(self) -> None:
         """Simulate until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._register(), name="register nodes")
+            tasks.create_task(self._live(), name="register nodes")
             tasks.create_task(self.pods.run(), name="watch pods")
             self.pods.on_change(self._changed)
             for number in range(nodes.AT_ONCE):
@@ -83,24 +83,39 @@ class Simulator:
                 if pod.spec.node_name == node.name:
                     self._changed_at(key, pod)
 
+    async def join(self, manifests: Sequence[Json]) -> None:
+        """Play these nodes' kubelets too; returns when all are there. Those of the constructor come first."""
+        await self._registered.wait()
+        await self._register(manifests)
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Play these nodes' kubelets no more; their objects are somebody else's affair."""
+        gone = {name for name in names if self.nodes.pop(name, None) is not None}
+        if not gone:
+            return
+        for key, pod in self.pods.items.items():
+            if pod.spec.node_name in gone:
+                self._forget(key)
+
     def life_of(self, key: Key) -> Life | None:
         """The life of a pod on one of these nodes."""
         run = self._runs.get(key)
         return run.life if run else None
 
-    async def _register(self) -> None:
+    async def _live(self) -> None:
+        await self._register(self._manifests)
+        self._registered.set()
+        await nodes.keep_alive(self._client, self.nodes, self._clock, self._rng)
+
+    async def _register(self, manifests: Iterable[Json]) -> None:
         while True:
             try:
-                await nodes.register(
-                    self._client, self._manifests, self._clock, endpoint=self.endpoint, joined=self.add
-                )
+                await nodes.register(self._client, manifests, self._clock, endpoint=self.endpoint, joined=self.add)
                 break
             except* ApiError as failures:
                 log.warning("simulated nodes could not register", extra={"failure": str(failures.exceptions[0])})
             await self._clock.sleep(RETRY_SECONDS)
-        self._registered.set()
         log.info("simulated nodes registered", extra={"nodes": len(self.nodes)})
-        await nodes.keep_alive(self._client, self.nodes, self._clock, self._rng)
 
     def _changed(self, old: SimPod | None, new: SimPod | None) -> None:
         if new is not None:
@@ -110,9 +125,12 @@ class Simulator:
             node = self.nodes.get(old.spec.node_name)
             if node is not None:
                 node.release(old.key)
-                run = self._runs.pop(old.key, None)
-                if run is not None and run.timer is not None:
-                    run.timer.cancel()
+                self._forget(old.key)
+
+    def _forget(self, key: Key) -> None:
+        run = self._runs.pop(key, None)
+        if run is not None and run.timer is not None:
+            run.timer.cancel()
 
     def _changed_at(self, key: Key, pod: SimPod) -> None:
         run = self._runs.get(key)
