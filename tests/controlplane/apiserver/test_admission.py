@@ -77,3 +77,41 @@ async def test_a_new_node_is_tainted_until_it_is_ready(ask):
 @pytest.mark.parametrize("name", ["default", "kube-system", "kube-public", "kube-node-lease"])
 async def test_every_cluster_has_its_namespaces(ask, name):
     assert (await ask("GET", f"/api/v1/namespaces/{name}"))["status"]["phase"] == "Active"
+
+
+RUNTIME = {
+    "metadata": {"name": "heavy"},
+    "handler": "kata",
+    "overhead": {"podFixed": {"cpu": "10m"}},
+    "scheduling": {"nodeSelector": {"kind": "big"}, "tolerations": [{"key": "kata", "operator": "Exists"}]},
+}
+
+
+async def test_a_pod_takes_over_what_its_runtime_class_says(ask):
+    await ask.create("/apis/node.k8s.io/v1/runtimeclasses", RUNTIME)
+    spec = (await ask.create(PODS, pod(runtimeClassName="heavy", nodeSelector={"zone": "1"})))["spec"]
+    assert spec["overhead"] == {"cpu": "10m"}
+    assert spec["nodeSelector"] == {"zone": "1", "kind": "big"}
+    assert {"key": "kata", "operator": "Exists"} in spec["tolerations"]
+
+
+@pytest.mark.parametrize("spec, why", [
+    pytest.param({"runtimeClassName": "nix"}, 'pod rejected: RuntimeClass "nix" not found', id="no-such-class"),
+    pytest.param(
+        {"runtimeClassName": "heavy", "overhead": {"cpu": "1"}},
+        "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead", id="another-overhead",
+    ),
+    pytest.param(
+        {"overhead": {"cpu": "1"}},
+        "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead", id="overhead-of-its-own",
+    ),
+    pytest.param(
+        {"runtimeClassName": "heavy", "nodeSelector": {"kind": "small"}},
+        "conflict: runtimeClass.scheduling.nodeSelector[kind] = big; pod.spec.nodeSelector[kind] = small",
+        id="another-node",
+    ),
+])  # fmt: skip
+async def test_a_pod_that_contradicts_its_runtime_class_is_refused(ask, spec, why):
+    await ask.create("/apis/node.k8s.io/v1/runtimeclasses", RUNTIME)
+    answer = await ask("POST", PODS, pod(**spec), status=403)
+    assert answer["message"] == f'pods "a" is forbidden: {why}'

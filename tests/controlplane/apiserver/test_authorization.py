@@ -171,3 +171,11 @@ async def test_a_node_writes_only_what_is_its_own(ask):
     await node("PATCH", f"{PODS}/on-n1/status", status, content_type=merge)
     await node("PATCH", f"{PODS}/on-n2/status", status, content_type=merge, status=403)
     await node("DELETE", f"{PODS}/on-n2", status=403)
+
+
+async def test_a_review_is_no_table(ask):
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    review = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    assert (await ask.raw("POST", path, review, accept=table)).status == 406
+    assert (await ask.raw("POST", path, review, accept=f"{table},application/json")).status == 201

@@ -38,6 +38,7 @@ async def test_a_binding_puts_the_pod_on_its_node_once(ask):
     await ask("POST", f"{PODS}/a/binding", binding(), status=201)
     bound = await ask("GET", f"{PODS}/a")
     assert bound["spec"]["nodeName"] == "n1"
+    assert bound["metadata"]["generation"] == 1  # It is wished for as before.
     assert [(one["type"], one["status"]) for one in bound["status"]["conditions"]] == [("PodScheduled", "True")]
     answer = await ask("POST", f"{PODS}/a/binding", binding(node="n2"), status=409)
     assert answer["message"] == (
@@ -159,3 +160,7 @@ async def test_a_certificate_request_says_who_asked(ask):
     approved = await ask("PUT", f"{path}/c/approval", created)
     assert approved["status"]["conditions"][0]["type"] == "Approved"
     assert "certificate" not in approved["status"]
+    patch = {"metadata": {"annotations": {"by": "hand"}}, "spec": {"signerName": "example.com/other"}}
+    answer = await ask("PATCH", f"{path}/c/approval", patch, content_type="application/merge-patch+json")
+    assert answer["metadata"]["annotations"] == {"by": "hand"}
+    assert answer["spec"]["signerName"] == "example.com/s"

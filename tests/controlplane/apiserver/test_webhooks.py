@@ -108,6 +108,7 @@ async def test_a_failing_webhook_stops_the_write_unless_it_may_fail(ask, hook):
     await ask.create(path, dead)
     answer = await ask("POST", MAPS, config_map(), status=500)
     assert 'failed calling webhook "hook.example.com": failed to call webhook' in answer["message"]
+    assert 'Post "https://127.0.0.1:1/?timeout=10s": ' in answer["message"]
     await ask("DELETE", f"{path}/hook")
     dead["webhooks"][0]["failurePolicy"] = "Ignore"
     await ask.create(path, dead)

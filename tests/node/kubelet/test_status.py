@@ -145,3 +145,9 @@ def test_only_what_changed_is_written():
 def test_old_addresses_do_not_stay():
     patch = status_patch({"podIPs": [{"ip": "1"}]}, {"podIPs": [{"ip": "2"}]})
     assert patch["podIPs"] == [{"$patch": "replace"}, {"ip": "2"}]
+
+
+def test_an_init_container_is_ready_only_when_it_has_ended_well():
+    status = render(pod_of(init=["first", "second"]), record("first"), started=["first-0"], ready=["first-0"])
+    assert status["initContainerStatuses"][0]["ready"] is False
+    assert condition(status, "Initialized")["message"] == "containers with incomplete status: [first second]"

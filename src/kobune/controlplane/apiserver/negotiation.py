@@ -19,9 +19,11 @@ class Accepted(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def accepted(header: str) -> Accepted:
+def accepted(header: str, *, plain: bool = False) -> Accepted:
     """The first form in an Accept header that is served; parameters that do not concern us are skipped.
 
+    Args:
+        plain: the answer has no metadata, so it cannot be a table or metadata alone.
     Raises:
         NotAcceptable: nothing in the header is served, as when only protobuf is wanted.
     """
@@ -40,7 +42,7 @@ def accepted(header: str) -> Accepted:
         rendering = values.get("as", "")
         if rendering:
             known = rendering in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-            if not known or values.get("g") != "meta.k8s.io" or values.get("v") != "v1":
+            if plain or not known or values.get("g") != "meta.k8s.io" or values.get("v") != "v1":
                 continue
         return Accepted(media_type, rendering)
     raise NotAcceptable(f"only the following media types are accepted: {SERVED}")

@@ -141,12 +141,13 @@ def _container_status(pod: Pod, container: Container, facts: Facts, *, init: boo
     restarts = newest.attempt if newest else int(old.get("restartCount", 0))
     running = newest is not None and newest.state is State.RUNNING
     started = running and newest is not None and newest.id in facts.started
-    done = init and not container.is_sidecar and state.get("terminated", {}).get("exitCode") == 0
+    once = init and not container.is_sidecar  # It has done its work when it has ended well, and not before.
+    done = once and state.get("terminated", {}).get("exitCode") == 0
     result: Json = {
         "name": name,
         "state": state,
         "lastState": last,
-        "ready": done or (started and newest is not None and newest.id in facts.ready),
+        "ready": done if once else started and newest is not None and newest.id in facts.ready,
         "restartCount": max(restarts, 0),
         "image": _image_name(container, newest),
         "imageID": newest.image_id if newest else str(old.get("imageID", "")),

@@ -280,3 +280,11 @@ async def test_definitions_survive_a_restart(ask: Any, server: Any, ships: Any) 
     async with ApiServer(server.config, server.store, clock=SystemClock()) as other:
         again = type(ask)(other)
         assert (await again("GET", f"{SHIPS}/mary"))["spec"]["sails"] == 2
+
+
+async def test_a_condition_without_a_type_does_no_harm(ask: Any, ships: Any) -> None:
+    ships["status"]["conditions"].append({"message": "written by somebody"})
+    await ask("PUT", f"{CRDS}/ships.example.com/status", ships)
+    await ask.create(SHIPS, ship())
+    await ask("DELETE", f"{CRDS}/ships.example.com")
+    await gone(ask, f"{CRDS}/ships.example.com")

@@ -12,6 +12,7 @@ from kobune.controlplane.apiserver.admission.node_restriction import NodeRestric
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
+from kobune.controlplane.apiserver.admission.runtime_class import RuntimeClass
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
 from kobune.controlplane.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from kobune.controlplane.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
@@ -34,6 +35,7 @@ def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Colle
         DefaultTolerationSeconds(registry),
         DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
+        RuntimeClass(registry),
         MutatingAdmissionWebhook(registry, webhooks),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),

@@ -104,11 +104,11 @@ def terminating(definition: Json, status: str, reason: str, message: str, now: d
 def with_condition(definition: Json, kind: str, status: str, reason: str, message: str, now: datetime) -> Json:
     """The definition with a condition; its time is that of the last change of its status."""
     conditions: list[Json] = list((definition.get("status") or {}).get("conditions") or ())
-    old = next((one for one in conditions if one["type"] == kind), None)
+    old = next((one for one in conditions if one.get("type") == kind), None)
     new = {"type": kind, "status": status, "reason": reason, "message": message}
     if old is not None and all(old.get(field) == value for field, value in new.items()):
         return definition
-    is_turned = old is None or old["status"] != status
+    is_turned = old is None or old.get("status") != status
     moment = format_time(now) if is_turned or old is None else old.get("lastTransitionTime")
     entry = {"lastTransitionTime": moment, "message": message, "reason": reason, "status": status, "type": kind}
     if old is None:
@@ -120,7 +120,7 @@ def with_condition(definition: Json, kind: str, status: str, reason: str, messag
 
 def _condition(definition: Json, kind: str) -> Json | None:
     conditions: list[Json] = (definition.get("status") or {}).get("conditions") or []
-    return next((one for one in conditions if one["type"] == kind), None)
+    return next((one for one in conditions if one.get("type") == kind), None)
 
 
 def is_protected(group: str) -> bool:

@@ -1,4 +1,4 @@
-"""certificatesigningrequests/approval: only the conditions can be changed."""
+"""certificatesigningrequests/approval: of what a request says and is told, only the conditions can be changed."""
 
 from typing import TYPE_CHECKING
 
@@ -28,4 +28,4 @@ def _with_conditions(call: Call, new: Json, old: Json) -> Json:
         same = before is not None and before.get("status") == condition.get("status")
         condition["lastTransitionTime"] = before.get("lastTransitionTime", now) if before and same else now
     status["conditions"] = conditions
-    return {**old, "metadata": dict(old["metadata"]), "status": status}
+    return {**new, "spec": old["spec"], "status": status}

@@ -8,7 +8,8 @@ from kobune.api.errors import BadRequest, Conflict, Json, invalid
 from kobune.api.field_errors import not_supported, required
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
-from kobune.controlplane.apiserver.registry.update import change, counted
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.update import change
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
@@ -72,8 +73,13 @@ async def _bind(server: "ApiServer", request: Request, info: RequestInfo, bindin
         set_condition(new["status"], {"type": "PodScheduled", "status": "True", "lastProbeTime": None}, now)
         return new
 
-    await change(server.registry, call, assign, prepare=counted, checks=False)
+    await change(server.registry, call, assign, prepare=_uncounted, checks=False)
     return Response(201, SUCCESS)
+
+
+def _uncounted(call: Call, new: Json, old: Json) -> Json:
+    """To be given a node is not to be wished for differently: metadata.generation stays. Source: upstream assignPod."""
+    return new
 
 
 def _problem(pod: Json) -> str:

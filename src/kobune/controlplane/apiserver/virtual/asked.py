@@ -26,7 +26,7 @@ def read_review(server: "ApiServer", request: Request, info: RequestInfo) -> Jso
 
 def answer(request: Request, review: Json, status: Json) -> Response:
     review["status"] = status
-    return document(orjson.dumps(review), accepted(request.headers.get("accept") or ""), 201)
+    return document(orjson.dumps(review), accepted(request.headers.get("accept") or "", plain=True), 201)
 
 
 def user_info(user: User) -> Json:

@@ -45,11 +45,13 @@ class WebhookClient:
     async def _post(self, client: Json, review: Json, seconds: float) -> bytes:
         import aiohttp  # Late: it takes longer to read than all of ours, and most clusters have no webhooks.
 
+        # The webhook may care how long it has. Source: upstream admission webhooks, the timeout parameter of the call.
+        query = f"timeout={seconds:g}s"
         try:
             async with asyncio.timeout(seconds):
                 url, server_name = await self._url(client)
                 async with self._open().post(
-                    url,
+                    _with_query(url, query),
                     data=orjson.dumps(review),
                     headers={"Content-Type": "application/json", "Accept": "application/json"},
                     ssl=_tls(client.get("caBundle") or ""),
@@ -61,9 +63,10 @@ class WebhookClient:
                         raise CallFailed(f"the webhook answered {answer.status}: {body[:200].decode(errors='replace')}")
                     return body
         except TimeoutError as error:
-            raise CallFailed("context deadline exceeded") from error
+            raise CallFailed(f'Post "{_with_query(_shown(client), query)}": context deadline exceeded') from error
         except (aiohttp.ClientError, OSError, ValueError, ApiError) as error:
-            raise CallFailed(str(error) or type(error).__name__) from error
+            why = str(error) or type(error).__name__
+            raise CallFailed(f'Post "{_with_query(_shown(client), query)}": {why}') from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -105,6 +108,19 @@ class WebhookClient:
                 if ports and (endpoint.get("conditions") or {}).get("ready", True):
                     return endpoint["addresses"][0], ports[0]
         raise CallFailed(f'no endpoints available for service "{name}"')
+
+
+def _shown(client: Json) -> str:
+    """The webhook's address by name, as its author knows it."""
+    if client.get("url"):
+        return str(client["url"])
+    service = client.get("service") or {}
+    host = f"{service.get('name', '')}.{service.get('namespace', '')}.svc:{service.get('port') or 443}"
+    return f"https://{host}/{(service.get('path') or '/').lstrip('/')}"
+
+
+def _with_query(url: str, query: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{query}"
 
 
 @lru_cache(maxsize=64)
