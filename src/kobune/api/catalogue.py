@@ -10,7 +10,7 @@ from kobune.api.kinds import SUBRESOURCES, VERBS, Kind, Resource, Subresource
 
 __all__ = (
     "KINDS", "METRICS_KINDS", "SUBRESOURCES", "VERBS", "Catalogue", "Group", "Kind", "Resource", "Subresource", "builtin", "find_builtin",
-    "served", "version_order",
+    "group_priority", "served", "version_order", "version_priority",
 )  # fmt: skip
 
 _SCALED = ("status", "scale")
@@ -147,14 +147,22 @@ METRICS_KINDS: tuple[Kind, ...] = (
     _Plain("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", verbs=("get", "list"), storage="metrics.k8s.io/pods"),
 )  # fmt: skip
 
-# Groups come in this order, then custom ones by name. Source: upstream's APIService priorities; the aggregator's own
-# group stands before all others.
-_GROUP_ORDER = (
-    "apiregistration.k8s.io", "", "apps", "events.k8s.io", _AUTHN, _AUTHZ, "autoscaling", "batch", _CERTIFICATES,
-    _NETWORKING, "policy", _RBAC, _STORAGE, _ADMISSION, "apiextensions.k8s.io", "scheduling.k8s.io",
-    "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", _FLOW, "storagemigration.k8s.io",
-)  # fmt: skip
-_GROUP_RANK = {group: rank for rank, group in enumerate(_GROUP_ORDER)}
+# Groups come in the order of their priority, equal ones by name. Source: upstream's APIService priorities; the
+# aggregator's own group stands before all others.
+GROUP_PRIORITY = {
+    "apiregistration.k8s.io": 20000, "": 18000, "apps": 17800, "events.k8s.io": 17750, _AUTHN: 17700, _AUTHZ: 17600,
+    "autoscaling": 17500, "batch": 17400, _CERTIFICATES: 17300, _NETWORKING: 17200, "policy": 17100, _RBAC: 17000,
+    _STORAGE: 16800, _ADMISSION: 16700, "apiextensions.k8s.io": 16700, "scheduling.k8s.io": 16600,
+    "coordination.k8s.io": 16500, "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200,
+    _FLOW: 16100, "storagemigration.k8s.io": 15800, "metrics.k8s.io": 100,
+}  # fmt: skip
+CUSTOM_GROUP_PRIORITY = 1000
+# Of versions within their group, where it is not 15 for v1 and 9 for others.
+_VERSION_PRIORITY = {
+    ("", "v1"): 1, ("autoscaling", "v2"): 30, ("autoscaling", "v2beta2"): 1, (_FLOW, "v1"): 21, (_FLOW, "v1beta3"): 18,
+    (_FLOW, "v1beta2"): 15, (_FLOW, "v1beta1"): 12, ("resource.k8s.io", "v1"): 21, ("metrics.k8s.io", "v1beta1"): 100,
+}  # fmt: skip
+CUSTOM_VERSION_PRIORITY = 100
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 _STABILITY = {"": 2, "beta": 1, "alpha": 0, None: 2}
 
@@ -220,7 +228,7 @@ class Catalogue:
                     versions.setdefault(kind.group, set()).add(kind.version)
             self._groups = tuple(
                 Group(name, tuple(sorted(versions[name], key=version_order)))
-                for name in sorted(versions, key=lambda name: (_GROUP_RANK.get(name, len(_GROUP_RANK)), name))
+                for name in sorted(versions, key=lambda name: (-group_priority(name), name))
             )
         return self._groups
 
@@ -232,6 +240,18 @@ class Catalogue:
     def _changed(self) -> None:
         self._groups = None
         self.generation += 1
+
+
+def group_priority(group: str) -> int:
+    """Higher comes first; custom groups have all the same."""
+    return GROUP_PRIORITY.get(group, CUSTOM_GROUP_PRIORITY)
+
+
+def version_priority(group: str, version: str) -> int:
+    """Higher comes first within the group; custom versions have all the same, and are told apart by their names."""
+    if group not in GROUP_PRIORITY:
+        return CUSTOM_VERSION_PRIORITY
+    return _VERSION_PRIORITY.get((group, version), 15 if version == "v1" else 9)
 
 
 def version_order(version: str) -> tuple[object, ...]:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from kobune.api.clock import Clock, SystemClock
 from kobune.client.client import Client
-from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
+from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
 from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.request import MASTER, User
 from kobune.controlplane.apiserver.server import ApiServer
@@ -33,6 +33,7 @@ from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
+from kobune.host.pki import FRONT_PROXY
 from kobune.host.simulation import Wanted, simulate
 from kobune.host.sockets import listener, server_tls
 from kobune.host.spec import Spec, read_spec
@@ -126,6 +127,11 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
         client_ca=(cluster.pki / "ca.crt").read_bytes(),
         service_account_keys=ServiceAccountKeys(key),
         kubelet_tls=to_kubelets,
+        front_proxy=FrontProxy(
+            cluster.pki / f"{FRONT_PROXY}.crt",
+            cluster.pki / f"{FRONT_PROXY}.key",
+            (cluster.pki / "front-proxy-ca.crt").read_bytes(),
+        ),
     )
 
 

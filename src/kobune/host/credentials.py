@@ -7,7 +7,15 @@ from datetime import datetime
 from kobune.aks.nodes import NodeShape
 from kobune.client.kubeconfig import render_kubeconfig
 from kobune.host.layout import ClusterLayout
-from kobune.host.pki import SERVICE_NAMES, Authority, Credential, is_current, new_signing_key, write_private
+from kobune.host.pki import (
+    FRONT_PROXY,
+    SERVICE_NAMES,
+    Authority,
+    Credential,
+    is_current,
+    new_signing_key,
+    write_private,
+)
 from kobune.host.spec import Spec
 
 SERVICE = "aks-service"  # The service itself, where it is a client of the cluster.
@@ -30,11 +38,15 @@ def prepare(cluster: ClusterLayout, spec: Spec, nodes: Sequence[NodeShape], now:
     if not (cluster.pki / "service-account.key").exists():
         write_private(cluster.pki / "service-account.key", new_signing_key())
     hosts = api_server_hosts(spec)
-    if not is_current(cluster.pki / "kube-apiserver.crt", hosts, now):
+    current = is_current(cluster.pki / "kube-apiserver.crt", hosts, now)
+    if not current or not (cluster.pki / f"{FRONT_PROXY}.crt").exists():
         authority.issue_server("kube-apiserver", hosts, now).write(cluster.pki, "kube-apiserver")
         authority.issue_server("simulator", ["127.0.0.1"], now).write(cluster.pki, "simulator")
         kubelet_client = authority.issue_client("kube-apiserver-kubelet-client", ["system:masters"], now)
         kubelet_client.write(cluster.pki, "kube-apiserver-kubelet-client")
+        # An authority of its own: whom it signs for may speak in anybody's name to aggregated servers.
+        front = Authority.load_or_create(cluster.pki, "front-proxy-ca", now, file="front-proxy-ca")
+        front.issue_client(FRONT_PROXY, (), now).write(cluster.pki, FRONT_PROXY)
         for component, (user, groups) in COMPONENTS.items():
             credential = authority.issue_client(user, groups, now)
             write_private(

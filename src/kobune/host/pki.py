@@ -17,6 +17,7 @@ LEAF_LIFETIME = timedelta(days=365)
 BACKDATED = timedelta(minutes=5)  # Clocks of other machines may be behind ours.
 
 # The API server's names inside the cluster; its certificate bears them.
+FRONT_PROXY = "front-proxy-client"  # Under which name the API server asks aggregated servers; also its files.
 SERVICE_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -71,13 +72,13 @@ class Authority:
         return cls(Credential(certificate.public_bytes(serialization.Encoding.PEM), key_pem(key)))
 
     @classmethod
-    def load_or_create(cls, directory: Path, name: str, now: datetime) -> "Authority":
-        """The authority kept in `directory`, made on first use."""
-        certificate, key = directory / "ca.crt", directory / "ca.key"
+    def load_or_create(cls, directory: Path, name: str, now: datetime, *, file: str = "ca") -> "Authority":
+        """The authority kept in `directory` as FILE.crt and FILE.key, made on first use."""
+        certificate, key = directory / f"{file}.crt", directory / f"{file}.key"
         if certificate.exists() and key.exists():
             return cls(Credential(certificate.read_bytes(), key.read_bytes()))
         authority = cls.create(name, now)
-        authority.credential.write(directory, "ca")
+        authority.credential.write(directory, file)
         return authority
 
     def issue_client(self, user: str, groups: Sequence[str], now: datetime) -> Credential:

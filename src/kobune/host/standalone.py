@@ -20,9 +20,9 @@ from kobune.api.errors import Json
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
-from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
+from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
 from kobune.host.flags import flag
-from kobune.host.pki import SERVICE_NAMES, Authority, new_signing_key, write_private
+from kobune.host.pki import FRONT_PROXY, SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
 from kobune.host.stores import StoreFlags, favour_commits, open_store
 
@@ -53,6 +53,9 @@ class ApiServerFlags:
     kubelet_client_certificate: Path | None = flag(None, "Shown to kubelets.")
     kubelet_client_key: Path | None = flag(None, "Its key.")
     kubelet_certificate_authority: Path | None = flag(None, "Who signed the kubelets' certificates.")
+    proxy_client_cert_file: Path | None = flag(None, "Shown to aggregated API servers.")
+    proxy_client_key_file: Path | None = flag(None, "Its key.")
+    requestheader_client_ca_file: Path | None = flag(None, "Who signed it; aggregated API servers are told.")
     store: StoreFlags = field(default_factory=StoreFlags)
     cert_dir: Path = flag(Path("/var/run/kubernetes"), "Where what is not given is generated.")
     kubernetes_version: str = flag("1.36", "The version to serve.")
@@ -201,6 +204,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         service_account_issuer=flags.service_account_issuer,
         api_audiences=tuple(flags.api_audiences),
         kubelet_tls=_kubelet_tls(flags, ca),
+        front_proxy=_front_proxy(flags, now),
         authorization_mode=tuple(flags.authorization_mode),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
     )
@@ -312,6 +316,16 @@ def _kubelet_tls(flags: ApiServerFlags, ca: Path) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise BadFlag(f"--kubelet-client-certificate {flags.kubelet_client_certificate}: {error}") from error
     return context
+
+
+def _front_proxy(flags: ApiServerFlags, now: datetime) -> FrontProxy:
+    """As given, or by an authority made for it."""
+    certificate, key = flags.proxy_client_cert_file, flags.proxy_client_key_file
+    ca = flags.requestheader_client_ca_file or flags.cert_dir / "front-proxy-ca.crt"
+    if certificate is None or key is None:
+        front = Authority.load_or_create(flags.cert_dir, "front-proxy-ca", now, file="front-proxy-ca")
+        certificate, key = front.issue_client(FRONT_PROXY, (), now).write(flags.cert_dir, FRONT_PROXY)
+    return FrontProxy(certificate, key, _read("--requestheader-client-ca-file", ca))
 
 
 def _read(flag: str, path: Path) -> bytes:

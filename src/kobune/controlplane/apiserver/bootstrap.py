@@ -34,6 +34,7 @@ PRIORITY_CLASSES: Sequence[tuple[str, int, str]] = (
     ),
 )
 SERVICE = "kubernetes"
+EXTENSION_AUTHENTICATION = "extension-apiserver-authentication"
 KEEP_SECONDS = 10.0  # Source: upstream DefaultEndpointReconcilerInterval.
 
 
@@ -51,6 +52,7 @@ async def bootstrap(server: "ApiServer") -> None:
         if server.rbac is not None:
             for kind, namespace, manifest in bootstrap_objects():
                 group.create_task(_ensure(server, RBAC, "v1", kind, namespace, manifest))
+        group.create_task(_ensure(server, "", "v1", "ConfigMap", "kube-system", extension_authentication(server)))
     await keep_endpoints(server)
 
 
@@ -62,6 +64,23 @@ async def keep(server: "ApiServer") -> None:
             await _ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}})
         await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
         await keep_endpoints(server)
+
+
+def extension_authentication(server: "ApiServer") -> Json:
+    """Where aggregated servers read whom to believe. Source: upstream clusterauthenticationtrust controller."""
+    config, data = server.config, dict[str, str]()
+    if config.client_ca:
+        data["client-ca-file"] = config.client_ca.decode()
+    if config.front_proxy is not None:
+        data |= {
+            "requestheader-client-ca-file": config.front_proxy.authority.decode(),
+            "requestheader-allowed-names": orjson.dumps([config.front_proxy.name]).decode(),
+            "requestheader-username-headers": '["X-Remote-User"]',
+            "requestheader-uid-headers": '["X-Remote-Uid"]',
+            "requestheader-group-headers": '["X-Remote-Group"]',
+            "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+        }
+    return {"metadata": {"name": EXTENSION_AUTHENTICATION}, "data": data}
 
 
 def kubernetes_service(server: "ApiServer") -> Json:

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
@@ -18,6 +19,16 @@ class ServiceAccountKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontProxy:
+    """How servers of aggregated versions know this one: its client certificate and the authority that signed it."""
+
+    certificate: Path
+    key: Path
+    authority: bytes  # PEM.
+    name: str = "front-proxy-client"  # The certificate's common name.
+
+
+@dataclass(frozen=True, slots=True)
 class ApiServerConfig:
     """Names follow upstream's flags.
 
@@ -29,6 +40,7 @@ class ApiServerConfig:
         static_tokens: bearer tokens and the line of the token file that each stands in: (user, uid, groups).
         kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
             logs, exec and proxying off.
+        front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
         authorization_mode: of "Node", "RBAC", "AlwaysAllow".
@@ -48,6 +60,7 @@ class ApiServerConfig:
     api_audiences: tuple[str, ...] = ()
     max_token_expiration_seconds: int = 0
     kubelet_tls: ssl.SSLContext | None = None
+    front_proxy: FrontProxy | None = None
     authorization_mode: tuple[str, ...] = ("Node", "RBAC")
     anonymous_health: bool = True
     disabled_admission_plugins: tuple[str, ...] = ()

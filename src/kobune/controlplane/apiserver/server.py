@@ -16,6 +16,8 @@ from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.admission.plugins import make_plugins
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
+from kobune.controlplane.apiserver.aggregation.aggregator import Aggregator
+from kobune.controlplane.apiserver.aggregation.forwarding import Forwarder
 from kobune.controlplane.apiserver.answers import failure, with_warnings
 from kobune.controlplane.apiserver.audit.auditor import Auditor
 from kobune.controlplane.apiserver.audit.policy import Policy
@@ -129,8 +131,11 @@ class ApiServer:
         self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)
         self.parts = PARTS
         self.virtual: dict[tuple[str, str], resources.Handler] = {**POSTED, **VIRTUAL}
+        self.aggregator = Aggregator(self.registry, Forwarder(self.registry, config.front_proxy))
         self.discovery = Discovery(
-            self.catalogue, address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}"
+            self.catalogue,
+            address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}",
+            aggregated=self.aggregator,
         )
         self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self._schema_beside)
         self.metrics = Metrics()
@@ -147,6 +152,7 @@ class ApiServer:
 
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self.webhooks.close)
+        self._stack.push_async_callback(self.aggregator.forwarder.close)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),
@@ -160,10 +166,12 @@ class ApiServer:
         definitions = Definitions(self.registry)
         await definitions.load()
         self._tasks.append(group.create_task(definitions.run(), name="custom resource definitions"))
+        await self.aggregator.load()
         if self.config.serve_bootstrap:
             await bootstrap.bootstrap(self)
             self._tasks += [
                 group.create_task(bootstrap.keep(self), name="bootstrap objects"),
+                group.create_task(self.aggregator.run(), name="aggregation"),
                 group.create_task(Repair(self.store, self.registry).run(), name="service allocation repair"),
             ]
         self.ready = True
@@ -242,6 +250,9 @@ class ApiServer:
         if not info.verb:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         await self.authorization.require(access)
+        remotes = self.aggregator.remotes
+        if remotes and (remote := remotes.get((info.group, info.version))) is not None:
+            return await self.aggregator.forwarder.forward(remote, request)
         return await resources.serve(self, request, info)
 
     async def _path(self, request: Request, access: Access) -> Response:
@@ -250,6 +261,9 @@ class ApiServer:
             decision = await self.authorization.decide(access)
             if decision.verdict is not Verdict.ALLOW:
                 raise refusal(access, decision.reason)
+        remote = self.aggregator.remote_of_path(request.path) if self.aggregator.remotes else None
+        if remote is not None:
+            return await self.aggregator.forwarder.forward(remote, request)
         handler = find_path(request.path)
         if handler is None:
             raise NotFound("the server could not find the requested resource")

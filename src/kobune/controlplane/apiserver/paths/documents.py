@@ -1,5 +1,6 @@
 """Discovery and OpenAPI documents, in the form and state that the client asks for."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import orjson
@@ -56,12 +57,21 @@ async def openapi_v2(server: "ApiServer", request: Request) -> Response:
 async def openapi_v3(server: "ApiServer", request: Request) -> Response:
     path = request.path.rstrip("/").removeprefix("/openapi/v3").lstrip("/")
     if not path:
-        return _answer(request, server.openapi.index())
+        remotes = server.aggregator.remotes
+        paths = {f"apis/{group}/{version}": one.openapi for (group, version), one in remotes.items() if one.openapi}
+        return _answer(request, _with_paths(server.openapi.index(), paths) if paths else server.openapi.index())
     response = _answer(request, server.openapi.v3(path))
     if request.query.get("hash"):
         # The hash names the content: whatever has it never changes.
         response.headers = {**response.headers, "Cache-Control": "public, immutable", "Vary": "Accept"}
     return response
+
+
+def _with_paths(index: Document, paths: Mapping[str, str]) -> Document:
+    """The index of OpenAPI documents with those of aggregated servers."""
+    document = orjson.loads(index.body)
+    document["paths"] |= {path: {"serverRelativeURL": url} for path, url in paths.items()}
+    return index._replace(body=orjson.dumps(document), etag="")
 
 
 def _aggregated(request: Request) -> str:

@@ -4,7 +4,6 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import orjson
 from yarl import URL
 
 from kobune.api.errors import BadRequest, Json, ServiceUnavailable
@@ -13,7 +12,7 @@ from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
-from kobune.controlplane.store.selection import Selection
+from kobune.controlplane.apiserver.services.endpoints import ready_endpoints, slices_of
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
@@ -84,19 +83,9 @@ async def _service_address(server: "ApiServer", call: Call, service: Json, port:
         chosen = ports[0] if len(ports) == 1 else None
     if chosen is None:
         raise ServiceUnavailable(f'no service port "{port}" found for service "{call.name}"')
-    kind = server.registry.builtin("discovery.k8s.io", "v1", "EndpointSlice")
-    cache = await server.registry.cache(kind)
-    for item in cache.list(Selection(call.namespace)):
-        if item.labels.get("kubernetes.io/service-name") != call.name:
-            continue
-        slice_: Json = orjson.loads(item.body)
-        number = next(
-            (one["port"] for one in slice_.get("ports") or () if one.get("name", "") == chosen.get("name", "")), 0
-        )
-        for endpoint in slice_.get("endpoints") or ():
-            if number and (endpoint.get("conditions") or {}).get("ready", True):
-                _check_address(endpoint["addresses"][0])
-                return endpoint["addresses"][0], number
+    for found in ready_endpoints(await slices_of(server.registry, call.namespace, call.name), chosen.get("name", "")):
+        _check_address(found.host)
+        return found.host, found.port
     raise ServiceUnavailable(f'no endpoints available for service "{call.name}"')
 
 

@@ -11,7 +11,7 @@ import orjson
 from kobune.api.errors import ApiError, Json
 from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
 from kobune.controlplane.apiserver.registry.registry import Registry
-from kobune.controlplane.store.selection import Selection
+from kobune.controlplane.apiserver.services.endpoints import Unreachable, find_endpoint
 
 if TYPE_CHECKING:
     import aiohttp
@@ -87,27 +87,11 @@ class WebhookClient:
         service = client.get("service") or {}
         namespace, name = service.get("namespace", ""), service.get("name", "")
         path = (service.get("path") or "/").lstrip("/")
-        host, port = await self._endpoint(namespace, name, service.get("port") or 443)
-        return f"https://{host}:{port}/{path}", f"{name}.{namespace}.svc"
-
-    async def _endpoint(self, namespace: str, name: str, port: int) -> tuple[str, int]:
-        """A ready endpoint of a Service: its cluster address need not be reachable from here."""
-        service = await self._registry.find(self._registry.builtin("", "v1", "Service"), namespace, name)
-        if service is None:
-            raise CallFailed(f'service "{name}" not found')
-        chosen = next((one for one in service["spec"].get("ports") or () if one["port"] == port), None)
-        if chosen is None:
-            raise CallFailed(f'no service port {port} found for service "{name}"')
-        cache = await self._registry.cache(self._registry.builtin("discovery.k8s.io", "v1", "EndpointSlice"))
-        for item in cache.list(Selection(namespace)):
-            if item.labels.get("kubernetes.io/service-name") != name:
-                continue
-            part: Json = orjson.loads(item.body)
-            ports = [one["port"] for one in part.get("ports") or () if one.get("name", "") == chosen.get("name", "")]
-            for endpoint in part.get("endpoints") or ():
-                if ports and (endpoint.get("conditions") or {}).get("ready", True):
-                    return endpoint["addresses"][0], ports[0]
-        raise CallFailed(f'no endpoints available for service "{name}"')
+        try:
+            endpoint = await find_endpoint(self._registry, namespace, name, service.get("port") or 443)
+        except Unreachable as error:
+            raise CallFailed(str(error)) from error
+        return f"https://{endpoint.authority}/{path}", f"{name}.{namespace}.svc"
 
 
 def _shown(client: Json) -> str:

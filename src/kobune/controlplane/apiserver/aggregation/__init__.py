@@ -1,0 +1,1 @@
+"""API versions that other servers of the cluster answer: APIServices."""
