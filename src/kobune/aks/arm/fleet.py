@@ -1,0 +1,117 @@
+"""What the ARM front end needs of the service that runs clusters: a place for each, wishes, and how things are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kobune.aks.clusters import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far the operation of a wish has come."""
+
+    id: str
+    state: str  # "InProgress", "Succeeded", "Failed" or "Canceled".
+    code: str = ""
+    message: str = ""
+    percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine of a pool."""
+
+    name: str
+    pool: str
+    number: int
+    kubernetes_version: str
+    image_version: str
+    vm_size: str
+    zone: str
+    state: str  # "Creating", "Running", …
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """A pool as it is."""
+
+    name: str
+    kubernetes_version: str
+    image_version: str
+    count: int
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A cluster as asked for and as it is."""
+
+    cluster: Cluster
+    wish: str  # The id of the last one written; empty: none.
+    wanted_running: bool
+    kubernetes_version: str = ""
+    operation: Outcome | None = None
+    nodes: tuple[Machine, ...] = ()
+    pools: tuple[PoolView, ...] = ()
+
+    def pool(self, name: str) -> PoolView | None:
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command inside the cluster printed."""
+
+    exit_code: int
+    logs: str
+
+
+class Unplaceable(Exception):
+    """The machine has no room for another cluster; the message says what is missing."""
+
+
+class CommandProblem(Exception):
+    """Why a command could not be run in the cluster, in one sentence."""
+
+
+class Fleet(Protocol):
+    """The clusters of this machine. Every method is quick except `run_command`."""
+
+    @property
+    def tiers(self) -> Sequence[str]:
+        """The control-plane tiers that can be had here."""
+
+    @property
+    def most_real_nodes(self) -> int:
+        """Nodes with real containers that the machine carries, in all; 0: it cannot run any."""
+
+    def new_place(self, name: str) -> str:
+        """A name, like `name`, under which no cluster is kept yet."""
+
+    def places(self) -> Sequence[str]:
+        """Where clusters are kept, by whomever they were made."""
+
+    def ask(self, place: str, cluster: Cluster, *, wish: str, kind: str, running: bool) -> None:
+        """Write down what is wanted, in one step. Raises Unplaceable for a new cluster that has no room."""
+
+    def look(self, place: str) -> View | None:
+        """The cluster; None when there is none at this place."""
+
+    def forget(self, place: str) -> None:
+        """Remove what is left of a deleted cluster."""
+
+    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
+        """A kubeconfig with these names. `admin`: a member of system:masters, else a reader of metrics.
+
+        Raises:
+            FileNotFoundError: the cluster has never been started.
+        """
+
+    async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
+        """Run a shell command with kubectl in a pod of the cluster; `files` is a zip archive for its directory.
+
+        Raises:
+            CommandProblem: the pod could not be run.
+        """
