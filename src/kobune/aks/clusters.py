@@ -13,6 +13,7 @@ from kobune.api.errors import FieldError, Invalid, Json
 
 DEFAULT_LOCATION = "westeurope"
 DEFAULT_RESOURCE_GROUP = "kobune"
+DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 DEFAULT_MAX_PODS = 250  # Azure CNI overlay, AKS's default network.
 NODES_PER_POOL = 1000
 NODES_PER_CLUSTER = 5000
@@ -93,7 +94,7 @@ class Cluster:
     pools: tuple[NodePool, ...]
     resource_group: str = DEFAULT_RESOURCE_GROUP
     location: str = DEFAULT_LOCATION
-    subscription: str = "00000000-0000-0000-0000-000000000000"
+    subscription: str = DEFAULT_SUBSCRIPTION
     tier: str = "Free"
     autoscaler: AutoscalerProfile = AutoscalerProfile()
     authorized_ranges: tuple[str, ...] = ()  # Whence the API server may be reached; empty: from everywhere.

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from dataclasses import replace
@@ -23,15 +22,13 @@ from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.background import NotStarted, start_service
 from kobune.host.capacity import MOST_REAL_NODES
 from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.placement import DEFAULT_PORT, PORTS_TRIED, SLOTS, find_port, find_slot, is_free
 from kobune.host.processes import find_running
 from kobune.host.readiness import wait_for_default_account
 from kobune.host.service import CONTROL_PLANE, is_served
-from kobune.host.spec import Spec, gateway, new_wish, read_spec, read_status, write_spec
+from kobune.host.spec import Spec, new_wish, read_spec, read_status, write_spec
 from kobune.node.machine.requirements import find_missing
 
-DEFAULT_PORT = 6443
-PORTS_TRIED = 50  # From the default one on, when the user names none.
-SLOTS = 10  # Address ranges of clusters with real nodes on one machine.
 READY_SECONDS = 120.0
 
 
@@ -94,7 +91,7 @@ def command(
         cluster=wanted,
         api_port=_port(api_port, previous, layout),
         store=store.value,
-        slot=previous.slot if previous else _free_slot(layout),
+        slot=previous.slot if previous else _slot(layout),
         wish=new_wish("start" if previous else "create"),
     )
     write_spec(found, spec)
@@ -121,46 +118,23 @@ def _port(asked: int | None, previous: Spec | None, layout: Layout) -> int:
         # Its own control plane may still be there, when only the service was lost.
         if find_running(layout.cluster(previous.cluster.name).processes / f"{CONTROL_PLANE}.json"):
             return previous.api_port
-        if asked is None and _is_free(previous.api_port):
+        if asked is None and is_free(previous.api_port):
             return previous.api_port
     if asked is not None:
-        if not _is_free(asked):
+        if not is_free(asked):
             fail(f"port {asked} is in use; choose another --api-port")
         return asked
-    kept = {spec.api_port for name in layout.cluster_names() if (spec := read_spec(layout.cluster(name)))}
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED):
-        if port not in kept and _is_free(port):
-            return port
-    fail(f"ports {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED - 1} are all in use; choose an --api-port")
+    found = find_port(layout)
+    if found is None:
+        fail(f"ports {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED - 1} are all in use; choose an --api-port")
+    return found
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_slot(layout: Layout) -> int:
-    taken = {spec.slot for name in layout.cluster_names() if (spec := read_spec(layout.cluster(name)))}
-    for slot in range(SLOTS):
-        # Clusters of other state directories have their bridges on this machine too.
-        if slot not in taken and not _is_ours(gateway(slot)):
-            return slot
-    fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")
-
-
-def _is_ours(address: str) -> bool:
-    """Whether the machine has the address: only then can a socket be bound to it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-        return True
+def _slot(layout: Layout) -> int:
+    found = find_slot(layout)
+    if found is None:
+        fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")
+    return found
 
 
 async def _wait_until_ready(cluster: ClusterLayout, spec: Spec) -> str:

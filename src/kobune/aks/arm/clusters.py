@@ -207,7 +207,7 @@ def joined_pools(service: ArmService, document: Json, existing: Json | None, bod
                 "with a DELETE of the agent pool.",
                 target="properties.agentPoolProfiles",
             )
-    return choose_runtime(service, with_pools(document, pools))
+    return choose_runtime(with_pools(document, pools), simulated=service.simulated)
 
 
 def check_versions(before: Json | None, after: Json, view: View | None) -> None:
@@ -244,7 +244,7 @@ def _create(service: ArmService, request: ArmRequest, group: Resource, body: Jso
         "location": location,
     }
     document = joined_pools(service, document, None, bodies)
-    _add_identity(service, document, group_name)
+    add_identity(service, document, group_name)
     check_cluster(document, service.fleet.tiers)
     check_pools(document)
     check_versions(None, document, None)
@@ -313,7 +313,7 @@ def _versioned(body: Json, existing: Json | None, location: str) -> Json:
         raise unsupported(version, location=location) from error
 
 
-def _add_identity(service: ArmService, document: Json, group: str) -> None:
+def add_identity(service: ArmService, document: Json, group: str) -> None:
     """What a new cluster gets from the service: addresses, identities, its node resource group."""
     properties, name, location = document["properties"], document["name"], document["location"]
     properties.setdefault("nodeResourceGroup", f"MC_{group}_{name}_{location}")

@@ -83,10 +83,6 @@ class Fleet(Protocol):
     def tiers(self) -> Sequence[str]:
         """The control-plane tiers that can be had here."""
 
-    @property
-    def most_real_nodes(self) -> int:
-        """Nodes with real containers that the machine carries, in all; 0: it cannot run any."""
-
     def new_place(self, name: str) -> str:
         """A name, like `name`, under which no cluster is kept yet."""
 

@@ -15,7 +15,6 @@ from kobune.api.clock import Clock
 GROUPS = "microsoft.resources/resourcegroups"
 CLUSTERS = "microsoft.containerservice/managedclusters"
 PROVIDER = "Microsoft.ContainerService"
-CORES_QUOTA = 20_000  # Of each VM family, and of a region five times as many.
 MOST_COMMANDS = 16  # Waiting to be run in pods.
 
 
@@ -44,7 +43,7 @@ class ArmService:
     clock: Clock
     new_id: Callable[[], str]
     subscription: str
-    cores_quota: int = CORES_QUOTA
+    cores_quota: int
     simulated: bool = False
     commands: asyncio.Queue[Command] = field(default_factory=lambda: asyncio.Queue(MOST_COMMANDS))
 

@@ -55,15 +55,26 @@ def builtin_archive(busybox: Path) -> Archive:
     Raises:
         RuntimeFailure: the machine's busybox is missing or does not run.
     """
+    return _archive(_busybox_layer(busybox, {}), {PAUSE: {"Entrypoint": PAUSE_COMMAND}, BUSYBOX: {"Cmd": ["sh"]}})
+
+
+def tool_archive(reference: str, busybox: Path, programs: Sequence[Path]) -> Archive:
+    """An image of busybox and some more programs, all statically linked. Raises RuntimeFailure as `builtin_archive` does."""
+    return _archive(
+        _busybox_layer(busybox, {program.name: program for program in programs}), {reference: {"Cmd": ["sh"]}}
+    )
+
+
+def _busybox_layer(busybox: Path, programs: Mapping[str, Path]) -> bytes:
+    """The files of an image with busybox, a link for each of its applets, and other programs under their names."""
     try:
         listing = subprocess.run([busybox, "--list-full"], capture_output=True, check=True, timeout=10, text=True)
-        binary = busybox.read_bytes()
+        files = {f"bin/{name}": program.read_bytes() for name, program in {**programs, "busybox": busybox}.items()}
     except (OSError, subprocess.SubprocessError) as error:
         raise RuntimeFailure(f"the sample images are made from {busybox}, which does not run: {error}") from error
-    applets = [path for path in listing.stdout.split() if path != "bin/busybox"]
-    files = {"bin/busybox": binary, **{path: text.encode() for path, text in FILES.items()}}
-    layer = _layer(files, dict.fromkeys(applets, "/bin/busybox"), FOLDERS)
-    return _archive(layer, {PAUSE: {"Entrypoint": PAUSE_COMMAND}, BUSYBOX: {"Cmd": ["sh"]}})
+    links = {path: "/bin/busybox" for path in listing.stdout.split() if path not in files}
+    files |= {path: text.encode() for path, text in FILES.items()}
+    return _layer(files, links, FOLDERS)
 
 
 def _layer(files: Mapping[str, bytes], links: Mapping[str, str], folders: Mapping[str, int]) -> bytes:

@@ -1,0 +1,117 @@
+"""The clusters of a state directory, for the ARM front end: wishes are written as specs, states read from statuses."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from kobune.aks.arm.fleet import CommandResult, Machine, Outcome, PoolView, Unplaceable, View
+from kobune.aks.clusters import Cluster
+from kobune.api.clock import Clock
+from kobune.client.kubeconfig import render_kubeconfig
+from kobune.host.layout import Layout
+from kobune.host.pki import Authority
+from kobune.host.placement import PORTS_TRIED, SLOTS, find_port, find_slot
+from kobune.host.spec import Spec, Status, Wish, read_spec, read_status, write_spec
+
+
+class LocalFleet:
+    """Clusters on this machine."""
+
+    def __init__(self, layout: Layout, clock: Clock) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._views: dict[str, tuple[tuple[int, int], View]] = {}
+
+    @property
+    def tiers(self) -> Sequence[str]:
+        return ("Free",)
+
+    def new_place(self, name: str) -> str:
+        plain = re.sub(r"[^a-z0-9-]", "-", name.lower())
+        taken = {*self._layout.cluster_names()}
+        number, place = 1, plain
+        while place in taken or self._layout.cluster(place).root.exists():
+            number += 1
+            place = f"{plain}-{number}"
+        return place
+
+    def places(self) -> Sequence[str]:
+        return self._layout.cluster_names()
+
+    def ask(self, place: str, cluster: Cluster, *, wish: str, kind: str, running: bool) -> None:
+        found = self._layout.cluster(place)
+        before = read_spec(found)
+        if before is None:
+            port, slot = find_port(self._layout), find_slot(self._layout)
+            if port is None:
+                raise Unplaceable(f"{PORTS_TRIED} ports for API servers are all in use on this machine.")
+            if slot is None:
+                raise Unplaceable(f"{SLOTS} clusters are the most on one machine; delete one to make room.")
+            before = Spec(cluster=cluster, api_port=port, slot=slot)
+        write_spec(found, replace(before, cluster=cluster, running=running, wish=Wish(wish, kind)))
+
+    def look(self, place: str) -> View | None:
+        found = self._layout.cluster(place)
+        written = _changed(found.spec), _changed(found.status)
+        if not written[0]:
+            self._views.pop(place, None)
+            return None
+        known = self._views.get(place)
+        if known is not None and known[0] == written:
+            return known[1]
+        spec = read_spec(found)
+        if spec is None:
+            return None
+        view = _view(spec, read_status(found))
+        self._views[place] = written, view
+        return view
+
+    def forget(self, place: str) -> None:
+        self._views.pop(place, None)
+
+    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
+        found = self._layout.cluster(place)
+        spec = read_spec(found)
+        if spec is None or not (found.pki / "ca.key").exists():
+            raise FileNotFoundError(found.pki)
+        now = self._clock.now()
+        authority = Authority.load_or_create(found.pki, "kobune-ca", now)
+        who, groups = (
+            ("masterclient", ["system:masters"]) if admin else ("clusterMonitoringUser", ["system:monitoring"])
+        )
+        credential = authority.issue_client(who, groups, now)
+        return render_kubeconfig(
+            cluster=cluster,
+            server=f"https://127.0.0.1:{spec.api_port}",
+            user=user,
+            authority=authority.credential.certificate,
+            certificate=credential.certificate,
+            key=credential.key,
+        )
+
+    async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
+        from kobune.host.run_command import run  # Late: brings the runtime's client along.
+
+        return await run(self._layout.cluster(place), command, files, self._clock)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _view(spec: Spec, status: Status) -> View:
+    return View(
+        cluster=spec.cluster,
+        wish=spec.wish.id if spec.wish else "",
+        wanted_running=spec.running,
+        kubernetes_version=status.kubernetes_version,
+        operation=msgspec.convert(status.operation, Outcome, from_attributes=True) if status.operation else None,
+        nodes=msgspec.convert(status.nodes, tuple[Machine, ...], from_attributes=True),
+        pools=msgspec.convert(status.pools, tuple[PoolView, ...], from_attributes=True),
+    )
