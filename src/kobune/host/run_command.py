@@ -15,8 +15,9 @@ from kobune.api.errors import AlreadyExists, ApiError, Forbidden, Json, NotFound
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
 from kobune.host.credentials import API_SERVICE_ADDRESS
+from kobune.host.instances import real_shapes
 from kobune.host.layout import ClusterLayout
-from kobune.host.machines import machine_of, real_shapes
+from kobune.host.machines import machine_of
 from kobune.host.pki import Authority
 from kobune.host.spec import Spec, read_spec
 from kobune.node.machine.machine import NodeMachine
@@ -75,7 +76,7 @@ def find_kubectl() -> Path:
 
 async def _choose_machine(cluster: ClusterLayout, spec: Spec, client: Client, clock: Clock) -> NodeMachine:
     """A node with containers that is Ready."""
-    shapes = {shape.name: shape for shape in real_shapes(spec)}
+    shapes = {shape.name: shape for shape in real_shapes(cluster, spec, up=True)}
     if not shapes:
         raise CommandProblem("The cluster has simulated nodes only: no container runs on them, so no command does.")
     nodes = orjson.loads(await client.call("GET", "/api/v1/nodes"))["items"]

@@ -1,0 +1,71 @@
+"""Resource groups, providers, roles and identities."""
+
+
+def test_a_groups_deletion_takes_its_clusters_along(arm):
+    arm.created()
+    arm.created("c2")
+    assert arm.call("DELETE", "resourcegroups/rg1")[0] == 202
+    location = arm.headers["Location"].removeprefix("https://localhost:8443").partition("?")[0]
+    assert arm.call("PUT", arm.path("c3"), arm.body())[1]["code"] == "ResourceGroupBeingDeleted"
+    arm.settle()
+    assert arm.call("GET", location)[0] == 200
+    assert arm.call("HEAD", "resourcegroups/rg1")[0] == 404
+    assert arm.call("GET", "resources")[1]["value"] == []
+
+
+def test_the_node_resource_group_is_shown_and_read_only(arm):
+    arm.created()
+    name = "resourcegroups/mc_rg1_c1_WESTEUROPE"
+    status, group = arm.call("GET", name)
+    assert status == 200
+    assert group["managedBy"].endswith("/managedClusters/c1")
+    for method in ("PUT", "DELETE", "PATCH"):
+        status, error = arm.call(method, name, {"location": "westeurope"})
+        assert (status, error["code"]) == (403, "DenyAssignmentAuthorizationFailed")
+
+
+def test_group_names_and_places_are_checked(arm):
+    assert arm.call("PUT", "resourcegroups/bad.", {"location": "westeurope"})[1]["code"] == "InvalidResourceGroup"
+    assert arm.call("PUT", "resourcegroups/rg", {})[1]["code"] == "LocationRequired"
+    arm.group()
+    moved = arm.call("PUT", "resourcegroups/rg1", {"location": "eastus"})
+    assert (moved[0], moved[1]["code"]) == (409, "InvalidResourceGroupLocation")
+    assert arm.call("PUT", "resourcegroups/RG1", {"location": "West Europe", "tags": {"a": "b"}})[1]["name"] == "rg1"
+
+
+def test_an_unregistered_provider_says_so(arm):
+    provider = "providers/Microsoft.ContainerService"
+    assert arm.call("GET", provider)[1]["registrationState"] == "Registered"
+    assert arm.call("POST", f"{provider}/unregister")[1]["registrationState"] == "NotRegistered"
+    assert arm.call("POST", f"{provider}/register")[1]["registrationState"] == "Registered"
+    assert arm.call("GET", "providers/Microsoft.Nothing")[1]["code"] == "InvalidResourceNamespace"
+
+
+def test_roles_are_found_by_name_and_assigned_once(arm):
+    arm.created()
+    scope = f"{arm.scope}/{arm.path()}/providers/Microsoft.Authorization"
+    (role,) = arm.call("GET", f"{scope}/roleDefinitions", **{"$filter": "roleName eq 'acrpull'"})[1]["value"]
+    body = {"properties": {"roleDefinitionId": role["id"], "principalId": "p1"}}
+    assert arm.call("PUT", f"{scope}/roleAssignments/a1", body)[0] == 201
+    assert arm.call("PUT", f"{scope}/roleAssignments/a2", body)[1]["code"] == "RoleAssignmentExists"
+    assert len(arm.call("GET", f"{scope}/roleAssignments", **{"$filter": "atScope()"})[1]["value"]) == 1
+
+
+def test_an_identity_keeps_its_ids(arm):
+    arm.group()
+    path = "resourceGroups/rg1/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id1"
+    first = arm.call("PUT", path, {"location": "westeurope"})[1]
+    assert arm.call("PUT", path, {"location": "westeurope"})[1]["properties"] == first["properties"]
+    assert arm.call("DELETE", path)[0] == 200
+    assert arm.call("GET", path)[1]["code"] == "ResourceNotFound"
+
+
+def test_maintenance_configurations_are_kept_and_checked(arm):
+    arm.created()
+    path = f"{arm.path()}/maintenanceConfigurations"
+    body = {"properties": {"timeInWeek": [{"day": "Monday", "hourSlots": [1]}]}}
+    assert arm.call("PUT", f"{path}/default", body)[0] == 200
+    assert arm.call("PUT", f"{path}/other", body)[1]["code"] == "InvalidParameter"
+    assert [found["name"] for found in arm.call("GET", path)[1]["value"]] == ["default"]
+    assert arm.call("DELETE", f"{path}/default")[0] == 200
+    assert arm.call("GET", f"{path}/default")[0] == 404
