@@ -6,7 +6,7 @@ Source: AKS's page on supported Kubernetes versions; Kubernetes' version skew po
 from kobune.aks.arm.documents import KEPT
 from kobune.aks.arm.errors import ArmError, bad_request, not_allowed
 from kobune.aks.reservations import minor_of
-from kobune.aks.versions import DEFAULT_VERSION, VERSIONS
+from kobune.aks.versions import DEFAULT_VERSION, VERSIONS, available_upgrades
 from kobune.api.errors import Json
 
 MINORS_BEHIND = 3  # A pool may be this far behind its control plane.
@@ -34,15 +34,6 @@ def unsupported(version: str, *, location: str, pool: str = "") -> ArmError:
     )
 
 
-def cluster_upgrades(version: str) -> list[str]:
-    """Where a control plane of this version may go: newer patches, and the next minor."""
-    return [
-        offered
-        for offered in all_versions()
-        if version_key(offered) > version_key(version) and minor_of(offered) <= minor_of(version) + 1
-    ]
-
-
 def pool_upgrades(version: str, cluster_version: str) -> list[str]:
     """Where a pool may go: anything newer up to its control plane."""
     return [
@@ -55,8 +46,8 @@ def pool_upgrades(version: str, cluster_version: str) -> list[str]:
 def check_cluster_upgrade(current: str, wanted: str) -> None:
     if version_key(wanted) == version_key(current):
         return
-    if wanted not in cluster_upgrades(current):
-        offers = ", ".join(cluster_upgrades(current)) or "none"
+    if wanted not in available_upgrades(current):
+        offers = ", ".join(available_upgrades(current)) or "none"
         raise not_allowed(
             f"Upgrading Kubernetes version {current} to {wanted} is not allowed. Available upgrades: [{offers}]. Please see "
             "https://aka.ms/aks-supported-k8s-ver for version details."
@@ -91,7 +82,7 @@ def kubernetes_versions() -> Json:
     values = []
     for version in VERSIONS:
         patches = {
-            f"{version.minor}.{patch}": {"upgrades": cluster_upgrades(f"{version.minor}.{patch}")}
+            f"{version.minor}.{patch}": {"upgrades": available_upgrades(f"{version.minor}.{patch}")}
             for patch in version.patches
         }
         values.append(
@@ -120,7 +111,7 @@ def orchestrators(scope: str) -> Json:
                     "default": version.rpartition(".")[0] == DEFAULT_VERSION,
                     "upgrades": [
                         {"orchestratorType": "Kubernetes", "orchestratorVersion": offered}
-                        for offered in cluster_upgrades(version)
+                        for offered in available_upgrades(version)
                     ],
                 }
                 for version in all_versions()
@@ -149,7 +140,7 @@ def cluster_upgrade_profile(document: Json, current: str) -> Json:
                 "name": "master",
                 "kubernetesVersion": current,
                 "osType": "Linux",
-                "upgrades": _offers(cluster_upgrades(current)),
+                "upgrades": _offers(available_upgrades(current)),
             },
             "agentPoolProfiles": pools,
         },
