@@ -117,6 +117,10 @@ async def control_plane(
 def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
     """The API server of a managed cluster, with the keys that the service has laid ready."""
     key = load_pem_private_key((cluster.pki / "service-account.key").read_bytes(), password=None)
+    previous = [
+        load_pem_private_key(path.read_bytes(), password=None).public_key()
+        for path in cluster.pki.glob("service-account-previous.key")
+    ]
     to_kubelets = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt"))
     client = cluster.pki / "kube-apiserver-kubelet-client.crt"
     to_kubelets.load_cert_chain(client, client.with_suffix(".key"))
@@ -125,7 +129,7 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
         advertise_address=spec.gateway,
         advertise_port=spec.api_port,
         client_ca=(cluster.pki / "ca.crt").read_bytes(),
-        service_account_keys=ServiceAccountKeys(key),
+        service_account_keys=ServiceAccountKeys(key, previous),
         kubelet_tls=to_kubelets,
         front_proxy=FrontProxy(
             cluster.pki / f"{FRONT_PROXY}.crt",

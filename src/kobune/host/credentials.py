@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from kobune.aks.nodes import NodeShape
 from kobune.client.kubeconfig import render_kubeconfig
@@ -34,12 +35,17 @@ def prepare(cluster: ClusterLayout, spec: Spec, nodes: Sequence[NodeShape], now:
     Args:
         nodes: the real ones, each of which gets a certificate and a kubeconfig.
     """
+    _rotate_signing_key(cluster, spec.cluster.service_account_key_generation)
+    generation = cluster.pki / "certificate-generation"
+    is_new = _number_in(generation) < spec.cluster.certificate_generation
+    if is_new:
+        _forget_certificates(cluster)
     authority = Authority.load_or_create(cluster.pki, "kobune-ca", now)
-    if not (cluster.pki / "service-account.key").exists():
-        write_private(cluster.pki / "service-account.key", new_signing_key())
     hosts = api_server_hosts(spec)
-    current = is_current(cluster.pki / "kube-apiserver.crt", hosts, now)
-    if not current or not (cluster.pki / f"{FRONT_PROXY}.crt").exists():
+    complete = (cluster.pki / f"{FRONT_PROXY}.crt").exists() and all(
+        cluster.component_kubeconfig(component).exists() for component in COMPONENTS
+    )
+    if not complete or not is_current(cluster.pki / "kube-apiserver.crt", hosts, now):
         authority.issue_server("kube-apiserver", hosts, now).write(cluster.pki, "kube-apiserver")
         authority.issue_server("simulator", ["127.0.0.1"], now).write(cluster.pki, "simulator")
         kubelet_client = authority.issue_client("kube-apiserver-kubelet-client", ["system:masters"], now)
@@ -58,6 +64,36 @@ def prepare(cluster: ClusterLayout, spec: Spec, nodes: Sequence[NodeShape], now:
         write_private(cluster.kubeconfig, _kubeconfig(cluster, spec, admin, authority, credential))
     for shape in nodes:
         _prepare_node(cluster, spec, shape, authority, now)
+    if is_new:
+        # Last: whoever is killed before begins the new generation over again.
+        write_private(generation, str(spec.cluster.certificate_generation).encode())
+
+
+def _rotate_signing_key(cluster: ClusterLayout, wanted: int) -> None:
+    """Have a key of this generation for ServiceAccount tokens; tokens of the one before are still accepted."""
+    key, previous = cluster.pki / "service-account.key", cluster.pki / "service-account-previous.key"
+    generation = cluster.pki / "signing-key-generation"
+    if not key.exists():
+        write_private(key, new_signing_key())
+        write_private(generation, str(wanted).encode())
+    if _number_in(generation) < wanted:
+        write_private(previous, key.read_bytes())
+        write_private(generation, str(wanted).encode())
+    # Whoever is killed between the two finds both keys alike: the new one is still to be made.
+    if previous.exists() and previous.read_bytes() == key.read_bytes():
+        write_private(key, new_signing_key())
+
+
+def _forget_certificates(cluster: ClusterLayout) -> None:
+    """All of them, the authority's own and the users' included; signing keys stay."""
+    found = [*cluster.pki.glob("*.crt"), *cluster.pki.glob("*.kubeconfig"), *cluster.nodes.glob("*/pki/*")]
+    for path in [*found, cluster.pki / "ca.key", cluster.kubeconfig]:
+        path.unlink(missing_ok=True)
+
+
+def _number_in(path: Path) -> int:
+    """The number in the file; the first generation has none."""
+    return int(path.read_text()) if path.exists() else 1
 
 
 def api_server_hosts(spec: Spec) -> list[str]:

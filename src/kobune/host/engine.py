@@ -86,8 +86,8 @@ class Engine:
         operation = self.instances.operation
         return operation is not None and operation.state is OperationState.IN_PROGRESS
 
-    def states(self) -> tuple[NodeState, ...]:
-        """Every machine, as the status shows it."""
+    def states(self, *, halted: bool) -> tuple[NodeState, ...]:
+        """Every machine, as the status shows it; those of a stopped cluster are stopped."""
         return tuple(
             NodeState(
                 name=machine.name,
@@ -97,7 +97,7 @@ class Engine:
                 image_version=machine.image_version,
                 vm_size=machine.vm_size,
                 zone=machine.zone,
-                state=machine.state,
+                state=MachineState.STOPPED if halted else machine.state,
                 ready=self._is_ready(machine),
             )
             for machine in self.instances.machines

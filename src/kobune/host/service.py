@@ -223,7 +223,7 @@ class _Runner:
             problem=last_words(self._cluster, processes),
             kubernetes_version=self.engine.access.version,
             operation=instances.operation,
-            nodes=self.engine.states(),
+            nodes=self.engine.states(halted=self._halted),
             pools=pool_states(instances),
         )
         if status != (self._written or read_status(self._cluster)):
