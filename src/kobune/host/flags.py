@@ -21,7 +21,7 @@ def flag(default: Any, help: str) -> Any:
 def parse(kind: type[T], arguments: Sequence[str], *, program: str, description: str) -> T:
     """The flags as a dataclass; a field that is a dataclass itself adds its own. Ends the process for --help and mistakes.
 
-    Fields are texts, numbers, paths (also `Path | None`), and sequences: of texts, separated by commas, or of paths;
+    Fields are texts, numbers, true or false, paths (also `Path | None`), and sequences: of texts, separated by commas, or of paths;
     a sequence's flag may be repeated.
     """
     parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
@@ -40,6 +40,8 @@ def _add(parser: argparse.ArgumentParser, kind: Any) -> None:
             how |= {"action": "extend", "type": _words}
         elif one.type == Sequence[Path]:
             how |= {"action": "append", "type": Path}
+        elif one.type is bool:
+            how |= {"type": _truth, "nargs": "?", "const": True}
         else:
             how["type"] = one.type if one.type in (int, str) else Path
             if one.default not in ("", None):
@@ -60,9 +62,15 @@ def _filled(kind: Any, given: dict[str, Any]) -> Any:
 
 
 def _metavar(one: Field[Any]) -> str:
-    names: dict[object, str] = {int: "NUMBER", str: "TEXT", Sequence[str]: "TEXT,…"}
+    names: dict[object, str] = {bool: "true|false", int: "NUMBER", str: "TEXT", Sequence[str]: "TEXT,…"}
     return names.get(one.type, "PATH")
 
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import random
+import re
 import signal
 import socket
 import ssl
@@ -56,6 +57,10 @@ class ApiServerFlags:
     proxy_client_cert_file: Path | None = flag(None, "Shown to aggregated API servers.")
     proxy_client_key_file: Path | None = flag(None, "Its key.")
     requestheader_client_ca_file: Path | None = flag(None, "Who signed it; aggregated API servers are told.")
+    max_requests_inflight: int = flag(400, "Reads answered at the same time.")
+    max_mutating_requests_inflight: int = flag(200, "Writes answered at the same time.")
+    enable_priority_and_fairness: bool = flag(True, "Whether levels and queues decide who waits for that.")
+    request_timeout: str = flag("1m0s", "How long a request may take that is no stream.")
     store: StoreFlags = field(default_factory=StoreFlags)
     cert_dir: Path = flag(Path("/var/run/kubernetes"), "Where what is not given is generated.")
     kubernetes_version: str = flag("1.36", "The version to serve.")
@@ -205,6 +210,10 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         api_audiences=tuple(flags.api_audiences),
         kubelet_tls=_kubelet_tls(flags, ca),
         front_proxy=_front_proxy(flags, now),
+        max_requests_inflight=flags.max_requests_inflight,
+        max_mutating_requests_inflight=flags.max_mutating_requests_inflight,
+        enable_priority_and_fairness=flags.enable_priority_and_fairness,
+        request_timeout=_seconds("--request-timeout", flags.request_timeout),
         authorization_mode=tuple(flags.authorization_mode),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
     )
@@ -326,6 +335,14 @@ def _front_proxy(flags: ApiServerFlags, now: datetime) -> FrontProxy:
         front = Authority.load_or_create(flags.cert_dir, "front-proxy-ca", now, file="front-proxy-ca")
         certificate, key = front.issue_client(FRONT_PROXY, (), now).write(flags.cert_dir, FRONT_PROXY)
     return FrontProxy(certificate, key, _read("--requestheader-client-ca-file", ca))
+
+
+def _seconds(flag: str, text: str) -> float:
+    """A duration as Go writes it: 1m0s, 500ms."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
+        raise BadFlag(f"{flag} {text}: as in 1m0s")
+    return sum(float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)
 
 
 def _read(flag: str, path: Path) -> bytes:

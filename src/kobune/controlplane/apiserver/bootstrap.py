@@ -11,6 +11,8 @@ from kobune.api.catalogue import Kind
 from kobune.api.errors import AlreadyExists, Json
 from kobune.controlplane.apiserver.authorization.bootstrap_policy import GROUP as RBAC
 from kobune.controlplane.apiserver.authorization.bootstrap_policy import bootstrap_objects
+from kobune.controlplane.apiserver.flowcontrol.configuration import GROUP as FLOW_GROUP
+from kobune.controlplane.apiserver.flowcontrol.configuration import MANDATORY, levels, schemas
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.update import change
@@ -52,6 +54,7 @@ async def bootstrap(server: "ApiServer") -> None:
         if server.rbac is not None:
             for kind, namespace, manifest in bootstrap_objects():
                 group.create_task(_ensure(server, RBAC, "v1", kind, namespace, manifest))
+        group.create_task(_flow_control(server))
         group.create_task(_ensure(server, "", "v1", "ConfigMap", "kube-system", extension_authentication(server)))
     await keep_endpoints(server)
 
@@ -64,6 +67,31 @@ async def keep(server: "ApiServer") -> None:
             await _ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}})
         await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
         await keep_endpoints(server)
+        await _flow_control(server)
+
+
+async def _flow_control(server: "ApiServer") -> None:
+    """What is missing of the configuration of priority and fairness, and what of the mandatory part is not as it was."""
+    if server.catalogue.find_kind(FLOW_GROUP, "v1", "FlowSchema") is None:
+        return
+    for name, manifests in (("PriorityLevelConfiguration", levels()), ("FlowSchema", schemas())):
+        kind = server.registry.builtin(FLOW_GROUP, "v1", name)
+        for manifest in manifests:
+            wanted: Json = {"kind": kind.name, "apiVersion": kind.api_version, **orjson.loads(orjson.dumps(manifest))}
+            server.registry.default(kind, wanted)
+            called = wanted["metadata"]["name"]
+            item = await server.registry.find_item(kind, "", called)
+            if item is None:
+                await _ensure(server, FLOW_GROUP, "v1", name, "", manifest)
+            elif called in MANDATORY and orjson.loads(item.body)["spec"] != wanted["spec"]:
+                await _put_right(server, kind, called, wanted["spec"])
+
+
+async def _put_right(server: "ApiServer", kind: Kind, name: str, spec: Json) -> None:
+    async def correct(old: Json) -> Json:
+        return {**old, "metadata": dict(old["metadata"]), "spec": spec}
+
+    await change(server.registry, _call(server, kind, "", name), correct, checks=False)
 
 
 def extension_authentication(server: "ApiServer") -> Json:

@@ -44,6 +44,10 @@ class ApiServerConfig:
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
         authorization_mode: of "Node", "RBAC", "AlwaysAllow".
+        max_requests_inflight, max_mutating_requests_inflight: how many requests are answered at the same time; with
+            priority and fairness the sum of both counts.
+        enable_priority_and_fairness: whether levels and queues decide who waits for that.
+        request_timeout: seconds for a request that is no stream.
         serve_metrics: whether metrics.k8s.io is answered from the kubelets' figures.
         serve_bootstrap: whether default namespaces, the `kubernetes` Service and the like are kept right.
     """
@@ -67,6 +71,10 @@ class ApiServerConfig:
     audit_policy: Json | None = None
     audit_sink: Callable[[bytes], None] | None = None
     shared_store: bool = False
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    enable_priority_and_fairness: bool = True
+    request_timeout: float = 60.0
     serve_metrics: bool = True
     serve_bootstrap: bool = True
 

@@ -45,6 +45,7 @@ class Request:
     impersonator: User | None = None  # Who acts as `user`.
     access: Any = None  # What authorization judges, once it is known.
     audited: Any = None  # The audit log's entry, if there is one.
+    flow_headers: Mapping[str, str] | None = None  # Which flow the request belongs to, for the answer.
     started: float = 0.0  # On the clock that never goes back.
     warnings: list[str] = field(default_factory=list)
 

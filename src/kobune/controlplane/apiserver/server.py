@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kobune.api.catalogue import METRICS_KINDS, Kind, builtin
 from kobune.api.clock import Clock
-from kobune.api.errors import ApiError, InsufficientStorage, MethodNotAllowed, NotFound, ServiceUnavailable
+from kobune.api.errors import ApiError, InsufficientStorage, MethodNotAllowed, NotFound, ServiceUnavailable, Timeout
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
@@ -38,6 +38,9 @@ from kobune.controlplane.apiserver.authorization.rbac import Rbac
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.customresources.definitions import Definitions
 from kobune.controlplane.apiserver.discovery import Discovery
+from kobune.controlplane.apiserver.flowcontrol.configuration import GROUP as FLOW_GROUP
+from kobune.controlplane.apiserver.flowcontrol.flowcontrol import FlowControl, FlowLimits, list_seats, too_many
+from kobune.controlplane.apiserver.flowcontrol.in_flight import InFlight
 from kobune.controlplane.apiserver.impersonation import USER as IMPERSONATE
 from kobune.controlplane.apiserver.impersonation import impersonated
 from kobune.controlplane.apiserver.metrics import Metrics
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LASTING = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 BOOKMARK_SECONDS = 60.0
 VERB_OF_METHOD = {
     "GET": "get", "HEAD": "head", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete",
@@ -132,6 +136,7 @@ class ApiServer:
         self.parts = PARTS
         self.virtual: dict[tuple[str, str], resources.Handler] = {**POSTED, **VIRTUAL}
         self.aggregator = Aggregator(self.registry, Forwarder(self.registry, config.front_proxy))
+        self.flow = self._flow()
         self.discovery = Discovery(
             self.catalogue,
             address=f"{config.advertise_address or 'localhost'}:{config.advertise_port}",
@@ -167,11 +172,13 @@ class ApiServer:
         await definitions.load()
         self._tasks.append(group.create_task(definitions.run(), name="custom resource definitions"))
         await self.aggregator.load()
+        await self.flow.load()
         if self.config.serve_bootstrap:
             await bootstrap.bootstrap(self)
             self._tasks += [
                 group.create_task(bootstrap.keep(self), name="bootstrap objects"),
                 group.create_task(self.aggregator.run(), name="aggregation"),
+                group.create_task(self.flow.run(), name="flow schemas"),
                 group.create_task(Repair(self.store, self.registry).run(), name="service allocation repair"),
             ]
         self.ready = True
@@ -191,6 +198,8 @@ class ApiServer:
         if access is not None:
             labels = (access.verb, access.group, access.version, access.resource, access.subresource, response.status)
             self.metrics.observe(labels, self.clock.monotonic() - request.started)
+        if request.flow_headers:
+            response.headers = {**response.headers, **request.flow_headers}
         if request.warnings:
             response = with_warnings(response, request.warnings)
         if self.auditor is not None and request.audited is not None:
@@ -234,6 +243,7 @@ class ApiServer:
     async def _respond(self, request: Request) -> Response:
         request.started = self.clock.monotonic()
         user = request.user
+        is_ours = user is not None  # Parts of this process are kept from nobody, and nobody from them.
         if user is None:
             user = await self.authenticator.authenticate(request)
             if IMPERSONATE in request.headers:
@@ -245,6 +255,26 @@ class ApiServer:
         request.access = access
         if self.auditor is not None:
             request.audited = self.auditor.received(request, access, request.impersonator)
+        if is_ours or is_lasting(request, info):
+            return await self._serve(request, info, access)
+        flow = self.flow.classify(access)
+        request.flow_headers = flow.headers
+        try:
+            async with asyncio.timeout(self.config.request_timeout) as limit:
+                seats = await self.flow.enter(flow, access, self._seats(info))
+                if not seats:
+                    return too_many()
+                began = self.clock.monotonic()
+                try:
+                    return await self._serve(request, info, access)
+                finally:
+                    self.flow.leave(flow, access, seats, self.clock.monotonic() - began)
+        except TimeoutError as error:
+            if limit.expired():
+                raise Timeout("Timeout: request did not complete within the allotted timeout") from error
+            raise
+
+    async def _serve(self, request: Request, info: RequestInfo | None, access: Access) -> Response:
         if info is None:
             return await self._path(request, access)
         if not info.verb:
@@ -254,6 +284,13 @@ class ApiServer:
         if remotes and (remote := remotes.get((info.group, info.version))) is not None:
             return await self.aggregator.forwarder.forward(remote, request)
         return await resources.serve(self, request, info)
+
+    def _seats(self, info: RequestInfo | None) -> int:
+        """How many seats a request takes: lists more than others."""
+        if info is None or info.verb != "list" or info.kind is None:
+            return 1
+        cache = self.registry.open_cache(info.kind)
+        return list_seats(len(cache)) if cache is not None else 1
 
     async def _path(self, request: Request, access: Access) -> Response:
         """A request that names no resource."""
@@ -288,6 +325,14 @@ class ApiServer:
     def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The frames of a watch being served."""
         return frames
+
+    def _flow(self) -> FlowLimits:
+        config = self.config
+        known = self.catalogue.find_kind(FLOW_GROUP, "v1", "FlowSchema")
+        if not config.enable_priority_and_fairness or known is None:
+            return InFlight(config.max_requests_inflight, config.max_mutating_requests_inflight)
+        seats = config.max_requests_inflight + config.max_mutating_requests_inflight
+        return FlowControl(self.registry, seats=seats, request_seconds=config.request_timeout)
 
     def _authorizers(self) -> list[Authorizer]:
         """In the order of the configuration. Raises ValueError for a mode that is none."""
@@ -325,6 +370,13 @@ class ApiServer:
         while True:
             await self.clock.sleep(BOOKMARK_SECONDS)
             self.feed.bookmark()
+
+
+def is_lasting(request: Request, info: RequestInfo | None) -> bool:
+    """Whether the answer is a stream that both sides take part in. Source: upstream longRunningRequestCheck."""
+    if info is None or not info.subresource:
+        return False
+    return info.subresource in LASTING and (info.subresource != "log" or "follow" in request.query)
 
 
 def access_of(user: User, info: RequestInfo) -> Access:

@@ -1,0 +1,1 @@
+"""API Priority and Fairness: no client keeps the server from the others."""
