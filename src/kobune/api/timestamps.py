@@ -1,7 +1,7 @@
 """Times as the API writes them: RFC 3339 in UTC, to the second (`Time`) or to the microsecond (`MicroTime`)."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 LAYOUT = "2006-01-02T15:04:05Z07:00"  # How upstream names the form in its errors.
 MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
@@ -80,3 +80,19 @@ def _out_of_range(text: str) -> str:
     month, day, hour, minute = (int(text[at : at + 2]) for at in (5, 8, 11, 14))
     checks = (("month", 1 <= month <= 12), ("day", 1 <= day <= 28), ("hour", hour < 24), ("minute", minute < 60))
     return f"{next((name for name, ok in checks if not ok), 'second')} out of range"
+
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration as Go writes it: `1h2m3.5s`, `0s`. Raises ValueError."""
+    digits = text.lstrip("+-")
+    parts = _DURATION.findall(digits)
+    if "".join(number + unit for number, unit in parts) != digits or not parts:
+        if digits == "0":
+            return timedelta()
+        raise ValueError(f'time: invalid duration "{text}"')
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return timedelta(seconds=-total if text.startswith("-") else total)

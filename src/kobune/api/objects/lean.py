@@ -48,6 +48,7 @@ class LeanPodSpec(View):
     priority: int = 0
     priority_class_name: str = ""
     active_deadline_seconds: int | None = None
+    resources: ResourceRequirements | None = None
 
 
 class Pod(AnyPod):

@@ -23,6 +23,7 @@ from kobune.controlplane.controllers import (
     taint_eviction,
     ttl_after_finished,
 )
+from kobune.controlplane.controllers.autoscaling import autoscaler
 from kobune.controlplane.controllers.certificates import certificates
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.cronjob import cronjob
@@ -38,6 +39,7 @@ CONTROLLERS: tuple[Controller, ...] = (
     job.CONTROLLER,
     cronjob.CONTROLLER,
     ttl_after_finished.CONTROLLER,
+    autoscaler.CONTROLLER,
     *disruption.CONTROLLERS,
     resource_quota.CONTROLLER,
     garbage_collector.CONTROLLER,
