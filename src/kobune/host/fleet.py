@@ -92,6 +92,12 @@ class LocalFleet:
             key=credential.key,
         )
 
+    def check_command(self, place: str) -> None:
+        from kobune.host.run_command import check
+
+        found = self._layout.cluster(place)
+        check(found, read_spec(found))
+
     async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
         from kobune.host.run_command import run  # Late: brings the runtime's client along.
 

@@ -74,11 +74,18 @@ def find_kubectl() -> Path:
     return path
 
 
+def check(cluster: ClusterLayout, spec: Spec | None) -> None:
+    """Raise CommandProblem when no command can be run in this cluster."""
+    if spec is None or not cluster.kubeconfig.exists():
+        raise CommandProblem("The cluster is not there.")
+    if not real_shapes(cluster, spec, up=True):
+        raise CommandProblem("The cluster has simulated nodes only: no container runs on them, so no command does.")
+    find_kubectl()
+
+
 async def _choose_machine(cluster: ClusterLayout, spec: Spec, client: Client, clock: Clock) -> NodeMachine:
     """A node with containers that is Ready."""
     shapes = {shape.name: shape for shape in real_shapes(cluster, spec, up=True)}
-    if not shapes:
-        raise CommandProblem("The cluster has simulated nodes only: no container runs on them, so no command does.")
     nodes = orjson.loads(await client.call("GET", "/api/v1/nodes"))["items"]
     for node in nodes:
         conditions = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions", ())}

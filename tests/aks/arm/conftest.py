@@ -96,6 +96,9 @@ class FakeFleet:
     def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
         return json.dumps({"clusters": [{"name": cluster}], "users": [{"name": user}], "admin": admin})
 
+    def check_command(self, place: str) -> None:
+        """Every cluster has real nodes."""
+
     async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
         return CommandResult(0, f"ran {command}")
 

@@ -49,6 +49,22 @@ def test_a_pool_that_goes_is_shown_until_it_is_gone(arm):
     assert arm.call("DELETE", arm.pool_path("np2"))[0] == 204
 
 
+def test_node_images_of_several_pools_are_upgraded_together(arm):
+    """az asks for one pool after the other, without waiting."""
+    arm.created("c1", arm.pool(), arm.pool("np2", mode="User"))
+    arm.fleet.holds = True
+    for name in ("nodepool1", "np2"):
+        assert arm.call("POST", f"{arm.pool_path(name)}/upgradeNodeImageVersion")[0] == 202
+    assert arm.call("POST", f"{arm.pool_path('np2')}/upgradeNodeImageVersion")[0] == 409
+    arm.settle()
+    assert len(arm.fleet.asked) == 3
+    arm.fleet.finish("c1-0")
+    arm.settle()
+    assert arm.service.store.unfinished() == []
+    for name in ("nodepool1", "np2"):
+        assert arm.call("GET", arm.pool_path(name))[1]["properties"]["provisioningState"] == "Succeeded"
+
+
 def test_the_last_system_pool_stays(arm):
     arm.created("c1", arm.pool(), arm.pool("np2", mode="User"))
     status, error = arm.call("DELETE", arm.pool_path("nodepool1"))

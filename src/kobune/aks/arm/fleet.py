@@ -105,6 +105,9 @@ class Fleet(Protocol):
             FileNotFoundError: the cluster has never been started.
         """
 
+    def check_command(self, place: str) -> None:
+        """Raise CommandProblem when no command can be run in this cluster."""
+
     async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
         """Run a shell command with kubectl in a pod of the cluster; `files` is a zip archive for its directory.
 

@@ -22,12 +22,19 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = "1"  # Without it, or with 0, the Python clients wait 30 seconds.
 LOOK_SECONDS = 0.1
 OPERATION_API_VERSION = "2017-08-31"  # Of the operation's own URL; unrelated to the one of the call.
+RUN_COMMAND = "RunCommand"  # The kind of an operation that changes nothing of its cluster.
 ENDED = ("Succeeded", "Failed", "Canceled")
 
 
-def check_idle(service: ArmService, cluster: Resource) -> None:
-    """Raise ArmError while another operation of the cluster is in progress."""
+def check_idle(service: ArmService, cluster: Resource, *, beside: str = "", pool: str = "") -> None:
+    """Raise ArmError while another operation of the cluster is in progress.
+
+    Args:
+        beside: a wish that goes on at the same time, provided it is about other pools than `pool`.
+    """
     for operation in service.store.unfinished(cluster.key):
+        if operation.kind == RUN_COMMAND or (beside and operation.wish == beside and pool not in operation.pools):
+            continue
         if operation.kind == "Deleting" and not operation.pools:
             what = "Another operation (Deleting)"
         elif len(operation.pools) == 1 and operation.kind != "Updating":
@@ -86,6 +93,9 @@ def begin(
     is_new = view is None
     with service.store.transaction():
         cluster = service.save(replace(cluster, document=with_states(cluster.document, kind, pools)))
+        for other in service.store.unfinished(cluster.key):
+            if other.wish == wish:  # One wish for both: the engine carries out what the last one says.
+                service.store.put_operation(replace(other, shared=operation.id))
         service.store.put_operation(operation)
     try:
         _ask(service, cluster, operation, view)
@@ -115,9 +125,9 @@ def follow(service: ArmService) -> None:
         view = service.fleet.look(cluster.place)
         if operation.wish == "delete" and view is None:
             _deleted(service, cluster, operation)
-        elif view is None or view.wish != operation.id:
+        elif view is None or view.wish != operation.wish_id:
             _again(service, cluster, operation, view)
-        elif view.operation is not None and view.operation.id == operation.id:
+        elif view.operation is not None and view.operation.id == operation.wish_id:
             _take_note(service, cluster, operation, view.operation)
 
 
@@ -245,7 +255,7 @@ def _ask(service: ArmService, cluster: Resource, operation: Operation, view: Vie
         view=view,
         removed=operation.removed,
     )
-    service.fleet.ask(cluster.place, wanted, wish=operation.id, kind=operation.wish, running=operation.running)
+    service.fleet.ask(cluster.place, wanted, wish=operation.wish_id, kind=operation.wish, running=operation.running)
 
 
 def _again(service: ArmService, cluster: Resource, operation: Operation, view: View | None) -> None:

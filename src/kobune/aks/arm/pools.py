@@ -110,7 +110,8 @@ def upgrade_node_image(service: ArmService, request: ArmRequest) -> ArmAnswer:
     """Give the pool's nodes the newest image of their version."""
     cluster = service.get_cluster(request)
     pool = _pool(cluster, request)
-    check_idle(service, cluster)
+    # az asks for one pool after the other, without waiting.
+    check_idle(service, cluster, beside="node-image", pool=pool["name"])
     check_running(service, cluster, "node image upgrade")
     kept = pool[KEPT] | {"image": newest_image(pool[KEPT]["version"], pool)}
     document = with_pool(cluster.document, pool | {KEPT: kept, "eTag": service.new_id()})

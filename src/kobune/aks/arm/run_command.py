@@ -6,15 +6,14 @@ import binascii
 
 import orjson
 
-from kobune.aks.arm.errors import ArmError, invalid_parameter
+from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter
 from kobune.aks.arm.fleet import CommandProblem
-from kobune.aks.arm.operations import RETRY_AFTER_SECONDS, check_running, end
+from kobune.aks.arm.operations import RETRY_AFTER_SECONDS, RUN_COMMAND, check_running, end
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
 from kobune.aks.arm.service import ArmService, Command
 from kobune.aks.arm.store import Operation
 from kobune.api.errors import Json
 
-KIND = "RunCommand"
 WORKERS = 4
 CONTEXT_LIMIT = 512 * 1024  # Of the files that come along, in bytes. They travel in a Secret.
 
@@ -32,8 +31,12 @@ def start(service: ArmService, request: ArmRequest) -> ArmAnswer:
         raise invalid_parameter("The value of parameter context is not base64.", target="context") from error
     if len(files) > CONTEXT_LIMIT:
         raise invalid_parameter(f"The files of a command have {CONTEXT_LIMIT // 1024} KiB at most.", target="context")
+    try:
+        service.fleet.check_command(cluster.place)
+    except CommandProblem as error:
+        raise bad_request("RunCommandFailed", str(error)) from error
     operation = Operation(
-        id=service.new_id().replace("-", ""), resource=cluster.key, kind=KIND, wish="", started=service.now()
+        id=service.new_id().replace("-", ""), resource=cluster.key, kind=RUN_COMMAND, wish="", started=service.now()
     )
     try:
         service.commands.put_nowait(Command(operation.id, cluster.place, text, files))
@@ -46,7 +49,7 @@ def start(service: ArmService, request: ArmRequest) -> ArmAnswer:
 def result(service: ArmService, request: ArmRequest) -> ArmAnswer:
     cluster = service.get_cluster(request)
     operation = service.store.find_operation(request.parameters["command"])
-    if operation is None or operation.kind != KIND or operation.resource != cluster.key:
+    if operation is None or operation.kind != RUN_COMMAND or operation.resource != cluster.key:
         raise ArmError(404, "NotFound", f"Could not find the command '{request.parameters['command']}'.")
     if not operation.ended:
         return _waiting(request, f"{cluster.document['id']}/commandResults/{operation.id}")
@@ -75,7 +78,7 @@ async def work(service: ArmService) -> None:
 def end_interrupted(service: ArmService) -> None:
     """Commands that were running when the service ended: nobody can say how they went."""
     for operation in service.store.unfinished():
-        if operation.kind == KIND:
+        if operation.kind == RUN_COMMAND:
             problem = "The service was restarted while the command ran; run it again."
             end(service, operation, "Failed", "RunCommandInterrupted", problem)
 

@@ -21,7 +21,8 @@ CREATE INDEX IF NOT EXISTS resources_by_type ON resources (type, key);
 CREATE TABLE IF NOT EXISTS operations (
     id TEXT PRIMARY KEY, resource TEXT NOT NULL, kind TEXT NOT NULL, wish TEXT NOT NULL, pools TEXT NOT NULL,
     removed TEXT NOT NULL, running INTEGER NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL,
-    code TEXT NOT NULL, message TEXT NOT NULL, percent INTEGER NOT NULL, result TEXT NOT NULL
+    code TEXT NOT NULL, message TEXT NOT NULL, percent INTEGER NOT NULL, result TEXT NOT NULL,
+    shared TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS operations_unfinished ON operations (ended, resource);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -58,6 +59,12 @@ class Operation:
     message: str = ""
     percent: int = 0
     result: str = ""  # What the operation's result URL answers, as JSON; empty: nothing.
+    shared: str = ""  # The later operation whose wish includes this one's; empty: it has a wish of its own.
+
+    @property
+    def wish_id(self) -> str:
+        """The id under which the engine answers."""
+        return self.shared or self.id
 
 
 _OPERATION_COLUMNS = tuple(column.name for column in fields(Operation))
