@@ -158,7 +158,7 @@ def end(
 
 def abort(service: ArmService, cluster: Resource) -> Operation | None:
     """Break off what is in progress; None when nothing is. What was done stays done."""
-    running = [operation for operation in service.store.unfinished(cluster.key) if operation.wish != "abort"]
+    running = [operation for operation in service.store.unfinished(cluster.key) if operation.wish not in ("", "abort")]
     if not running:
         return None
     aborted = running[-1]
