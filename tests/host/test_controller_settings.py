@@ -15,9 +15,9 @@ from kobune.aks.clusters import Cluster as ManagedCluster
 from kobune.aks.nodes import node_shapes
 from kobune.api.objects.core import Service
 from kobune.api.objects.meta import Key
-from kobune.host.control_plane import controller_settings
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import Authority
+from kobune.host.settings import controller_settings
 from kobune.host.spec import Spec
 from kobune.testing import Cluster
 

@@ -15,6 +15,7 @@ DEFAULT_LOCATION = "westeurope"
 DEFAULT_RESOURCE_GROUP = "kobune"
 DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 DEFAULT_MAX_PODS = 250  # Azure CNI overlay, AKS's default network.
+TIERS = ("Free", "Standard", "Premium")
 NODES_PER_POOL = 1000
 NODES_PER_CLUSTER = 5000
 # Source: REST reference of managed clusters and agent pools.
@@ -143,6 +144,8 @@ def check_cluster(cluster: Cluster) -> Cluster:
         version = resolve_version(cluster.kubernetes_version)
     except Invalid as error:
         refuse("kubernetesVersion", str(error))
+    if cluster.tier not in TIERS:
+        refuse("sku.tier", f"{cluster.tier!r}: {', '.join(TIERS)}")
     for pool in cluster.pools:
         where = f"agentPoolProfiles[{pool.name}]"
         if not POOL_NAME.fullmatch(pool.name):

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,12 +22,15 @@ from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.background import NotStarted, start_service
 from kobune.host.capacity import MOST_REAL_NODES
+from kobune.host.etcd_members import is_installed
 from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.pki import write_private
 from kobune.host.placement import DEFAULT_PORT, PORTS_TRIED, SLOTS, find_port, find_slot, is_free
 from kobune.host.processes import find_running
 from kobune.host.readiness import wait_for_default_account
-from kobune.host.service import CONTROL_PLANE, is_served
+from kobune.host.service import is_served
 from kobune.host.spec import Spec, new_wish, read_spec, read_status, write_spec
+from kobune.host.stores import BadStore, check_encryption
 from kobune.node.machine.requirements import find_missing
 
 READY_SECONDS = 120.0
@@ -34,6 +38,13 @@ READY_SECONDS = 120.0
 
 class StoreKind(StrEnum):
     SQLITE = "sqlite"
+    ETCD = "etcd"
+
+
+class Tier(StrEnum):
+    FREE = "free"
+    STANDARD = "standard"
+    PREMIUM = "premium"
 
 
 def command(
@@ -46,7 +57,22 @@ def command(
         int, typer.Option(metavar="N", help="Nodes without containers, as many as you like.", min=0)
     ] = 0,
     max_pods: Annotated[int, typer.Option(metavar="N", help="The most pods of a node.")] = DEFAULT_MAX_PODS,
-    store: Annotated[StoreKind, typer.Option(help="Where the cluster keeps its state.")] = StoreKind.SQLITE,
+    tier: Annotated[
+        Tier | None,
+        typer.Option(
+            help="Above free the control plane runs redundantly, on three etcd members: any one of its processes may die."
+        ),
+    ] = None,
+    store: Annotated[
+        StoreKind | None, typer.Option(help="Where the cluster keeps its state: sqlite, above the free tier etcd.")
+    ] = None,
+    encryption_provider_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An EncryptionConfiguration: what is stored encrypted, with which keys. A copy is kept with the cluster.",
+        ),
+    ] = None,
     api_port: Annotated[
         int | None,
         typer.Option(
@@ -64,6 +90,12 @@ def command(
     previous = read_spec(found)
     if previous is not None and previous.running and is_served(layout):
         fail(f"cluster {cluster!r} already runs from {layout.root}; KUBECONFIG={found.kubeconfig} reaches it")
+    kind, chosen_tier = _store(previous, store, tier)
+    if encryption_provider_config is not None:
+        try:
+            check_encryption(encryption_provider_config)
+        except BadStore as error:
+            fail(str(error))
     missing = find_missing() if nodes else []
     if missing:
         typer.echo(f"kobune: {' '.join(missing)} Going on with simulated nodes.", err=True)
@@ -82,7 +114,7 @@ def command(
             )
         )
     try:
-        wanted = check_cluster(Cluster(cluster, kubernetes_version, tuple(pools)))
+        wanted = check_cluster(Cluster(cluster, kubernetes_version, tuple(pools), tier=chosen_tier.capitalize()))
         if previous is not None:
             check_version_change(previous.cluster.kubernetes_version, wanted.kubernetes_version)
     except Invalid as error:
@@ -90,10 +122,12 @@ def command(
     spec = Spec(
         cluster=wanted,
         api_port=_port(api_port, previous, layout),
-        store=store.value,
+        store=kind.value,
         slot=previous.slot if previous else _slot(layout),
         wish=new_wish("start" if previous else "create"),
     )
+    if encryption_provider_config is not None:
+        write_private(found.encryption, encryption_provider_config.read_bytes())
     write_spec(found, spec)
     try:
         start_service(layout)
@@ -112,11 +146,27 @@ def command(
     typer.echo(f"export KUBECONFIG={found.kubeconfig}")
 
 
+def _store(previous: Spec | None, store: StoreKind | None, tier: Tier | None) -> tuple[StoreKind, Tier]:
+    """The engine and the tier: those asked for, else those the cluster had. Ends the command if they cannot be."""
+    before = StoreKind(previous.store) if previous else None
+    chosen = tier or (Tier(previous.cluster.tier.lower()) if previous else Tier.FREE)
+    kind = store or before or (StoreKind.SQLITE if chosen is Tier.FREE else StoreKind.ETCD)
+    if kind is StoreKind.SQLITE and chosen is not Tier.FREE:
+        fail(f"--tier {chosen}: several API servers need a store that they can share; --store etcd is one")
+    if before is not None and kind is not before:
+        fail(
+            f"the cluster's objects are kept by {before}: --store {kind} would start without them; see kobune snapshot"
+        )
+    if kind is StoreKind.ETCD and not is_installed():
+        fail("--store etcd: the program etcd is not on the PATH (Debian package etcd-server)")
+    return kind, chosen
+
+
 def _port(asked: int | None, previous: Spec | None, layout: Layout) -> int:
     """The API server's port: the one asked for, the one it had, or the first free one. Ends the command if it is taken."""
     if previous is not None and asked in (None, previous.api_port):
         # Its own control plane may still be there, when only the service was lost.
-        if find_running(layout.cluster(previous.cluster.name).processes / f"{CONTROL_PLANE}.json"):
+        if any(find_running(record) for record in layout.cluster(previous.cluster.name).processes.glob("*.json")):
             return previous.api_port
         if asked is None and is_free(previous.api_port):
             return previous.api_port

@@ -67,6 +67,13 @@ class Client:
         except NotFound:
             return None
 
+    async def get_json(self, view: type[Object], key: Key, *, resource: Resource | None = None) -> Json:
+        """The whole object, for those who write it back. Raises NotFound."""
+        found: Json = orjson.loads(
+            await self.call("GET", (resource or resource_of(view)).path(key.namespace, key.name))
+        )
+        return found
+
     async def list(
         self,
         view: type[T],

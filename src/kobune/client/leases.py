@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from kobune.api.clock import Clock
-from kobune.api.errors import AlreadyExists, ApiError, Conflict, Json
+from kobune.api.errors import AlreadyExists, ApiError, Conflict, Json, NotFound
 from kobune.api.objects.coordination import Lease
 from kobune.api.objects.meta import Key
 from kobune.api.timestamps import format_micro
@@ -53,7 +53,7 @@ class LeaderElection:
         self._clock = clock
         self._rng = rng
         self._terms = terms
-        self._seen_version = ""
+        self._seen: Json = {}  # The lease as last read or written.
         self._seen_at = 0.0
         self.is_leader = False
 
@@ -104,9 +104,12 @@ class LeaderElection:
     async def _try(self) -> bool:
         """One attempt to take or renew the lease. A failure of the API is a failed attempt."""
         try:
-            lease = await self._client.find(Lease, self._key)
-            if lease is None:
-                await self._client.create(Lease, self._manifest(transitions=0, acquired=""))
+            try:
+                lease = await self._client.get_json(Lease, self._key)
+            except NotFound:
+                spec = self._spec(transitions=0, acquired="")
+                metadata = {"namespace": self._key.namespace, "name": self._key.name}
+                await self._client.create(Lease, {"metadata": metadata, "spec": spec})
                 self.is_leader = True
                 return True
             return await self._take(lease)
@@ -116,49 +119,57 @@ class LeaderElection:
             log.warning("cannot reach the lease", extra={"lease": str(self._key), "failure": str(error)})
             return False
 
-    async def _take(self, lease: Lease) -> bool:
+    async def _take(self, lease: Json) -> bool:
         now = self._clock.monotonic()
-        version = lease.metadata.resource_version
-        if version != self._seen_version:
-            self._seen_version, self._seen_at = version, now
-        holder = lease.spec.holder_identity or ""
+        if _version(lease) != _version(self._seen):
+            self._seen, self._seen_at = lease, now
+        spec = lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
         mine = holder == self.identity
-        duration = lease.spec.lease_duration_seconds or self._terms.lease_duration
+        duration = spec.get("leaseDurationSeconds") or self._terms.lease_duration
         if holder and not mine and now < self._seen_at + duration:
             self.is_leader = False
             return False
-        transitions = lease.spec.lease_transitions or 0
-        acquired = lease.spec.acquire_time
-        manifest = self._manifest(
+        transitions = spec.get("leaseTransitions") or 0
+        taken = self._spec(
             transitions=transitions if mine else transitions + 1,
-            acquired=format_micro(acquired) if mine and acquired else "",
+            acquired=spec.get("acquireTime") or "" if mine else "",
         )
-        manifest["metadata"]["resourceVersion"] = version
-        renewed = await self._client.patch(Lease, self._key, manifest)
-        self._seen_version, self._seen_at = renewed.metadata.resource_version, now
+        # The roles of upstream's components let them update their lease and not patch it.
+        await self._write({**lease, "spec": {**spec, **taken}}, now)
         self.is_leader = True
         return True
 
     async def _release(self) -> None:
         """Let the next candidate in at once. Best effort: the lease runs out by itself."""
         now = format_micro(self._clock.now())
-        spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now, "acquireTime": now}
-        patch = {"metadata": {"resourceVersion": self._seen_version}, "spec": spec}
+        free = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now, "acquireTime": now}
         try:
             async with asyncio.timeout(self._terms.retry_period):
-                await self._client.patch(Lease, self._key, patch)
+                if not self._seen:
+                    self._seen = await self._client.get_json(Lease, self._key)
+                spec = {**self._seen["spec"], **free}
+                await self._write({**self._seen, "spec": spec}, self._clock.monotonic())
         except (ApiError, TimeoutError) as error:
             log.info("lease not released", extra={"lease": str(self._key), "failure": str(error)})
 
-    def _manifest(self, *, transitions: int, acquired: str) -> Json:
+    async def _write(self, lease: Json, now: float) -> None:
+        """Replace the lease, unless another did so meanwhile."""
+        written = await self._client.update(Lease, lease)
+        metadata = {**lease["metadata"], "resourceVersion": written.metadata.resource_version}
+        self._seen, self._seen_at = {**lease, "metadata": metadata}, now
+
+    def _spec(self, *, transitions: int, acquired: str) -> Json:
         now = format_micro(self._clock.now())
         return {
-            "metadata": {"namespace": self._key.namespace, "name": self._key.name},
-            "spec": {
-                "holderIdentity": self.identity,
-                "leaseDurationSeconds": int(self._terms.lease_duration),
-                "acquireTime": acquired or now,
-                "renewTime": now,
-                "leaseTransitions": transitions,
-            },
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": int(self._terms.lease_duration),
+            "acquireTime": acquired or now,
+            "renewTime": now,
+            "leaseTransitions": transitions,
         }
+
+
+def _version(lease: Json) -> str:
+    version: str = lease.get("metadata", {}).get("resourceVersion", "")
+    return version

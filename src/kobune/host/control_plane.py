@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import random
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -27,17 +25,23 @@ from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.manager import ControllerManager
 from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.store.contract import Damaged, Store, Unavailable
+from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host import storage_classes
+from kobune.host.etcd_members import answering
 from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files
+from kobune.host.loops import patient_collector, run_loop
 from kobune.host.pki import FRONT_PROXY
+from kobune.host.pulse import beat
+from kobune.host.settings import controller_settings, simulator_tls
 from kobune.host.simulation import Wanted, simulate
 from kobune.host.sockets import listener, server_tls
 from kobune.host.spec import Spec, read_spec
-from kobune.host.stores import favour_commits
+from kobune.host.stores import BadStore, favour_commits, open_store, store_flags
+from kobune.host.topology import CONTROL_PLANE
 from kobune.node.dns.service import announce
 
 log = logging.getLogger(__name__)
@@ -58,21 +62,6 @@ class Parts:
     simulated: AsyncIterator[Wanted] | None = None  # The nodes to simulate, anew whenever others are wanted.
     simulated_tls: ssl.SSLContext | None = None  # Serves the simulated nodes' logs and exec; None: they have none.
     settings: Settings = field(default_factory=Settings)  # Of the controllers.
-
-
-@contextlib.contextmanager
-def patient_collector() -> Iterator[None]:
-    """Look for garbage in cycles more rarely.
-
-    A control plane's many objects live long and form no cycles; with Python's defaults, going over them all again and
-    again was 40 per cent of its work while a large cluster came up.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @asynccontextmanager
@@ -139,47 +128,43 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
     )
 
 
-def controller_settings(cluster: ClusterLayout, spec: Spec) -> Settings:
-    """The controllers of a managed cluster; they sign with the cluster's own authority."""
-    return Settings(
-        cluster_cidr=spec.pod_cidr,
-        local_volumes=cluster.nodes,
-        load_balancer_range=spec.load_balancer_cidr,
-        signing_certificate=(cluster.pki / "ca.crt").read_bytes(),
-        signing_key=(cluster.pki / "ca.key").read_bytes(),
-    )
+async def run(
+    cluster: ClusterLayout, spec: Spec, parts: Parts, *, shares_address: bool = False, pulse: Path | None = None
+) -> None:
+    """The control plane of a managed cluster, or its API server alone, until SIGTERM.
 
-
-async def run(cluster: ClusterLayout, spec: Spec) -> None:
-    """The control plane of a managed cluster, until SIGTERM."""
-    from kobune.controlplane.store.sqlite import SqliteStore
-
+    Args:
+        shares_address: other processes of the cluster listen on its address too.
+        pulse: where to give signs of life while requests are answered.
+    """
     favour_commits()
     clock = SystemClock()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Real nodes may come at any time, and with the first of them the gateway's address.
-    sockets = [listener(address, spec.api_port) for address in ("127.0.0.1", spec.gateway)]
+    sockets = [listener(address, spec.api_port, shared=shares_address) for address in ("127.0.0.1", spec.gateway)]
     pki = cluster.pki
     tls = server_tls(pki / "kube-apiserver.crt", pki / "kube-apiserver.key", pki / "ca.crt")
-    parts = Parts(
-        simulated=simulated_nodes(cluster, clock),
-        simulated_tls=server_tls(pki / "simulator.crt", pki / "simulator.key", pki / "ca.crt", required=True),
-        settings=controller_settings(cluster, spec),
-    )
-    store = await SqliteStore.open(cluster.store)
+    flags = store_flags(cluster, spec)
+    config = replace(server_config(cluster, spec), shared_store=flags.is_shared)
+    store = await open_store(flags)
     try:
+        if flags.is_shared:
+            await answering(store)
         async with contextlib.AsyncExitStack() as stack:
-            server = await stack.enter_async_context(
-                control_plane(server_config(cluster, spec), store, parts, clock=clock)
-            )
+            server = await stack.enter_async_context(control_plane(config, store, parts, clock=clock))
             for sock in sockets:
                 await stack.enter_async_context(serve(server, sock=sock, tls=tls))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             client = Client(LocalTransport(server, MASTER))
-            announcing = tasks.create_task(announce_dns(cluster, client, clock), name="kube-dns service")
-            stack.callback(announcing.cancel)
+            beside = [tasks.create_task(announce_dns(cluster, client, clock), name="kube-dns service")]
+            if isinstance(store, EncryptedStore):
+                beside.append(tasks.create_task(_seal_anew(store), name="seal anew"))
+            if pulse is not None:
+                beside.append(tasks.create_task(beat(pulse, clock), name="pulse"))
+            for task in beside:
+                stack.callback(task.cancel)
             log.info("control plane started", extra={"port": spec.api_port})
             await stop.wait()
             log.info("control plane stops")
@@ -195,6 +180,16 @@ async def announce_dns(cluster: ClusterLayout, client: Client, clock: Clock) -> 
             return
 
 
+async def _seal_anew(store: EncryptedStore) -> None:
+    """What was written with an older key, or none, is written again, so that the old key can go."""
+    try:
+        count = await store.seal_anew()
+    except (Damaged, Unavailable) as error:
+        log.warning("not everything is sealed with the newest key", extra={"failure": str(error)})
+    else:
+        log.info("everything is sealed with the newest key", extra={"sealed_anew": count})
+
+
 def main(arguments: Sequence[str]) -> int:
     """`python -m kobune.host.control_plane STATE_DIR CLUSTER`, as the service starts it."""
     state_dir, name = arguments
@@ -207,18 +202,16 @@ def main(arguments: Sequence[str]) -> int:
     log_to_files(cluster.logs)
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            run_loop(run(cluster, spec))
-        except (OSError, InUse, Damaged, Unavailable) as error:
+            parts = Parts(
+                simulated=simulated_nodes(cluster, SystemClock()),
+                simulated_tls=simulator_tls(cluster),
+                settings=controller_settings(cluster, spec),
+            )
+            run_loop(run(cluster, spec, parts, pulse=cluster.pulse(CONTROL_PLANE)))
+        except (OSError, BadStore, InUse, Damaged, Unavailable) as error:
             print(error, file=sys.stderr)
             return 1
     return 0
-
-
-def run_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop."""
-    import uvloop
-
-    uvloop.run(work)
 
 
 if __name__ == "__main__":

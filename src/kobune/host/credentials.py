@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kobune.aks.nodes import NodeShape
 from kobune.client.kubeconfig import render_kubeconfig
+from kobune.host.etcd_members import prepare_certificates
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import (
     FRONT_PROXY,
@@ -26,6 +27,8 @@ COMPONENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     SERVICE: ("aksService", ("system:masters",)),
     "kube-scheduler": ("system:kube-scheduler", ()),
     "kube-controller-manager": ("system:kube-controller-manager", ()),
+    # It plays thousands of kubelets at once, so it is none of them.
+    "simulator": ("system:kobune-simulator", ("system:masters",)),
 }
 
 
@@ -53,13 +56,18 @@ def prepare(cluster: ClusterLayout, spec: Spec, nodes: Sequence[NodeShape], now:
         # An authority of its own: whom it signs for may speak in anybody's name to aggregated servers.
         front = Authority.load_or_create(cluster.pki, "front-proxy-ca", now, file="front-proxy-ca")
         front.issue_client(FRONT_PROXY, (), now).write(cluster.pki, FRONT_PROXY)
-        for component, (user, groups) in COMPONENTS.items():
+        for component in COMPONENTS:
+            cluster.component_kubeconfig(component).unlink(missing_ok=True)
+    server = f"127.0.0.1:{spec.api_port}"
+    for component, (user, groups) in COMPONENTS.items():
+        kubeconfig = cluster.component_kubeconfig(component)
+        if not kubeconfig.exists() or server not in kubeconfig.read_text():
             credential = authority.issue_client(user, groups, now)
-            write_private(
-                cluster.component_kubeconfig(component), _kubeconfig(cluster, spec, component, authority, credential)
-            )
+            write_private(kubeconfig, _kubeconfig(cluster, spec, component, authority, credential))
+    if spec.store == "etcd":
+        prepare_certificates(cluster, now)
     admin = f"clusterAdmin_{spec.cluster.resource_group}_{spec.cluster.name}"
-    if not cluster.kubeconfig.exists() or f"127.0.0.1:{spec.api_port}" not in cluster.kubeconfig.read_text():
+    if not cluster.kubeconfig.exists() or server not in cluster.kubeconfig.read_text():
         credential = authority.issue_client("masterclient", ["system:masters"], now)
         write_private(cluster.kubeconfig, _kubeconfig(cluster, spec, admin, authority, credential))
     for shape in nodes:

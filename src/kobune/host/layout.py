@@ -40,6 +40,25 @@ class ClusterLayout:
         return self.root / "store.db"
 
     @property
+    def etcd(self) -> Path:
+        """One folder for each member of an etcd cluster."""
+        return self.root / "etcd"
+
+    @property
+    def etcd_members(self) -> Path:
+        """Which members there are, and their ports."""
+        return self.etcd / "members.json"
+
+    @property
+    def etcd_pki(self) -> Path:
+        return self.pki / "etcd"
+
+    @property
+    def encryption(self) -> Path:
+        """How the store is encrypted, as an EncryptionConfiguration; absent: not at all."""
+        return self.pki / "encryption.yaml"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.root / "kubeconfig"
 
@@ -52,6 +71,14 @@ class ClusterLayout:
     def processes(self) -> Path:
         """One file for each process that the service keeps running."""
         return self.root / "processes"
+
+    def process(self, name: str) -> Path:
+        """Where the process of this name is written down while it runs."""
+        return self.processes / f"{name}.json"
+
+    def pulse(self, name: str) -> Path:
+        """Where it gives signs of life."""
+        return self.processes / f"{name}.pulse"
 
     @property
     def nodes(self) -> Path:

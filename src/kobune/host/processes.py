@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from kobune.api.clock import Clock
 from kobune.host.pki import write_private
+from kobune.host.pulse import falls_silent, last_beat
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Keeper:
         name: of the process, and of its record file; `command`: what to run.
         record: where the running process is written down, so that a later keeper adopts it.
         output: what the process writes to stdout and stderr is appended here.
+        pulse: where the process may give signs of life (host/pulse.py); one that did and falls silent is killed.
         on_change: called after each start and each end.
     """
 
@@ -59,6 +61,7 @@ class Keeper:
         *,
         record: Path,
         output: Path,
+        pulse: Path | None = None,
         clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
@@ -68,6 +71,7 @@ class Keeper:
         self.command = command
         self._record = record
         self._output = output
+        self._pulse = pulse
         self._clock = clock
         self._on_change = on_change
         self._child: subprocess.Popen[bytes] | None = None
@@ -89,7 +93,7 @@ class Keeper:
                     began = self._clock.monotonic()
                 running = self._start()
             self._on_change()
-            await _wait_for_end(running.pid)
+            await self._until_ended(running.pid)
             lived = self._clock.monotonic() - began
             self.last_exit = self._exit_text()
             self.restarts += 1
@@ -98,6 +102,30 @@ class Keeper:
                 "process ended", extra={"component": self.name, "exit": self.last_exit, "again_in_seconds": delay}
             )
             self._on_change()
+
+    async def beats(self, *, within: float) -> bool:
+        """Return when the process has given a sign of life, or none for so many seconds."""
+        give_up = self._clock.monotonic() + within
+        while self._clock.monotonic() < give_up:
+            running = self.running
+            if self._pulse is not None and running is not None and last_beat(self._pulse, running.pid):
+                return True
+            await self._clock.sleep(0.1)
+        return False
+
+    async def _until_ended(self, pid: int) -> None:
+        if self._pulse is None:
+            await _wait_for_end(pid)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            judging = tasks.create_task(self._kill_when_silent(self._pulse, pid), name=f"pulse of {self.name}")
+            await _wait_for_end(pid)
+            judging.cancel()
+
+    async def _kill_when_silent(self, pulse: Path, pid: int) -> None:
+        await falls_silent(pulse, pid, self._clock)
+        log.error("process hangs and is killed", extra={"component": self.name, "pid": pid})
+        _signal(pid, signal.SIGKILL)
 
     async def stop(self) -> None:
         """TERM, then KILL after the grace period; call after `run` was cancelled."""

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 from kobune.aks.instances import Instances
@@ -20,11 +21,12 @@ from kobune.host.instances import UP, shape_of
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import Command, Keeper, find_running
 from kobune.host.spec import PoolState, ProcessStatus, Spec, Status, read_spec, read_status, write_status
+from kobune.host.topology import control_plane_commands, serves_api, stop_order
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1  # How often the wishes are read again.
-CONTROL_PLANE = "control-plane"
+READY_SECONDS = 60.0  # For an API server to answer, before the next one is started anew.
 
 
 class AlreadyServed(Exception):
@@ -140,14 +142,16 @@ class _Runner:
             wanted = commands(self._layout, self._cluster, spec, self.engine.instances)
         surplus = [name for name in self._kept if name not in wanted]
         surplus += [name for name in self._recorded() if name not in wanted and name not in self._kept]
-        async with asyncio.TaskGroup() as stopping:
-            for name in sorted(surplus, key=lambda name: name == CONTROL_PLANE):
-                stopping.create_task(self._stop(name), name=f"stop {name}")
+        for _, together in groupby(sorted(surplus, key=stop_order), stop_order):
+            async with asyncio.TaskGroup() as stopping:
+                for name in together:
+                    stopping.create_task(self._stop(name), name=f"stop {name}")
         for name in [name for name, command in wanted.items() if self._is_stale(name, command)]:
             # One after the other: where several API servers run, the others go on answering.
             await self._stop(name)
             self._keep(name, wanted[name], tasks)
-            if name == CONTROL_PLANE:
+            if serves_api(name):
+                await self._kept[name][0].beats(within=READY_SECONDS)
                 await self.engine.access.close()
         for name, command in wanted.items():
             if name not in self._kept:
@@ -167,7 +171,7 @@ class _Runner:
     async def _delete(self, spec: Spec) -> None:
         """Leave nothing of the cluster. Its spec goes last: until then the next service goes on with this."""
         await self.engine.access.close()
-        for name in {*self._kept, *self._recorded()}:
+        for name in sorted({*self._kept, *self._recorded()}, key=stop_order):
             await self._stop(name)
         if any(not machine.simulated for machine in self.engine.instances.machines):
             from kobune.host.machines import destroy
@@ -182,11 +186,8 @@ class _Runner:
 
     def _is_stale(self, name: str, command: Command) -> bool:
         """Whether the process runs, with what is no longer so."""
-        running = find_running(self._record(name))
+        running = find_running(self._cluster.process(name))
         return running is not None and running.stamp != command.stamp
-
-    def _record(self, name: str) -> Path:
-        return self._cluster.processes / f"{name}.json"
 
     async def _stop(self, name: str) -> None:
         keeper, task = self._kept.pop(name, (None, None))
@@ -198,7 +199,8 @@ class _Runner:
         return Keeper(
             name,
             command,
-            record=self._record(name),
+            record=self._cluster.process(name),
+            pulse=self._cluster.pulse(name),
             output=self._cluster.logs / f"{name}.out",
             clock=self._clock,
             on_change=self._report,
@@ -240,21 +242,6 @@ def commands(layout: Layout, cluster: ClusterLayout, spec: Spec, instances: Inst
             read_at_start = f"certificates {spec.cluster.certificate_generation}, machine of {machine.born}"
             wanted[machine.name] = Command(argv, read_at_start)
     return wanted
-
-
-def control_plane_commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, Command]:
-    """The processes of a running cluster's control plane."""
-    argv = (sys.executable, "-m", "kobune.host.control_plane", str(layout.root), cluster.name)
-    return {CONTROL_PLANE: Command(argv, stamp(spec))}
-
-
-def stamp(spec: Spec) -> str:
-    """What of the spec an API server reads only when it starts."""
-    cluster = spec.cluster
-    return (
-        f"Kubernetes {cluster.kubernetes_version}, certificates {cluster.certificate_generation},"
-        f" signing key {cluster.service_account_key_generation}"
-    )
 
 
 def last_words(cluster: ClusterLayout, processes: list[ProcessStatus]) -> str:

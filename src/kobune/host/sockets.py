@@ -8,9 +8,11 @@ from pathlib import Path
 IP_FREEBIND = 15
 
 
-def listener(address: str, port: int) -> socket.socket:
+def listener(address: str, port: int, *, shared: bool = False) -> socket.socket:
     """A socket bound to the address, which need not exist yet: the bridge to the nodes may come later.
 
+    Args:
+        shared: other processes of this user listen there too; the kernel deals connections out among those that live.
     Raises:
         OSError: naming address and port, when another process has it.
     """
@@ -18,6 +20,8 @@ def listener(address: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((address, port))
     except OSError as error:
         bound.close()

@@ -61,6 +61,11 @@ class Spec:
         return f"10.{224 + self.slot}.240.0/20"
 
     @property
+    def is_redundant(self) -> bool:
+        """Whether any one process of the control plane may die: only a store that several servers share allows that."""
+        return self.store == "etcd" and self.cluster.tier != "Free"
+
+    @property
     def has_real_nodes(self) -> bool:
         return any(pool.count and not pool.simulated for pool in self.cluster.pools)
 

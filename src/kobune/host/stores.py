@@ -4,11 +4,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kobune.api.catalogue import KINDS
 from kobune.api.errors import Invalid
 from kobune.controlplane.store.contract import Store
 from kobune.host.flags import flag
+from kobune.host.layout import ClusterLayout
+from kobune.host.spec import Spec
+
+if TYPE_CHECKING:
+    from kobune.controlplane.store.encryption import Encryption
 
 
 class BadStore(Exception):
@@ -34,21 +40,38 @@ class StoreFlags:
         return bool(self.etcd_servers)
 
 
+def store_flags(cluster: ClusterLayout, spec: Spec) -> StoreFlags:
+    """Where a managed cluster keeps its state."""
+    encryption = cluster.encryption if cluster.encryption.exists() else None
+    if spec.store != "etcd":
+        return StoreFlags(store=f"sqlite:{cluster.store}", encryption_provider_config=encryption)
+    from kobune.host.etcd_members import client_tls, endpoints, members
+
+    tls = client_tls(cluster)
+    return StoreFlags(
+        etcd_servers=endpoints(members(cluster, spec)),
+        etcd_cafile=tls.authority,
+        etcd_certfile=tls.certificate,
+        etcd_keyfile=tls.key,
+        encryption_provider_config=encryption,
+    )
+
+
+def check_encryption(path: Path) -> None:
+    """Whether the file says how to encrypt. Raises BadStore, OSError."""
+    _encryption(path)
+
+
 async def open_store(flags: StoreFlags) -> Store:
     """The store that the flags name. Raises BadStore, OSError, and what the engine raises."""
     store = await _engine(flags)
     if flags.encryption_provider_config is None:
         return store
     from kobune.controlplane.store.encrypted import EncryptedStore
-    from kobune.controlplane.store.encryption import load_encryption
 
     try:
-        config = _yaml(flags.encryption_provider_config)
-        return EncryptedStore(store, load_encryption(config, KINDS))
-    except (Invalid, ValueError) as error:
-        await store.close()
-        raise BadStore(f"--encryption-provider-config {flags.encryption_provider_config}: {error}") from error
-    except OSError:
+        return EncryptedStore(store, _encryption(flags.encryption_provider_config))
+    except (BadStore, OSError):
         await store.close()
         raise
 
@@ -82,6 +105,15 @@ async def _engine(flags: StoreFlags) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return await SqliteStore.open(path)
     raise BadStore(f"--store {flags.store}: sqlite:PATH or memory")
+
+
+def _encryption(path: Path) -> "Encryption":
+    from kobune.controlplane.store.encryption import load_encryption
+
+    try:
+        return load_encryption(_yaml(path), KINDS)
+    except (Invalid, ValueError) as error:
+        raise BadStore(f"--encryption-provider-config {path}: {error}") from error
 
 
 def _yaml(path: Path) -> dict[str, object]:

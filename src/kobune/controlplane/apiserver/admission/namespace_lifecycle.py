@@ -6,6 +6,7 @@ from kobune.api.errors import FieldError, forbidden, not_found
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.refusal import refused
 from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.store.selection import Item
 
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 
@@ -29,24 +30,27 @@ class NamespaceLifecycle:
         if not call.namespace or attributes.operation == "DELETE":
             return None
         cache = self._registry.open_cache(self._kind)
-        if cache is None:
-            return self._load_and_admit(attributes)
-        namespace = cache.get("", call.namespace)
+        namespace = cache.get("", call.namespace) if cache is not None else None
         if namespace is None:
-            raise not_found("namespaces", call.namespace)
-        if attributes.operation == "CREATE" and namespace.fields[self._phase] == "Terminating":
-            raise refused(
-                attributes,
-                f"unable to create new content in namespace {call.namespace} because it is being terminated",
-                FieldError(
-                    "metadata.namespace", "NamespaceTerminating", f"namespace {call.namespace} is being terminated"
-                ),
-            )
+            return self._find_and_check(attributes)
+        self._check(attributes, namespace)
         return None
 
     def validate(self, attributes: Attributes) -> None:
         return None
 
-    async def _load_and_admit(self, attributes: Attributes) -> None:
-        await self._registry.cache(self._kind)
-        self.admit(attributes)
+    async def _find_and_check(self, attributes: Attributes) -> None:
+        namespace = await self._registry.find_item(self._kind, "", attributes.call.namespace)
+        if namespace is None:
+            raise not_found("namespaces", attributes.call.namespace)
+        self._check(attributes, namespace)
+
+    def _check(self, attributes: Attributes, namespace: Item) -> None:
+        if attributes.operation == "CREATE" and namespace.fields[self._phase] == "Terminating":
+            raise refused(
+                attributes,
+                f"unable to create new content in namespace {namespace.name} because it is being terminated",
+                FieldError(
+                    "metadata.namespace", "NamespaceTerminating", f"namespace {namespace.name} is being terminated"
+                ),
+            )

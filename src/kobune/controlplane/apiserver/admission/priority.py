@@ -67,7 +67,7 @@ class Priority:
             if found is None:
                 return "", DEFAULT_PRIORITY, DEFAULT_POLICY
         else:
-            item = cache.get("", name)
+            item = await self._registry.find_item(self._kind, "", name)
             if item is None:
                 raise refused(attributes, f"no PriorityClass with name {name} was found")
             found = orjson.loads(item.body)

@@ -50,11 +50,10 @@ class ServiceAccount:
 
     async def _wait(self, attributes: Attributes, name: str) -> None:
         namespace = attributes.call.namespace
-        cache = await self._registry.cache(self._kind)
         for attempt in range(ATTEMPTS if name == DEFAULT_NAME else 1):
             if attempt:
                 await self._registry.clock.sleep(PAUSE_SECONDS)
-            account = cache.get(namespace, name)
+            account = await self._registry.find_item(self._kind, namespace, name)
             if account is not None:
                 assert attributes.object is not None
                 self._apply(account, attributes.object["spec"])

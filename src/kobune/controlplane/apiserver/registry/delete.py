@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from kobune.api.errors import Json, NotFound, conflict
+from kobune.api.errors import ApiError, Json, NotFound, conflict
 from kobune.api.timestamps import format_time, parse_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.customresources.status import marked
@@ -37,32 +37,41 @@ class _Plan(NamedTuple):
 
 async def delete(registry: "Registry", call: Call, options: DeleteOptions) -> Deleted:
     """Delete an object, or mark it for those who must let it go first. Raises NotFound, Conflict."""
-    kind = call.kind
     while True:
-        item = await registry.find_item(kind, call.namespace, call.name)
+        item = await registry.find_item(call.kind, call.namespace, call.name)
         if item is None:
             raise call.not_found()
-        old: Json = orjson.loads(registry.body_in(kind, item.body))
-        _check_preconditions(call, options, old["metadata"])
-        attributes = Attributes("DELETE", call, None, old, delete_options=options)
-        await registry.admission.admit(attributes)
-        await registry.admission.validate(attributes)
-        plan = plan_delete(call, options, old)
-        if plan is None:
-            return Deleted(registry.body_in(kind, item.body), gone=False)
-        body = registry.body_in(kind, item.body) if plan.store is None else registry.body_of(plan.store)
-        if options.dry_run:
-            return Deleted(body, gone=plan.remove)
         try:
-            if plan.remove:
-                # One write instead of upstream's two: nobody has use for the state in between.
-                await registry.delete(kind, plan.store or old, expected=item.revision)
-                return Deleted(body, gone=True)
-            if plan.store is not None and plan.store != old:
-                body = await registry.write(kind, plan.store, expected=item.revision)
-            return Deleted(body, gone=False)
+            return await _attempt(registry, call, options, item)
         except Conflict:
             continue
+        except ApiError:
+            # What was refused by a state that has passed is judged anew.
+            if not await registry.is_past(call.kind, item):
+                raise
+
+
+async def _attempt(registry: "Registry", call: Call, options: DeleteOptions, item: Item) -> Deleted:
+    """Delete or mark the object in this state. Raises store Conflict when the state has passed."""
+    kind = call.kind
+    old: Json = orjson.loads(registry.body_in(kind, item.body))
+    _check_preconditions(call, options, old["metadata"])
+    attributes = Attributes("DELETE", call, None, old, delete_options=options)
+    await registry.admission.admit(attributes)
+    await registry.admission.validate(attributes)
+    plan = plan_delete(call, options, old)
+    if plan is None:
+        return Deleted(registry.body_in(kind, item.body), gone=False)
+    body = registry.body_in(kind, item.body) if plan.store is None else registry.body_of(plan.store)
+    if options.dry_run:
+        return Deleted(body, gone=plan.remove)
+    if plan.remove:
+        # One write instead of upstream's two: nobody has use for the state in between.
+        await registry.delete(kind, plan.store or old, expected=item.revision)
+        return Deleted(body, gone=True)
+    if plan.store is not None and plan.store != old:
+        body = await registry.write(kind, plan.store, expected=item.revision)
+    return Deleted(body, gone=False)
 
 
 def plan_delete(call: Call, options: DeleteOptions, old: Json) -> _Plan | None:

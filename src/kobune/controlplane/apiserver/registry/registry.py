@@ -119,7 +119,12 @@ class Registry:
         self.feed.close(kind.prefix)
 
     async def find_item(self, kind: Kind, namespace: str, name: str) -> Item | None:
-        item = (await self.cache(kind)).get(namespace if kind.namespaced else "", name)
+        cache, namespace = await self.cache(kind), namespace if kind.namespaced else ""
+        item = cache.get(namespace, name)
+        if item is None and self.shared_store:
+            # Another server may have answered the client that made it, and we have not heard of it yet.
+            await self.refresh()
+            item = cache.get(namespace, name)
         if kind.custom and item is not None:
             await self.custom.prepare(kind, (item.body,))
         return item
@@ -131,6 +136,13 @@ class Registry:
             return None
         obj: Json = orjson.loads(self.body_in(kind, item.body))
         return obj
+
+    async def is_past(self, kind: Kind, item: Item) -> bool:
+        """Whether another server has replaced or removed an item that the cache showed, now that it is up to date."""
+        if not self.shared_store:
+            return False
+        await self.refresh()
+        return (await self.cache(kind)).get(item.namespace, item.name) is not item
 
     async def refresh(self) -> None:
         """Return once reads show everything committed before this call, whoever wrote it."""

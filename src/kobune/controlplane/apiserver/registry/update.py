@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from kobune.api.errors import BadRequest, FieldError, Json, invalid
+from kobune.api.errors import ApiError, BadRequest, FieldError, Json, invalid
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import check_namespace, create
@@ -18,6 +18,7 @@ from kobune.controlplane.apiserver.registry.strategy import (
     prepare_update,
 )
 from kobune.controlplane.store.contract import Conflict
+from kobune.controlplane.store.selection import Item
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
@@ -95,37 +96,48 @@ async def change(
         item = await registry.find_item(kind, call.namespace, call.name)
         if item is None:
             raise call.not_found()
-        old: Json = orjson.loads(registry.body_in(kind, item.body))
-        made = await make(old)
-        _check_uid(call, made, old)
-        new = prepare(call, made, old)
-        attributes = Attributes("UPDATE", call, new, old)
-        if checks:
-            await registry.admission.admit(attributes)
-        _keep_system_fields(new["metadata"], old["metadata"])
-        async with registry.allocated(call, new, old):
-            if checks:
-                faults = registry.validate_update(kind, new, old, subresource=call.subresource)
-                if faults:
-                    raise invalid(kind.name, call.name, *faults, group=kind.group)
-                await registry.admission.validate(attributes)
-            if not call.applying:
-                keep_account(registry, call, new, old)
-            if is_finished(new, old):
-                if not call.options.dry_run:
-                    try:
-                        await registry.delete(kind, new, expected=item.revision)
-                    except Conflict:
-                        continue
-                return registry.body_of(new)
-            if call.options.dry_run:
-                return registry.body_of(new)
-            if new == old:
+        try:
+            body = await _attempt(registry, call, make, item, prepare, checks=checks)
+            if body is not None:
+                return body
+            if not await registry.is_past(kind, item):
                 return registry.body_in(kind, item.body)  # Nothing changes: no write, the same resourceVersion.
-            try:
-                return await registry.write(kind, new, expected=item.revision)
-            except Conflict:
-                continue
+        except Conflict:
+            continue
+        except ApiError:
+            # What was refused by a state that has passed is judged anew.
+            if not await registry.is_past(kind, item):
+                raise
+
+
+async def _attempt(
+    registry: "Registry", call: Call, make: Change, item: Item, prepare: Prepare, *, checks: bool
+) -> bytes | None:
+    """Apply `make` to this state; None: it changes nothing. Raises store Conflict when the state has passed."""
+    kind = call.kind
+    old: Json = orjson.loads(registry.body_in(kind, item.body))
+    made = await make(old)
+    _check_uid(call, made, old)
+    new = prepare(call, made, old)
+    attributes = Attributes("UPDATE", call, new, old)
+    if checks:
+        await registry.admission.admit(attributes)
+    _keep_system_fields(new["metadata"], old["metadata"])
+    async with registry.allocated(call, new, old):
+        if checks:
+            faults = registry.validate_update(kind, new, old, subresource=call.subresource)
+            if faults:
+                raise invalid(kind.name, call.name, *faults, group=kind.group)
+            await registry.admission.validate(attributes)
+        if not call.applying:
+            keep_account(registry, call, new, old)
+        if is_finished(new, old):
+            if not call.options.dry_run:
+                await registry.delete(kind, new, expected=item.revision)
+            return registry.body_of(new)
+        if call.options.dry_run:
+            return registry.body_of(new)
+        return None if new == old else await registry.write(kind, new, expected=item.revision)
 
 
 def check_name(call: Call, meta: Json) -> None:

@@ -1,0 +1,201 @@
+"""A control plane of tier Standard, whose processes are killed one by one: what its users see at its one address."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from kobune.api.errors import ApiError, ServiceUnavailable
+from kobune.client.kubeconfig import load_kubeconfig
+from kobune.client.transport import Transport
+from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.spec import ProcessStatus, read_status
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(400)]
+
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+SHORT = ("etcd-0", "kube-apiserver-0", "kube-scheduler-0", "kube-controller-manager-0")
+# Generous: other work may keep the machine busy. A test that is not loaded sees a small part of it.
+RECOVERY_SECONDS = 60.0
+
+
+def kobune(state_dir: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "kobune", *arguments, "--state-dir", str(state_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterLayout]:
+    state_dir = tmp_path_factory.mktemp("state")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    try:
+        kobune(state_dir, "up", "--nodes", "0", "--simulated-nodes", "3", "--tier", "standard", "--api-port", port)
+        yield Layout(state_dir).cluster("kobune")
+    finally:
+        kobune(state_dir, "down", "--purge")
+
+
+class Load:
+    """Writers at the cluster's address; what they were answered, and when."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.acknowledged: list[str] = []
+        self.longest_gap = 0.0  # Seconds in which no write was answered.
+        self._last = time.monotonic()
+
+    async def write(self, writer: int) -> None:
+        number = 0
+        while True:
+            name = f"write-{writer}-{number}"
+            body = orjson.dumps({"metadata": {"name": name}, "data": {"writer": str(writer)}})
+            status = await answered(self.transport, "POST", CONFIG_MAPS, body)
+            assert status in (201, 409), status  # 409: done by the request whose answer was lost.
+            now = time.monotonic()
+            self.longest_gap, self._last = max(self.longest_gap, now - self._last), now
+            self.acknowledged.append(name)
+            number += 1
+            await asyncio.sleep(0.01)
+
+    async def goes_on(self, writes: int = 20) -> None:
+        """Return after so many more answers."""
+        wanted = len(self.acknowledged) + writes
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while len(self.acknowledged) < wanted:
+                await asyncio.sleep(0.02)
+
+
+async def answered(transport: Transport, method: str, path: str, body: bytes = b"") -> int:
+    while True:
+        try:
+            answer = await transport.request(method, path, body=body)
+            if answer.status < 500:
+                return answer.status
+        except ServiceUnavailable:
+            pass
+        await asyncio.sleep(0.05)
+
+
+def processes(cluster: ClusterLayout) -> dict[str, ProcessStatus]:
+    return {process.name: process for process in read_status(cluster).processes}
+
+
+async def until_restarted(cluster: ClusterLayout, killed: ProcessStatus) -> None:
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while (now := processes(cluster)[killed.name]).restarts == killed.restarts or not now.pid:
+            await asyncio.sleep(0.05)
+    assert now.last_exit == "killed by SIGKILL"
+
+
+async def until_deployed(transport: Transport, name: str, replicas: int) -> float:
+    """Make or scale a Deployment; the seconds until its pods run, which takes controllers, scheduler and simulator."""
+    began, path = time.monotonic(), f"{DEPLOYMENTS}/{name}"
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "example.org/app"}]}}
+    manifest = {
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
+    }
+    assert await answered(transport, "POST", DEPLOYMENTS, orjson.dumps(manifest)) in (201, 409)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            try:
+                found = orjson.loads((await transport.request("GET", path)).body)
+            except ApiError:
+                found = {}
+            if found.get("status", {}).get("readyReplicas") == replicas:
+                return time.monotonic() - began
+            await asyncio.sleep(0.05)
+
+
+async def holder(transport: Transport, component: str) -> str:
+    answer = await transport.request("GET", f"{LEASES}/{component}")
+    name: str = orjson.loads(answer.body)["spec"]["holderIdentity"].partition("_")[2]
+    return name
+
+
+@pytest.mark.parametrize("rounds", [SHORT, pytest.param((), marks=pytest.mark.slow, id="every-process")])
+async def test_any_process_may_be_killed(cluster: ClusterLayout, rounds: tuple[str, ...]) -> None:
+    transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
+    load = Load(transport)
+    async with asyncio.TaskGroup() as tasks:
+        writers = [tasks.create_task(load.write(number + 10 * len(rounds))) for number in range(4)]
+        await load.goes_on()
+        for number, name in enumerate(rounds or sorted(processes(cluster))):
+            victim = processes(cluster)[name]
+            os.kill(victim.pid, signal.SIGKILL)
+            await load.goes_on()
+            await until_deployed(transport, f"after-{name}-{len(rounds)}", 1 + number % 3)
+            await until_restarted(cluster, victim)
+        for writer in writers:
+            writer.cancel()
+    print(f"the longest time without an answer: {load.longest_gap:.1f} s; {len(load.acknowledged)} writes")
+    found = orjson.loads((await transport.request("GET", CONFIG_MAPS)).body)
+    names = [item["metadata"]["name"] for item in found["items"]]
+    assert set(load.acknowledged) <= set(names)
+    await transport.close()
+
+
+@pytest.mark.slow
+async def test_a_leader_that_hangs_is_replaced(cluster: ClusterLayout) -> None:
+    transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
+    for component in ("kube-scheduler", "kube-controller-manager"):
+        before = await holder(transport, component)
+        pid = processes(cluster)[before].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(RECOVERY_SECONDS):
+                while await holder(transport, component) in ("", before):
+                    await asyncio.sleep(0.1)
+            await until_deployed(transport, f"without-{before}", 2)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    await transport.close()
+
+
+async def test_a_watch_goes_on_at_the_other_server(cluster: ClusterLayout) -> None:
+    """A client that resumes where its connection broke misses nothing and sees nothing twice."""
+    transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
+    seen, stop = list[str](), 60
+
+    async def follow() -> None:
+        listing = orjson.loads((await transport.request("GET", CONFIG_MAPS)).body)
+        revision = listing["metadata"]["resourceVersion"]
+        while len(seen) < stop:
+            query = {"watch": "true", "resourceVersion": revision, "labelSelector": "watched=yes"}
+            try:
+                async for line in transport.stream(CONFIG_MAPS, query=query):
+                    event: Any = orjson.loads(line)
+                    assert event["type"] == "ADDED", event
+                    revision = event["object"]["metadata"]["resourceVersion"]
+                    seen.append(event["object"]["metadata"]["name"])
+                    if len(seen) == stop:
+                        return
+            except ApiError:
+                await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(2 * RECOVERY_SECONDS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(follow())
+        await asyncio.sleep(0.5)
+        for number in range(stop):
+            metadata = {"name": f"watched-{number}", "labels": {"watched": "yes"}}
+            assert await answered(transport, "POST", CONFIG_MAPS, orjson.dumps({"metadata": metadata})) in (201, 409)
+            if number in (20, 40):
+                victim = processes(cluster)[f"kube-apiserver-{number // 40}"]
+                os.kill(victim.pid, signal.SIGKILL)
+                await until_restarted(cluster, victim)
+    assert seen == [f"watched-{number}" for number in range(stop)]
+    await transport.close()
