@@ -1,11 +1,13 @@
 """Several API servers on one store: what one has answered, the others know, even when they hear of changes late."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver import bootstrap
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.contract import Change, Entry, Page
@@ -115,3 +117,23 @@ async def test_a_new_namespace_can_be_used_at_once_at_every_server(prompt_and_la
     robot = pod("a")
     robot["spec"]["serviceAccountName"] = "robot"
     await late.create("/api/v1/namespaces/new/pods", robot)
+
+
+async def test_servers_that_start_together_both_come_up():
+    store, config = MemoryStore(), ApiServerConfig(shared_store=True)
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        servers = [ApiServer(config, each, clock=SystemClock()) for each in (store, Late(store))]
+        await asyncio.gather(*(started(server, stack) for server in servers))
+        assert all(server.ready for server in servers)
+
+
+async def started(server: ApiServer, stack: contextlib.AsyncExitStack) -> None:
+    await stack.enter_async_context(server)
+
+
+async def test_an_address_reserved_by_a_server_that_was_killed_keeps_none_from_starting(monkeypatch):
+    monkeypatch.setattr(bootstrap, "RESERVED_LOOKS", 2)
+    store = MemoryStore()
+    await store.write("/registry/ipaddresses/10.0.0.1", b"{}", expected=0)
+    async with ApiServer(ApiServerConfig(), store, clock=SystemClock()) as server:
+        assert server.ready

@@ -1,14 +1,16 @@
 """The objects that every cluster has: namespaces, priority classes, the `kubernetes` Service and its endpoints."""
 
 import asyncio
+import contextlib
 import ipaddress
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
 from kobune.api.catalogue import Kind
-from kobune.api.errors import AlreadyExists, Json
+from kobune.api.errors import AlreadyExists, ApiError, Invalid, Json
 from kobune.controlplane.apiserver.authorization.bootstrap_policy import GROUP as RBAC
 from kobune.controlplane.apiserver.authorization.bootstrap_policy import bootstrap_objects
 from kobune.controlplane.apiserver.flowcontrol.configuration import GROUP as FLOW_GROUP
@@ -17,9 +19,12 @@ from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.update import change
 from kobune.controlplane.apiserver.request import MASTER
+from kobune.controlplane.store.contract import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
+
+log = logging.getLogger(__name__)
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 # Source: upstream scheduling.SystemPriorityClasses.
@@ -37,11 +42,26 @@ PRIORITY_CLASSES: Sequence[tuple[str, int, str]] = (
 )
 SERVICE = "kubernetes"
 EXTENSION_AUTHENTICATION = "extension-apiserver-authentication"
+RETRY_SECONDS = 0.5
+RESERVED_LOOKS, RESERVED_PAUSE_SECONDS = 50, 0.1
 KEEP_SECONDS = 10.0  # Source: upstream DefaultEndpointReconcilerInterval.
 
 
 async def bootstrap(server: "ApiServer") -> None:
-    """Make what is missing."""
+    """Make what is missing. Waits for a store that others share: its members may be choosing their leader anew."""
+    made = False
+    while not made:
+        try:
+            await _make(server)
+            made = True
+        except* Unavailable as errors:
+            if not server.config.shared_store:
+                raise
+            log.warning("the store does not answer yet", extra={"failure": str(errors.exceptions[0])})
+            await server.clock.sleep(RETRY_SECONDS)
+
+
+async def _make(server: "ApiServer") -> None:
     async with asyncio.TaskGroup() as group:
         for name in NAMESPACES:
             group.create_task(_ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}}))
@@ -50,7 +70,7 @@ async def bootstrap(server: "ApiServer") -> None:
             manifest = {"metadata": {"name": name}, "value": value, "description": description}
             group.create_task(_ensure(server, "scheduling.k8s.io", "v1", "PriorityClass", "", manifest))
         group.create_task(_service_range(server))
-        group.create_task(_ensure(server, "", "v1", "Service", "default", kubernetes_service(server)))
+        group.create_task(_ensure_service(server))
         if server.rbac is not None:
             for kind, namespace, manifest in bootstrap_objects():
                 group.create_task(_ensure(server, RBAC, "v1", kind, namespace, manifest))
@@ -63,11 +83,15 @@ async def keep(server: "ApiServer") -> None:
     """Put the namespaces and the endpoints right again and again, until cancelled."""
     while True:
         await server.clock.sleep(KEEP_SECONDS)
-        for name in NAMESPACES:
-            await _ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}})
-        await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
-        await keep_endpoints(server)
-        await _flow_control(server)
+        try:
+            for name in NAMESPACES:
+                await _ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}})
+            await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
+            await keep_endpoints(server)
+            await _flow_control(server)
+        except (ApiError, Unavailable) as error:
+            # A store that is away for a while is no reason to end: what is cached can still be read.
+            log.warning("the cluster's own objects could not be kept", extra={"failure": str(error)})
 
 
 async def _flow_control(server: "ApiServer") -> None:
@@ -147,6 +171,20 @@ def endpoint_slice(address: str, port: int) -> Json:
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }
+
+
+async def _ensure_service(server: "ApiServer") -> None:
+    """The `kubernetes` Service. Its address may be reserved already: by another server, which makes it just now, or by one
+    that ended before it had made it."""
+    for _ in range(RESERVED_LOOKS):
+        try:
+            await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
+            return
+        except Invalid:
+            await server.clock.sleep(RESERVED_PAUSE_SECONDS)
+    with contextlib.suppress(Conflict):  # Another server has freed it.
+        await server.store.delete(server.addresses.key(server.addresses.first), expected=None)
+    await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
 
 
 async def _service_range(server: "ApiServer") -> None:

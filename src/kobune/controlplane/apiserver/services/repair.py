@@ -1,11 +1,15 @@
 """Frees what no Service holds any more: a server may have ended between taking and using it."""
 
+import logging
+
 import orjson
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.services.allocator import addresses_of, node_ports_of
-from kobune.controlplane.store.contract import Conflict, Store
+from kobune.controlplane.store.contract import Conflict, Store, Unavailable
+
+log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 180.0
 PASSES = 3  # Unused in so many passes, it is lost, not merely about to be used.
@@ -21,7 +25,10 @@ class Repair:
     async def run(self) -> None:
         while True:
             await self._registry.clock.sleep(INTERVAL_SECONDS)
-            await self.sweep()
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                log.warning("reservations could not be looked through", extra={"failure": str(error)})
 
     async def sweep(self) -> None:
         """One pass."""
