@@ -51,6 +51,7 @@ class ApiServerFlags:
     service_node_port_range: str = flag("30000-32767", "Node ports of Services.")
     authorization_mode: Sequence[str] = flag(("Node", "RBAC"), "Of Node, RBAC, AlwaysAllow; comma-separated.")
     disable_admission_plugins: Sequence[str] = flag((), "Plug-ins to leave out, comma-separated.")
+    enable_admission_plugins: Sequence[str] = flag((), "Plug-ins to use that are off by default, comma-separated.")
     kubelet_client_certificate: Path | None = flag(None, "Shown to kubelets.")
     kubelet_client_key: Path | None = flag(None, "Its key.")
     kubelet_certificate_authority: Path | None = flag(None, "Who signed the kubelets' certificates.")
@@ -216,6 +217,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         request_timeout=_seconds("--request-timeout", flags.request_timeout),
         authorization_mode=tuple(flags.authorization_mode),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
+        enabled_admission_plugins=tuple(flags.enable_admission_plugins),
     )
     try:
         return config, server_tls(certificate, key, ca), kubeconfig

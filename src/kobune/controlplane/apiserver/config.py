@@ -68,6 +68,7 @@ class ApiServerConfig:
     authorization_mode: tuple[str, ...] = ("Node", "RBAC")
     anonymous_health: bool = True
     disabled_admission_plugins: tuple[str, ...] = ()
+    enabled_admission_plugins: tuple[str, ...] = ()
     audit_policy: Json | None = None
     audit_sink: Callable[[bytes], None] | None = None
     shared_store: bool = False

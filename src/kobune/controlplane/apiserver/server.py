@@ -127,7 +127,13 @@ class ApiServer:
         self.authorization = Authorization(self._authorizers())
         self.webhooks = WebhookClient(self.registry)
         self.registry.custom.send, self.registry.custom.new_uid = self.webhooks.convert, self.registry.mint.uid
-        plugins = make_plugins(self.registry, self.webhooks, disabled=config.disabled_admission_plugins)
+        plugins = make_plugins(
+            self.registry,
+            self.webhooks,
+            self.authorization,
+            disabled=config.disabled_admission_plugins,
+            enabled=config.enabled_admission_plugins,
+        )
         if self.rbac is not None:
             plugins.insert(0, Escalation(self.rbac, self.authorization))
         self.registry.admission = Admission(plugins)

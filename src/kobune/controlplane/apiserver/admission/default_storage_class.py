@@ -6,6 +6,7 @@ import orjson
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.newest import newest
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 MARKS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
@@ -35,17 +36,11 @@ class DefaultStorageClass:
             return
         cache = await self._registry.cache(self._kind)
         classes: list[Json] = [orjson.loads(item.body) for item in cache.list() if b"is-default-class" in item.body]
-        marked = [one for one in classes if _is_default(one)]
-        if marked:
-            newest = max(marked, key=lambda one: (one["metadata"]["creationTimestamp"], _reversed(one)))
-            spec["storageClassName"] = newest["metadata"]["name"]
+        chosen = newest(filter(_is_default, classes))
+        if chosen is not None:
+            spec["storageClassName"] = chosen["metadata"]["name"]
 
 
 def _is_default(storage_class: Json) -> bool:
     annotations = storage_class["metadata"].get("annotations") or {}
     return any(annotations.get(mark) == "true" for mark in MARKS)
-
-
-def _reversed(storage_class: Json) -> tuple[int, ...]:
-    """Of classes of the same age the first by name wins."""
-    return tuple(-ord(char) for char in storage_class["metadata"]["name"])

@@ -2,14 +2,25 @@
 
 from collections.abc import Collection
 
+from kobune.controlplane.apiserver.admission.always_pull_images import AlwaysPullImages
+from kobune.controlplane.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from kobune.controlplane.apiserver.admission.chain import Plugin
+from kobune.controlplane.apiserver.admission.default_ingress_class import DefaultIngressClass
 from kobune.controlplane.apiserver.admission.default_storage_class import DefaultStorageClass
 from kobune.controlplane.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from kobune.controlplane.apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
+from kobune.controlplane.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
+from kobune.controlplane.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
+from kobune.controlplane.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
 from kobune.controlplane.apiserver.admission.runtime_class import RuntimeClass
@@ -19,29 +30,53 @@ from kobune.controlplane.apiserver.admission.taint_nodes_by_condition import Tai
 from kobune.controlplane.apiserver.admission.validating_admission_policy import ValidatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.validating_admission_webhook import ValidatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
+from kobune.controlplane.apiserver.authorization.authorizer import Authorization
 from kobune.controlplane.apiserver.registry.registry import Registry
 
+# What upstream has switched off unless it is asked for.
+OFF_BY_DEFAULT = ("AlwaysPullImages", "DenyServiceExternalIPs", "ExtendedResourceToleration")
+TOPOLOGY_LABELS_SINCE = (1, 35)
 
-def make_plugins(registry: Registry, webhooks: WebhookClient, *, disabled: Collection[str]) -> list[Plugin]:
-    """All plugins but the disabled ones. Raises ValueError for a name that is no plugin's."""
+
+def make_plugins(
+    registry: Registry,
+    webhooks: WebhookClient,
+    authorization: Authorization,
+    *,
+    disabled: Collection[str] = (),
+    enabled: Collection[str] = (),
+) -> list[Plugin]:
+    """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
     plugins: tuple[Plugin, ...] = (
         NamespaceLifecycle(registry),
         LimitRanger(registry),
         ServiceAccount(registry),
         NodeRestriction(registry),
         TaintNodesByCondition(registry),
+        AlwaysPullImages(),
         PodSecurity(registry),
         Priority(registry),
         DefaultTolerationSeconds(registry),
+        ExtendedResourceToleration(),
         DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
+        PersistentVolumeClaimResize(registry),
         RuntimeClass(registry),
+        CertificateApproval(authorization),
+        CertificateSigning(authorization),
+        CertificateSubjectRestriction(),
+        DefaultIngressClass(registry),
+        DenyServiceExternalIPs(),
+        PodTopologyLabels(registry),
         MutatingAdmissionWebhook(registry, webhooks),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
         ResourceQuota(registry),
     )
-    unknown = set(disabled) - {plugin.name for plugin in plugins}
+    unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins}
     if unknown:
         raise ValueError(f"no such admission plugin: {', '.join(sorted(unknown))}")
-    return [plugin for plugin in plugins if plugin.name not in disabled]
+    off = {*OFF_BY_DEFAULT, *disabled} - set(enabled)
+    if tuple(map(int, registry.version.split("."))) < TOPOLOGY_LABELS_SINCE:
+        off.add(PodTopologyLabels.name)
+    return [plugin for plugin in plugins if plugin.name not in off]

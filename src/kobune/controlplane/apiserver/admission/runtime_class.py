@@ -1,16 +1,16 @@
-"""RuntimeClass: a pod of a runtime class takes over what the class costs and where it runs.
+"""RuntimeClass: a pod gets its class's overhead, node selector and tolerations."""
 
-Source: Kubernetes documentation, Runtime Class and Pod Overhead; upstream plugin/pkg/admission/runtimeclass.
-"""
+from collections.abc import Awaitable
 
 from kobune.api.errors import Json
 from kobune.api.quantity import parse_quantity
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.admission.tolerations import merged
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 MISMATCH = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
-UNFOUNDED = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+UNCALLED = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
 
 
 class RuntimeClass:
@@ -22,46 +22,48 @@ class RuntimeClass:
         self._registry = registry
         self._kind = registry.builtin("node.k8s.io", "v1", "RuntimeClass")
 
-    async def admit(self, attributes: Attributes) -> None:
-        runtime = await self._class_of(attributes)
-        if runtime is None:
-            return
-        spec = _spec(attributes)
-        overhead = _overhead(runtime)
-        if overhead is not None:
-            if spec.get("overhead") and not _alike(spec["overhead"], overhead):
+    def admit(self, attributes: Attributes) -> Awaitable[None] | None:
+        return self._admit(attributes) if _class_name(attributes) else None
+
+    def validate(self, attributes: Attributes) -> Awaitable[None] | None:
+        if _class_name(attributes):
+            return self._validate(attributes)
+        if _spec(attributes).get("overhead") is not None:
+            raise refused(attributes, UNCALLED)
+        return None
+
+    async def _admit(self, attributes: Attributes) -> None:
+        found, spec = await self._find(attributes), _spec(attributes)
+        overhead = (found.get("overhead") or {}).get("podFixed")
+        if found.get("overhead") is not None:
+            if spec.get("overhead") and not _equal(spec["overhead"], overhead):
                 raise refused(attributes, MISMATCH)
-            spec["overhead"] = overhead
-        scheduling = runtime.get("scheduling") or {}
+            if overhead is not None:
+                spec["overhead"] = dict(overhead)
+        scheduling = found.get("scheduling")
+        if scheduling is None:
+            return
         selector = dict(spec.get("nodeSelector") or {})
         for key, value in (scheduling.get("nodeSelector") or {}).items():
             if selector.setdefault(key, value) != value:
-                raise refused(
-                    attributes,
-                    f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
-                    f"pod.spec.nodeSelector[{key}] = {selector[key]}",
-                )
+                words = f"runtimeClass.scheduling.nodeSelector[{key}] = {value}"
+                raise refused(attributes, f"conflict: {words}; pod.spec.nodeSelector[{key}] = {selector[key]}")
         if selector:
             spec["nodeSelector"] = selector
-        own = spec.get("tolerations") or []
-        added = [one for one in scheduling.get("tolerations") or () if one not in own]
-        if added:
-            spec["tolerations"] = [*own, *added]
+        if scheduling.get("tolerations"):
+            spec["tolerations"] = merged(spec.get("tolerations") or (), scheduling["tolerations"])
 
-    async def validate(self, attributes: Attributes) -> None:
-        runtime = await self._class_of(attributes)
-        given, wanted = _spec(attributes).get("overhead"), _overhead(runtime) if runtime else None
-        if wanted is None:
-            if given is not None:
-                raise refused(attributes, UNFOUNDED)
-        elif not _alike(given or {}, wanted):
+    async def _validate(self, attributes: Attributes) -> None:
+        found, spec = await self._find(attributes), _spec(attributes)
+        if found.get("overhead") is None:
+            if spec.get("overhead") is not None:
+                raise refused(attributes, UNCALLED)
+        elif not _equal(spec.get("overhead"), found["overhead"].get("podFixed")):
             raise refused(attributes, MISMATCH)
 
-    async def _class_of(self, attributes: Attributes) -> Json | None:
-        """The pod's runtime class; None when it names none. Raises Forbidden for one that is not there."""
-        name = _spec(attributes).get("runtimeClassName")
-        if not name:
-            return None
+    async def _find(self, attributes: Attributes) -> Json:
+        """The pod's class. Raises Forbidden when there is none of that name."""
+        name = _class_name(attributes)
         found = await self._registry.find(self._kind, "", name)
         if found is None:
             raise refused(attributes, f'pod rejected: RuntimeClass "{name}" not found')
@@ -69,19 +71,16 @@ class RuntimeClass:
 
 
 def _spec(attributes: Attributes) -> Json:
-    assert attributes.object is not None
-    spec: Json = attributes.object.setdefault("spec", {})
+    spec: Json = (attributes.object or {}).get("spec") or {}
     return spec
 
 
-def _overhead(runtime: Json) -> Json | None:
-    """What every pod of the class costs; None for a class that says nothing of it."""
-    overhead = runtime.get("overhead")
-    return None if overhead is None else overhead.get("podFixed") or {}
+def _class_name(attributes: Attributes) -> str:
+    name: str = _spec(attributes).get("runtimeClassName") or ""
+    return name
 
 
-def _alike(one: Json, other: Json) -> bool:
-    """Whether two lists of quantities are the same amounts, however they are written."""
-    return one.keys() == other.keys() and all(
-        parse_quantity(str(one[name])) == parse_quantity(str(other[name])) for name in one
-    )
+def _equal(first: Json | None, second: Json | None) -> bool:
+    """The same amounts, however they are written."""
+    one, other = first or {}, second or {}
+    return one.keys() == other.keys() and all(parse_quantity(one[key]) == parse_quantity(other[key]) for key in one)

@@ -1,0 +1,87 @@
+"""CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who settles requests for certificates."""
+
+import base64
+import binascii
+
+from kobune.api.errors import Json
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.authorization.authorizer import Access, Authorization, Verdict
+
+GROUP = "certificates.k8s.io"
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
+ADMINISTRATORS = "system:masters"
+
+
+class CertificateApproval:
+    name = "CertificateApproval"
+    operations = ("UPDATE",)
+    resources = ("certificatesigningrequests/approval",)
+
+    def __init__(self, authorization: Authorization) -> None:
+        self._authorization = authorization
+
+    def admit(self, attributes: Attributes) -> None:
+        return None
+
+    async def validate(self, attributes: Attributes) -> None:
+        await _require(self._authorization, attributes, "approve")
+
+
+class CertificateSigning:
+    name = "CertificateSigning"
+    operations = ("UPDATE",)
+    resources = ("certificatesigningrequests/status",)
+
+    def __init__(self, authorization: Authorization) -> None:
+        self._authorization = authorization
+
+    def admit(self, attributes: Attributes) -> None:
+        return None
+
+    async def validate(self, attributes: Attributes) -> None:
+        new, old = _status(attributes.object), _status(attributes.old_object)
+        if any((new.get(field) or None) != (old.get(field) or None) for field in ("certificate", "conditions")):
+            await _require(self._authorization, attributes, "sign")
+
+
+class CertificateSubjectRestriction:
+    name = "CertificateSubjectRestriction"
+    operations = ("CREATE",)
+    resources = ("certificatesigningrequests",)
+
+    def admit(self, attributes: Attributes) -> None:
+        return None
+
+    def validate(self, attributes: Attributes) -> None:
+        spec: Json = (attributes.object or {}).get("spec") or {}
+        if spec.get("signerName") == CLIENT_SIGNER and ADMINISTRATORS in _organizations(attributes, spec):
+            words = f"use of {CLIENT_SIGNER} signer with {ADMINISTRATORS} group is not allowed"
+            raise refused(attributes, words)
+
+
+async def _require(authorization: Authorization, attributes: Attributes, verb: str) -> None:
+    """Raises Forbidden unless the user may do this for the signer, or for all of the signer's domain."""
+    signer: str = ((attributes.old_object or {}).get("spec") or {}).get("signerName", "")
+    user = attributes.call.user
+    for name in (signer, f"{signer.partition('/')[0]}/*"):
+        decision = await authorization.decide(Access(user, verb, GROUP, "*", "signers", name=name))
+        if decision.verdict is Verdict.ALLOW:
+            return
+    raise refused(attributes, f'user not permitted to {verb} requests with signerName "{signer}"')
+
+
+def _status(request: Json | None) -> Json:
+    status: Json = (request or {}).get("status") or {}
+    return status
+
+
+def _organizations(attributes: Attributes, spec: Json) -> list[str]:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    try:
+        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+    except (ValueError, binascii.Error) as error:
+        raise refused(attributes, f"failed to parse CSR: {error}") from error
+    return [str(one.value) for one in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
