@@ -167,9 +167,9 @@ async def test_only_who_may_approves_and_signs_for_a_signer(ask, server):
     signers = {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["approve"]}
     rules.append({**signers, "resourceNames": ["kubernetes.io/*"]})
     await ask("PATCH", f"{roles}/clusterroles/clerk", {"rules": rules}, content_type=MERGE)
-    await jo("PATCH", f"{REQUESTS}/a/approval", approval, content_type=MERGE)
-    signed = {"status": {"certificate": base64.b64encode(b"x").decode()}}
-    answer = await jo("PATCH", f"{REQUESTS}/a/status", signed, content_type=MERGE, status=403)
+    approved = await jo("PATCH", f"{REQUESTS}/a/approval", approval, content_type=MERGE)
+    failed = {"status": {"conditions": [*approved["status"]["conditions"], {**condition, "type": "Failed"}]}}
+    answer = await jo("PATCH", f"{REQUESTS}/a/status", failed, content_type=MERGE, status=403)
     assert "user not permitted to sign requests" in answer["message"]
 
 
