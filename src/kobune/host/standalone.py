@@ -22,6 +22,7 @@ from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
+from kobune.host.collector import patient_collector
 from kobune.host.flags import flag
 from kobune.host.pki import FRONT_PROXY, SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
@@ -76,7 +77,7 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
 
     favour_commits()
     clock = SystemClock()
-    with listener(flags.bind_address, flags.secure_port) as sock:
+    with patient_collector(), listener(flags.bind_address, flags.secure_port) as sock:
         config, tls, kubeconfig = prepare_api_server(flags, clock.now())
         where = flags.store
         if not where.store and not where.etcd_servers:

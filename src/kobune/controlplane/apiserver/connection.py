@@ -19,6 +19,7 @@ from kobune.controlplane.apiserver.wire import (
     Plain,
     date_of,
     head_of,
+    plain_head,
     read_plain,
     request_of,
 )
@@ -256,10 +257,14 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, response: Response, encodings: str) -> None:
         """Raises ConnectionError when the client has gone, TimeoutError when it takes nothing."""
+        body = response.body
+        if isinstance(body, bytes) and len(body) < GZIP_FROM_BYTES and not response.headers and not self._ending:
+            date = self._front.date(self._loop.time())
+            self._open_transport().write(plain_head(response.status, date, response.content_type, len(body)) + body)
+            return
         headers = {"Content-Type": response.content_type, "Cache-Control": "no-cache, private", **response.headers}
         if self._ending:
             headers["Connection"] = "close"
-        body = response.body
         if not isinstance(body, bytes):
             await self._stream(response.status, headers, body)
             return

@@ -30,6 +30,9 @@ class WriteOptions:
     force: bool = False
 
 
+DEFAULT_WRITE = WriteOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
     """`grace_seconds` and `propagation` are None and "" when the client leaves them to the kind's default."""
@@ -104,7 +107,7 @@ def _watch_problem(options: ListOptions) -> tuple[str, str, str] | None:
 def write_options(query: Mapping[str, str], *, default_validation: str = "Warn") -> WriteOptions:
     """Raises Invalid for values that upstream refuses."""
     if not query:
-        return WriteOptions()
+        return DEFAULT_WRITE
     validation = query.get("fieldValidation", "") or default_validation
     if validation not in ("Strict", "Warn", "Ignore"):
         text = f'Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'

@@ -95,6 +95,14 @@ def head_of(status: int, date: str, headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
+def plain_head(status: int, date: str, content_type: str, length: int) -> bytes:
+    """The head of an answer with no headers of its own: nearly all there are."""
+    return (
+        f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nDate: {date}\r\nContent-Type: {content_type}\r\n"
+        f"Cache-Control: no-cache, private\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
 def _value(lower: bytes, name: bytes) -> bytes | None:
     """What the first header of that name says; None without one."""
     at = lower.find(name)

@@ -1,5 +1,7 @@
 """Priority: turns a pod's priority class into its number."""
 
+from collections.abc import Awaitable
+
 import orjson
 
 from kobune.api.errors import Json
@@ -20,8 +22,19 @@ class Priority:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._kind = registry.builtin("scheduling.k8s.io", "v1", "PriorityClass")
+        self._default: tuple[int, Json | None] = (-1, None)  # As of the newest change of any class.
 
-    async def admit(self, attributes: Attributes) -> None:
+    def admit(self, attributes: Attributes) -> Awaitable[None] | None:
+        cache = self._registry.open_cache(self._kind)
+        if cache is None:
+            return self._wait(attributes)
+        self._admit(attributes, cache)
+        return None
+
+    async def _wait(self, attributes: Attributes) -> None:
+        self._admit(attributes, await self._registry.cache(self._kind))
+
+    def _admit(self, attributes: Attributes, cache: Cache) -> None:
         pod = attributes.object
         if attributes.call.kind.name != "Pod" or pod is None:
             return
@@ -32,7 +45,7 @@ class Priority:
                 if spec.get(field) is None and old.get(field) is not None:
                     spec[field] = old[field]
             return
-        name, priority, policy = await self._resolve(attributes, spec.get("priorityClassName") or "")
+        name, priority, policy = self._resolve(attributes, cache, spec.get("priorityClassName") or "")
         if name:
             spec["priorityClassName"] = name
         if spec.get("priority") not in (None, priority):
@@ -49,21 +62,23 @@ class Priority:
             )
         spec["priority"], spec["preemptionPolicy"] = priority, policy
 
-    async def validate(self, attributes: Attributes) -> None:
+    def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         obj = attributes.object
         if attributes.call.kind.name != "PriorityClass" or obj is None or not obj.get("globalDefault"):
-            return
-        default = _default_class(await self._registry.cache(self._kind))
+            return None
+        return self._validate(attributes, obj)
+
+    async def _validate(self, attributes: Attributes, obj: Json) -> None:
+        default = self._default_class(await self._registry.cache(self._kind))
         if default is not None and default["metadata"]["name"] != obj["metadata"].get("name"):
             raise refused(
                 attributes,
                 f"PriorityClass {default['metadata']['name']} is already marked as default. Only one default can exist",
             )
 
-    async def _resolve(self, attributes: Attributes, name: str) -> tuple[str, int, str]:
-        cache = self._registry.open_cache(self._kind) or await self._registry.cache(self._kind)
+    def _resolve(self, attributes: Attributes, cache: Cache, name: str) -> tuple[str, int, str]:
         if not name:
-            found = _default_class(cache)
+            found = self._default_class(cache)
             if found is None:
                 return "", DEFAULT_PRIORITY, DEFAULT_POLICY
         else:
@@ -73,8 +88,13 @@ class Priority:
             found = orjson.loads(item.body)
         return found["metadata"]["name"], found.get("value", 0), found.get("preemptionPolicy") or DEFAULT_POLICY
 
-
-def _default_class(cache: Cache) -> Json | None:
-    """The class of pods that name none; of several the one with the least priority."""
-    marked: list[Json] = [orjson.loads(item.body) for item in cache.list() if b'"globalDefault":true' in item.body]
-    return min(marked, key=lambda one: (one.get("value", 0), one["metadata"]["name"]), default=None)
+    def _default_class(self, cache: Cache) -> Json | None:
+        """The class of pods that name none; of several the one with the least priority."""
+        seen, found = self._default
+        if seen != cache.changed_at:
+            marked: list[Json] = [
+                orjson.loads(item.body) for item in cache.list() if b'"globalDefault":true' in item.body
+            ]
+            found = min(marked, key=lambda one: (one.get("value", 0), one["metadata"]["name"]), default=None)
+            self._default = (cache.changed_at, found)
+        return found

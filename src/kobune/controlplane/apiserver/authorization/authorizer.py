@@ -1,7 +1,6 @@
 """The ways of deciding whether somebody may do something, asked in turn."""
 
 from collections.abc import Awaitable, Coroutine, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -9,8 +8,7 @@ from kobune.api.errors import Forbidden, qualified
 from kobune.controlplane.apiserver.request import User
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """What somebody wants to do: with a resource, or, when `path` is set, with a URL that is none."""
 
     user: User

@@ -39,21 +39,29 @@ async def create(registry: "Registry", call: Call, obj: Json) -> bytes:
     meta = obj["metadata"]  # A webhook may have put another one in its place.
     prepare_create(kind, obj, user=call.user, now=call.now)
     call.name = meta.get("name") or ""
+    if not registry.allocates(kind):
+        return await _finish(registry, call, obj, attributes, base, given)
     async with registry.allocated(call, obj, None):
-        faults = registry.validate_create(kind, obj)
-        if faults:
-            raise invalid(kind.name, call.name, *faults, group=kind.group)
-        await registry.admission.validate(attributes)
-        if not call.applying:
-            keep_account(registry, call, obj, None)
-        for attempt in range(NAME_ATTEMPTS):
-            if attempt:
-                meta["name"] = call.name = registry.mint.name(base)
-            try:
-                return await _commit(registry, call, obj)
-            except AlreadyExists:
-                if given or not base:
-                    raise
+        return await _finish(registry, call, obj, attributes, base, given)
+
+
+async def _finish(registry: "Registry", call: Call, obj: Json, attributes: Attributes, base: str, given: str) -> bytes:
+    """Judge the object and store it."""
+    kind, meta = call.kind, obj["metadata"]
+    faults = registry.validate_create(kind, obj)
+    if faults:
+        raise invalid(kind.name, call.name, *faults, group=kind.group)
+    await registry.admission.validate(attributes)
+    if not call.applying:
+        keep_account(registry, call, obj, None)
+    for attempt in range(NAME_ATTEMPTS):
+        if attempt:
+            meta["name"] = call.name = registry.mint.name(base)
+        try:
+            return await _commit(registry, call, obj)
+        except AlreadyExists:
+            if given or not base:
+                raise
     raise AlreadyExists(
         f'{kind.plural} "{call.name}" already exists, the server was not able to generate a unique name for the object',
         group=kind.group, resource=kind.plural, name=call.name, retry_after_seconds=1,

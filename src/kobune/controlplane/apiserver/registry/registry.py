@@ -191,6 +191,10 @@ class Registry:
         """The body of an object that is not stored (a dry run, a plan)."""
         return orjson.dumps(obj)
 
+    def allocates(self, kind: Kind) -> bool:
+        """Whether objects of the kind take something that can be given only once."""
+        return (kind.group, kind.plural) in self.allocators
+
     @asynccontextmanager
     async def allocated(self, call: Call, new: Json, old: Json | None) -> AsyncIterator[None]:
         """Hold what `new` needs exclusively; given back when the write inside fails."""
