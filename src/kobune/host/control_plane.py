@@ -28,7 +28,6 @@ from kobune.controlplane.store.contract import Damaged, Store, Unavailable
 from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host import storage_classes
-from kobune.host.collector import patient_collector
 from kobune.host.etcd_members import answering
 from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout

@@ -22,8 +22,8 @@ from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
-from kobune.host.collector import patient_collector
 from kobune.host.flags import flag
+from kobune.host.loops import patient_collector
 from kobune.host.pki import FRONT_PROXY, SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
 from kobune.host.stores import StoreFlags, favour_commits, open_store

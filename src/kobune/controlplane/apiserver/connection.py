@@ -258,9 +258,11 @@ class Connection(asyncio.Protocol):
     async def _write(self, response: Response, encodings: str) -> None:
         """Raises ConnectionError when the client has gone, TimeoutError when it takes nothing."""
         body = response.body
-        if isinstance(body, bytes) and len(body) < GZIP_FROM_BYTES and not response.headers and not self._ending:
+        own = response.headers
+        if isinstance(body, bytes) and len(body) < GZIP_FROM_BYTES and not self._ending and "Cache-Control" not in own:
             date = self._front.date(self._loop.time())
-            self._open_transport().write(plain_head(response.status, date, response.content_type, len(body)) + body)
+            head = plain_head(response.status, date, response.content_type, len(body), own)
+            self._open_transport().write(head + body)
             return
         headers = {"Content-Type": response.content_type, "Cache-Control": "no-cache, private", **response.headers}
         if self._ending:

@@ -1,5 +1,6 @@
 """HTTP/1.1 as bytes: plain requests read, and the heads of answers written."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -95,11 +96,12 @@ def head_of(status: int, date: str, headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
-def plain_head(status: int, date: str, content_type: str, length: int) -> bytes:
-    """The head of an answer with no headers of its own: nearly all there are."""
+def plain_head(status: int, date: str, content_type: str, length: int, more: Mapping[str, str]) -> bytes:
+    """The head of an answer that is sent as it is and after which the connection stays: nearly all there are."""
+    own = "".join([f"{name}: {value}\r\n" for name, value in more.items()]) if more else ""
     return (
         f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nDate: {date}\r\nContent-Type: {content_type}\r\n"
-        f"Cache-Control: no-cache, private\r\nContent-Length: {length}\r\n\r\n"
+        f"Cache-Control: no-cache, private\r\n{own}Content-Length: {length}\r\n\r\n"
     ).encode()
 
 

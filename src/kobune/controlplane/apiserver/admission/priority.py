@@ -26,12 +26,14 @@ class Priority:
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         cache = self._registry.open_cache(self._kind)
-        if cache is None:
-            return self._wait(attributes)
+        name = ((attributes.object or {}).get("spec") or {}).get("priorityClassName") or ""
+        if cache is None or (name and cache.get("", name) is None):
+            return self._wait(attributes, name)
         self._admit(attributes, cache)
         return None
 
-    async def _wait(self, attributes: Attributes) -> None:
+    async def _wait(self, attributes: Attributes, name: str) -> None:
+        await self._registry.find_item(self._kind, "", name)  # It may have been made on another server.
         self._admit(attributes, await self._registry.cache(self._kind))
 
     def _admit(self, attributes: Attributes, cache: Cache) -> None:
@@ -82,7 +84,7 @@ class Priority:
             if found is None:
                 return "", DEFAULT_PRIORITY, DEFAULT_POLICY
         else:
-            item = await self._registry.find_item(self._kind, "", name)
+            item = cache.get("", name)
             if item is None:
                 raise refused(attributes, f"no PriorityClass with name {name} was found")
             found = orjson.loads(item.body)
