@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from dataclasses import replace
 
 import orjson
 
@@ -26,7 +27,8 @@ def start(service: ArmService, request: ArmRequest) -> ArmAnswer:
     if not text:
         raise invalid_parameter("Required parameter command is missing (null).", target="command")
     try:
-        files = base64.b64decode(body.get("context") or "", validate=True)
+        # az breaks the text into lines.
+        files = base64.b64decode("".join(str(body.get("context") or "").split()), validate=True)
     except binascii.Error as error:
         raise invalid_parameter("The value of parameter context is not base64.", target="context") from error
     if len(files) > CONTEXT_LIMIT:
@@ -52,7 +54,9 @@ def result(service: ArmService, request: ArmRequest) -> ArmAnswer:
     if operation is None or operation.kind != RUN_COMMAND or operation.resource != cluster.key:
         raise ArmError(404, "NotFound", f"Could not find the command '{request.parameters['command']}'.")
     if not operation.ended:
-        return _waiting(request, f"{cluster.document['id']}/commandResults/{operation.id}")
+        running = {"id": operation.id, "properties": {"provisioningState": "Running", "startedAt": operation.started}}
+        waiting = _waiting(request, f"{cluster.document['id']}/commandResults/{operation.id}")
+        return replace(waiting, body=running)  # az reads the state, not the status.
     shown: Json = {"provisioningState": operation.status, "startedAt": operation.started, "finishedAt": operation.ended}
     shown |= (
         orjson.loads(operation.result) if operation.result else {"exitCode": 1, "logs": "", "reason": operation.message}
