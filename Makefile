@@ -20,6 +20,7 @@ help:
 	@echo "make benchmarks  print the figures of docs/performance.md"
 
 up: $(VENV)/ready system-packages
+	@case ' $(UP_OPTIONS) ' in *etcd*|*standard*|*premium*) tools/install-system-packages etcd-server;; esac
 	@$(BIN)/kobune up $(UP_OPTIONS)
 
 down: $(VENV)/ready

@@ -133,7 +133,7 @@ def command(
         start_service(layout)
     except NotStarted as error:
         fail(str(error))
-    ready = asyncio.run(_wait_until_ready(found, spec))
+    ready = asyncio.run(wait_until_ready(found, spec))
     if ready:
         _stop_trying(found, spec)
         fail(ready)
@@ -187,7 +187,7 @@ def _slot(layout: Layout) -> int:
     return found
 
 
-async def _wait_until_ready(cluster: ClusterLayout, spec: Spec) -> str:
+async def wait_until_ready(cluster: ClusterLayout, spec: Spec) -> str:
     """Wait until the API server answers and every node is Ready; the problem in one sentence if that fails."""
     deadline = time.monotonic() + READY_SECONDS
     wanted = sum(pool.count for pool in spec.cluster.pools)

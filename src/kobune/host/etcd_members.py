@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +16,7 @@ from kobune.controlplane.store.contract import Store, Unavailable
 from kobune.controlplane.store.etcd_member import MemberTls, member_command
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import Authority, is_current, write_private
+from kobune.host.placement import is_free
 from kobune.host.processes import find_running
 from kobune.host.spec import Spec
 
@@ -165,18 +165,8 @@ def _choose(cluster: ClusterLayout, count: int) -> list[Member]:
     for other in cluster.root.parent.glob(f"*/{cluster.etcd_members.relative_to(cluster.root)}"):
         for member in msgspec.json.decode(other.read_bytes(), type=list[Member]):
             taken |= {member.client_port, member.peer_port}
-    free = (port for port in range(FIRST_PORT, LAST_PORT) if port not in taken and _is_free(port))
+    free = (port for port in range(FIRST_PORT, LAST_PORT) if port not in taken and is_free(port))
     ports = [port for port, _ in zip(free, range(2 * count), strict=False)]
     if len(ports) < 2 * count:
         raise OSError(f"of the ports {FIRST_PORT} to {LAST_PORT} too few are free for etcd")
     return [Member(f"etcd-{number}", *ports[2 * number : 2 * number + 2]) for number in range(count)]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True

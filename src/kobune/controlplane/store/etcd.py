@@ -100,6 +100,11 @@ class EtcdStore:
                 if refused.code is not grpc.StatusCode.OUT_OF_RANGE:  # Compacted already.
                     raise _translated(refused) from refused
 
+    async def clear(self) -> None:
+        """Remove everything, as one change."""
+        key, end = self._span("")
+        await self._mutate("KV/DeleteRange", pb.DeleteRangeRequest(key=key, range_end=end), pb.DeleteRangeResponse)
+
     async def close(self) -> None:
         await self._calls.close()
 
