@@ -156,6 +156,11 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("sum", True, [((f"list({one})",), one) for one in ("int", "double", "duration")], lambda values: sum(values)),
     Function("min", True, [((f"list({one})",), one) for one in _ORDERED], _least),
     Function("max", True, [((f"list({one})",), one) for one in _ORDERED], _greatest),
+    # Patches
+    Function(
+        "jsonpatch.escapeKey", False, ((("string",), "string"),),
+        lambda text: text.replace("~", "~0").replace("/", "~1"),
+    ),
     # Regular expressions
     Function("find", True, ((("string", "string"), "string"),), _find),
     Function(

@@ -1,6 +1,6 @@
 """MutatingAdmissionWebhook: webhooks that change what is written, one after the other."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from kobune.api.catalogue import Kind
 from kobune.api.copying import clone
@@ -20,8 +20,12 @@ class MutatingAdmissionWebhook:
     operations = ("CREATE", "UPDATE", "DELETE")
     resources = ("**",)
 
-    def __init__(self, registry: Registry, client: WebhookClient) -> None:
+    def __init__(
+        self, registry: Registry, client: WebhookClient, *, then: Callable[[Attributes], Awaitable[None]]
+    ) -> None:
+        """`then` is called when a webhook has changed the object."""
         self._registry = registry
+        self._then = then
         self._dispatcher = Dispatcher(registry, client, "MutatingWebhookConfiguration")
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
@@ -40,6 +44,8 @@ class MutatingAdmissionWebhook:
         for webhook, kind in concerned[: max(last_change, 0)]:
             if webhook.reinvoked:
                 await self._ask(webhook, kind, attributes)
+        if last_change >= 0:
+            await self._then(attributes)
 
     async def _ask(self, webhook: Webhook, kind: Kind, attributes: Attributes) -> bool:
         """Whether the webhook has changed the object."""

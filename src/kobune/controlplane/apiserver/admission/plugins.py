@@ -15,6 +15,7 @@ from kobune.controlplane.apiserver.admission.default_toleration_seconds import D
 from kobune.controlplane.apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
 from kobune.controlplane.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
+from kobune.controlplane.apiserver.admission.mutating_admission_policy import MutatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
@@ -47,6 +48,7 @@ def make_plugins(
     enabled: Collection[str] = (),
 ) -> list[Plugin]:
     """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
+    policies = MutatingAdmissionPolicy(registry)
     plugins: tuple[Plugin, ...] = (
         NamespaceLifecycle(registry),
         LimitRanger(registry),
@@ -68,7 +70,8 @@ def make_plugins(
         DefaultIngressClass(registry),
         DenyServiceExternalIPs(),
         PodTopologyLabels(registry),
-        MutatingAdmissionWebhook(registry, webhooks),
+        policies,
+        MutatingAdmissionWebhook(registry, webhooks, then=policies.again),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
         ResourceQuota(registry),

@@ -23,14 +23,7 @@ def decisions(policy: Json, values: Mapping[str, Any]) -> Iterator[Decision]:
     """Every validation that fails, in order. A failure to evaluate counts unless the policy ignores failures."""
     spec = policy["spec"]
     ignores = spec.get("failurePolicy") == "Ignore"
-    seen = dict(values)
-    variables: dict[str, Any] = {}
-    seen["variables"] = variables
-    for variable in spec.get("variables") or ():
-        try:
-            variables[variable["name"]] = evaluate(variable["expression"], seen)
-        except Failed:
-            continue  # Whoever uses it fails in its place.
+    seen = with_variables(policy, values)
     for validation in spec.get("validations") or ():
         try:
             passed = evaluate(validation["expression"], seen) is True
@@ -40,6 +33,19 @@ def decisions(policy: Json, values: Mapping[str, Any]) -> Iterator[Decision]:
             continue
         if not passed:
             yield Decision(_message(validation, seen), validation.get("reason") or "Invalid")
+
+
+def with_variables(policy: Json, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with those of the policy's variables."""
+    seen = dict(values)
+    variables: dict[str, Any] = {}
+    seen["variables"] = variables
+    for variable in policy["spec"].get("variables") or ():
+        try:
+            variables[variable["name"]] = evaluate(variable["expression"], seen)
+        except Failed:
+            continue  # Whoever uses it fails in its place.
+    return seen
 
 
 def _message(validation: Json, values: Mapping[str, Any]) -> str:
