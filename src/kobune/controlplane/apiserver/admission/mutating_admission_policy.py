@@ -101,7 +101,7 @@ def changed(mutation: Json, values: Mapping[str, Any], schema: Schema) -> Json:
     """The object after one mutation. Raises Failed, ApiError, ValueError."""
     from kobune.api.cel.mutations import with_maps
 
-    obj: dict[str, Any] = values["object"]
+    obj: Json = values["object"]
     if mutation.get("patchType") == "JSONPatch":
         operations = evaluate(with_maps(mutation["jsonPatch"]["expression"]), values)
         if not isinstance(operations, list):
@@ -110,7 +110,8 @@ def changed(mutation: Json, values: Mapping[str, Any], schema: Schema) -> Json:
             patched: Json = jsonpatch.apply(obj, plain(operations))
         except Invalid as error:
             if "test failed" in str(error.__cause__):
-                return clone(obj)  # A test that fails is a condition that does not hold.
+                unchanged: Json = clone(obj)
+                return unchanged  # A test that fails is a condition that does not hold.
             raise
         return patched
     wanted = plain(evaluate(with_maps(mutation["applyConfiguration"]["expression"]), values))
