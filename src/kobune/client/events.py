@@ -93,13 +93,16 @@ class _Written:
 
 
 class EventRecorder:
-    """Writes core/v1 Events in the name of one component. `record` only enqueues; `run` is the task that writes."""
+    """Writes core/v1 Events in the name of one component. `record` only enqueues; `run` is the task that writes.
 
-    def __init__(self, client: Client, component: str, *, clock: Clock, host: str = "") -> None:
+    `queued` is how many events may be on their way.
+    """
+
+    def __init__(self, client: Client, component: str, *, clock: Clock, host: str = "", queued: int = QUEUED) -> None:
         self._client = client
         self._component, self._host = component, host
         self._clock = clock
-        self._queue: asyncio.Queue[_Fact] = asyncio.Queue(QUEUED)
+        self._queue: asyncio.Queue[_Fact] = asyncio.Queue(queued)
         self._buckets: OrderedDict[_Subject, _Bucket] = OrderedDict()
         self._similar: OrderedDict[tuple[_Subject, str, str], _Similar] = OrderedDict()
         self._written: OrderedDict[_Fact, _Written] = OrderedDict()

@@ -79,6 +79,7 @@ async def control_plane(
             running = []
             if parts.scheduler:
                 scheduler = Scheduler(Client(LocalTransport(server, SCHEDULER)), clock=clock, rng=rng)
+                server.metrics.neighbours.append(scheduler.render_metrics)
                 running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
             if parts.controllers:
                 client = Client(LocalTransport(server, CONTROLLER_MANAGER))

@@ -1,6 +1,7 @@
 """Components started one by one, as upstream's binaries are; each generates what it is not given."""
 
 import asyncio
+import contextlib
 import ipaddress
 import random
 import re
@@ -10,8 +11,9 @@ import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
@@ -27,6 +29,9 @@ from kobune.host.loops import patient_collector
 from kobune.host.pki import FRONT_PROXY, SERVICE_NAMES, Authority, new_signing_key, write_private
 from kobune.host.sockets import listener, server_tls
 from kobune.host.stores import StoreFlags, favour_commits, open_store
+
+if TYPE_CHECKING:
+    from kobune.host.endpoints import Serving
 
 
 class BadFlag(Exception):
@@ -107,29 +112,42 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
             await store.close()
 
 
-async def run_scheduler(kubeconfig: Path, *, leader_elect: bool, config: Path | None = None) -> None:
+async def run_scheduler(
+    kubeconfig: Path, *, leader_elect: bool, config: Path | None = None, serving: "Serving | None" = None
+) -> None:
     """kube-scheduler against any API server, until a signal.
 
     Args:
         config: a file with a KubeSchedulerConfiguration.
+        serving: where health and metrics are answered; None is nowhere.
     Raises:
-        BadFlag, LeadershipLost, KubeconfigError; Invalid: the configuration is none.
+        BadFlag, LeadershipLost, KubeconfigError; OSError: the port is in use; Invalid: the configuration is none.
     """
     from kobune.client.leases import LeaderElection
     from kobune.controlplane.scheduler.configuration import DEFAULT
     from kobune.controlplane.scheduler.configuration_file import parse_configuration
     from kobune.controlplane.scheduler.scheduler import Scheduler
+    from kobune.host.endpoints import Check, Endpoints, serve_endpoints
 
     chosen = parse_configuration(_read("--config", config)) if config else DEFAULT
 
     clock, rng = SystemClock(), random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-scheduler"))
     scheduler = Scheduler(client, clock=clock, rng=rng, config=chosen)
-    if leader_elect:
-        election = LeaderElection(client, Key("kube-system", "kube-scheduler"), identity(rng), clock=clock, rng=rng)
-        await until_signalled(election.lead(scheduler.run), client)
-    else:
-        await until_signalled(scheduler.run(), client)
+    election = LeaderElection(client, Key("kube-system", "kube-scheduler"), identity(rng), clock=clock, rng=rng)
+    work = partial(election.lead, scheduler.run) if leader_elect else scheduler.run
+
+    def unsynced() -> str:
+        # A candidate that waits for its turn is ready: it has nothing to be in step with yet.
+        waits = leader_elect and not election.is_leader
+        return "" if scheduler.has_synced or waits else "handlers are not fully synchronized"
+
+    ready = (Check("sched-handler-sync", unsynced),)
+    endpoints = Endpoints("kube-scheduler", scheduler.render_metrics, ready=ready)
+    async with contextlib.AsyncExitStack() as stack:
+        if serving is not None:
+            await stack.enter_async_context(serve_endpoints(endpoints, serving, client, clock=clock))
+        await until_signalled(work(), client)
 
 
 async def run_controller_manager(

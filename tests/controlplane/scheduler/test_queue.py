@@ -197,3 +197,20 @@ def test_counts_add_up_whatever_happens(build, world):
     world.queue.happened(EVENT)
     waiting = [queued.place for queued in world.queue.pods()]
     assert {place: waiting.count(place) for place in world.queue.counts} == world.queue.counts
+
+
+def test_each_arrival_is_counted_with_its_reason(build, world):
+    arrivals = []
+    world.queue.on_incoming = lambda queue, event: arrivals.append((queue, event))
+    world.queue.add(build.info(name="a"))
+    world.refuse("NodeResourcesFit")
+    world.helpful = {"NodeResourcesFit"}
+    world.queue.happened(EVENT)
+    world.clock.time += 1.5
+    world.queue.tick()
+    assert arrivals == [
+        ("active", "UnschedulablePodAdd"),
+        ("unschedulable", "ScheduleAttemptFailure"),
+        ("backoff", "NodeAdd"),
+        ("active", "BackoffComplete"),
+    ]

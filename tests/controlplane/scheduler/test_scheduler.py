@@ -59,7 +59,7 @@ class Cluster:
 
     async def until(self, question):
         """What `question` gives once it is true."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (answer := await question()):
                 await asyncio.sleep(0.01)
         return answer
@@ -108,6 +108,22 @@ async def test_a_pod_is_bound_and_an_event_says_so(cluster):
     event = await cluster.event("web", "Scheduled")
     assert event["message"] == "Successfully assigned default/web to a"
     assert (event["type"], event["source"]["component"]) == ("Normal", "default-scheduler")
+
+
+async def test_a_burst_of_bindings_is_told_of_whole(cluster):
+    pods = 1200  # More than upstream's recorders hold at once.
+    for number in range(11):
+        await cluster.node(f"node-{number}")
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(pods):
+            tasks.create_task(cluster.pod(f"web-{number}", cpu="1m"))
+
+    async def told():
+        query = {"fieldSelector": "reason=Scheduled"}
+        listing = orjson.loads(await cluster.client.call("GET", "/api/v1/namespaces/default/events", query=query))
+        return len({one["involvedObject"]["name"] for one in listing["items"]}) == pods
+
+    await cluster.until(told)
 
 
 async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_room_appears(cluster):

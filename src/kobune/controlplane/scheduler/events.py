@@ -33,6 +33,15 @@ class ClusterEvent(NamedTuple):
     old: Any = None
     new: Any = None
 
+    @property
+    def label(self) -> str:
+        """As in the metric of what made pods ready. Source: upstream ClusterEvent.Label."""
+        if self.resource != POD:
+            return f"{_RESOURCE_LABELS.get(self.resource, self.resource)}{_action_label(self.action)}"
+        pod = self.new or self.old
+        assigned = pod is None or pod.node_name or Action.ADD in self.action
+        return f"{'AssignedPod' if assigned else 'UnschedulablePod'}{_action_label(self.action)}"
+
     def node(self, *actions: Action) -> Node | None:
         """The node as it is now, when this is one of these changes of a node."""
         if self.resource != NODE or not any(action in self.action for action in actions):
@@ -50,6 +59,23 @@ class ClusterEvent(NamedTuple):
     def own(self, pod: PodInfo, action: Action) -> bool:
         """Whether the waiting pod itself was changed in this way."""
         return self.resource == POD and action in self.action and self.new is not None and self.new.uid == pod.uid
+
+
+# Kinds that upstream's metric names with their groups.
+_RESOURCE_LABELS = {
+    **{kind: f"storage.k8s.io/{kind}" for kind in ("CSINode", "CSIDriver", "VolumeAttachment", "CSIStorageCapacity", "StorageClass")},
+    **{kind: f"resource.k8s.io/{kind}" for kind in ("ResourceClaim", "ResourceSlice", "DeviceClass")},
+}  # fmt: skip
+_ACTION_LABELS = {
+    Action.ADD: "Add", Action.DELETE: "Delete", Action.ALLOCATABLE: "UpdateNodeAllocatable", Action.TAINTS: "UpdateNodeTaint",
+    Action.ANNOTATIONS: "UpdateNodeAnnotation", Action.TOLERATIONS: "UpdatePodToleration",
+    Action.SCALED_DOWN: "UpdatePodScaleDown", Action.GATES_GONE: "UpdatePodSchedulingGatesEliminated",
+    Action.CLAIMS: "UpdatePodGeneratedResourceClaim",
+}  # fmt: skip
+
+
+def _action_label(action: Action) -> str:
+    return next((label for one, label in _ACTION_LABELS.items() if one in action), "Update")
 
 
 def node_actions(old: Node, new: Node) -> Action:

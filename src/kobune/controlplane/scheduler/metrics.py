@@ -87,7 +87,17 @@ class SchedulerMetrics:
             "scheduler_pod_scheduling_sli_duration_seconds", exponential(0.01, 2, 20), ("attempts",)
         )
         self.pod_attempts = Histogram("scheduler_pod_scheduling_attempts", exponential(1, 2, 5))
-        self.cache_size = Gauge("scheduler_scheduler_cache_size", ("type",))
+        self.incoming = Counter("scheduler_queue_incoming_pods_total", ("queue", "event"))
+        self.extension_point_seconds = Histogram(
+            "scheduler_framework_extension_point_duration_seconds",
+            exponential(0.0001, 2, 12),
+            ("extension_point", "status", "profile"),
+        )
+        self.eviction_seconds = Histogram(
+            "scheduler_preemption_goroutines_duration_seconds", exponential(0.01, 2, 20), ("result",)
+        )
+        self.evictions = Counter("scheduler_preemption_goroutines_execution_total", ("result",))
+        self.cache_size = Gauge("scheduler_cache_size", ("type",))
         self.unschedulable = Gauge("scheduler_unschedulable_pods", ("plugin", "profile"))
 
     def render(self) -> str:

@@ -20,6 +20,11 @@ SWEEP = 30.0  # How often parked pods are looked through for those that have wai
 
 ACTIVE, BACKOFF, UNSCHEDULABLE, GATED = "active", "backoff", "unschedulable", "gated"  # As in the metric's label.
 
+# Why a pod came to where it is, where no event of the cluster is the reason. Source: upstream framework/events.go.
+ADDED, UPDATED = "UnschedulablePodAdd", "UnschedulablePodUpdate"
+FAILED, BACKED_OFF, EARLY = "ScheduleAttemptFailure", "BackoffComplete", "PopFromBackoffQ"
+ACTIVATED, TIMED_OUT = "ForceActivate", "UnschedulableTimeout"
+
 Helps = Callable[[str, ClusterEvent, PodInfo], bool]  # (plugin, event, a pod that it refused).
 Gate = Callable[[PodInfo], str]  # The plugin that keeps the pod from being tried; "" is none.
 Park = tuple[PodShape, frozenset[str]]
@@ -74,6 +79,7 @@ class SchedulingQueue:
         self._counts = dict.fromkeys((ACTIVE, BACKOFF, UNSCHEDULABLE, GATED), 0)
         self._next_sweep = 0.0
         self.on_ready: Callable[[], None] = lambda: None  # Called whenever a pod can be popped.
+        self.on_incoming: Callable[[str, str], None] = lambda queue, event: None  # A pod came to a place, and why.
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._pods
@@ -96,7 +102,7 @@ class SchedulingQueue:
     def add(self, pod: PodInfo) -> QueuedPod:
         """A new pending pod."""
         queued = self._pods[pod.uid] = QueuedPod(pod, self._clock.monotonic())
-        self._ready(queued)
+        self._ready(queued, ADDED)
         return queued
 
     def update(self, pod: PodInfo, event: ClusterEvent) -> None:
@@ -108,11 +114,11 @@ class SchedulingQueue:
         queued.pod = pod
         if queued.place == GATED:
             if self._gate(pod) == "":
-                self._ready(queued)
+                self._ready(queued, UPDATED)
         elif queued.place == UNSCHEDULABLE:
             self._place(queued, UNSCHEDULABLE)  # Its shape may be another.
             if self._is_worth_trying(queued.plugins, event, pod):
-                self._requeue(queued)
+                self._requeue(queued, UPDATED)
 
     def remove(self, uid: str) -> QueuedPod | None:
         """The pod is bound or gone."""
@@ -132,6 +138,7 @@ class SchedulingQueue:
         while self._backoff:
             queued = heapq.heappop(self._backoff)[-1]
             if queued.place == BACKOFF and not queued.errors:
+                self.on_incoming(ACTIVE, EARLY)
                 return self._begin(queued)
         return None
 
@@ -155,8 +162,9 @@ class SchedulingQueue:
             gated_by = self._gate(queued.pod)
             queued.gated_by = gated_by
             self._place(queued, GATED if gated_by else UNSCHEDULABLE)
+            self.on_incoming(UNSCHEDULABLE, FAILED)
         else:
-            self._back_off(queued)
+            self._back_off(queued, FAILED)
 
     def failed(self, queued: QueuedPod) -> None:
         """The attempt ended in an error: the pod is tried again after a pause, never earlier."""
@@ -166,7 +174,7 @@ class SchedulingQueue:
         queued.plugins = frozenset()
         queued.since = self._clock.monotonic()
         queued.backoff_until = queued.since + self._pause(queued.errors)
-        self._back_off(queued)
+        self._back_off(queued, FAILED)
 
     def done(self, uid: str) -> None:
         """The pod has a node."""
@@ -184,7 +192,7 @@ class SchedulingQueue:
             example = next(iter(pods.values()))
             if self._is_worth_trying(plugins, event, example.pod):
                 for queued in list(pods.values()):
-                    self._requeue(queued)
+                    self._requeue(queued, event.label)
 
     def _is_worth_trying(self, plugins: Iterable[str], event: ClusterEvent, pod: PodInfo) -> bool:
         return any(self._helps(plugin, event, pod) for plugin in plugins)
@@ -194,7 +202,7 @@ class SchedulingQueue:
         for uid in uids:
             queued = self._pods.get(uid)
             if queued is not None and queued.place in (BACKOFF, UNSCHEDULABLE, GATED):
-                self._ready(queued)
+                self._ready(queued, ACTIVATED)
 
     def release(self, uid: str, *, retry: bool) -> None:
         """A gate has opened: the pod is tried again, or parked until an event helps it."""
@@ -202,7 +210,7 @@ class SchedulingQueue:
         if queued is None or queued.place != GATED:
             return
         if retry or not queued.plugins:
-            self._ready(queued)
+            self._ready(queued, ACTIVATED)
         else:
             queued.gated_by = self._gate(queued.pod)
             self._place(queued, GATED if queued.gated_by else UNSCHEDULABLE)
@@ -213,42 +221,50 @@ class SchedulingQueue:
         while self._backoff and self._backoff[0][-1].backoff_until <= now:
             queued = heapq.heappop(self._backoff)[-1]
             if queued.place == BACKOFF and not queued.errors:
-                self._ready(queued)
+                self._ready(queued, BACKED_OFF)
         while self._errors and self._errors[0][0] <= now:
             queued = heapq.heappop(self._errors)[-1]
             if queued.place == BACKOFF and queued.backoff_until <= now:
-                self._ready(queued)
+                self._ready(queued, BACKED_OFF)
         if now < self._next_sweep:
             return
         self._next_sweep = now + SWEEP
         for pods in list(self._parked.values()):
             for queued in [one for one in pods.values() if now - one.since > self._max_parked]:
-                self._requeue(queued)
+                self._requeue(queued, TIMED_OUT)
 
     # Places.
 
-    def _requeue(self, queued: QueuedPod) -> None:
+    def _requeue(self, queued: QueuedPod, event: str) -> None:
         """Ready, or backing off for the rest of its pause."""
         if queued.backoff_until > self._clock.monotonic():
-            self._back_off(queued)
+            self._back_off(queued, event)
         else:
-            self._ready(queued)
+            self._ready(queued, event)
 
-    def _ready(self, queued: QueuedPod) -> None:
-        queued.gated_by = self._gate(queued.pod)
-        if queued.gated_by:
-            self._place(queued, GATED)
+    def _ready(self, queued: QueuedPod, event: str) -> None:
+        if self._is_gated(queued, event):
             return
+        self.on_incoming(ACTIVE, event)
         queued.since = self._clock.monotonic()
         self._place(queued, ACTIVE)
         heapq.heappush(self._active, (-queued.pod.priority, queued.since, next(self._order), queued))
         self.on_ready()
 
-    def _back_off(self, queued: QueuedPod) -> None:
+    def _is_gated(self, queued: QueuedPod, event: str) -> bool:
+        """Whether a plugin keeps the pod from being tried; it is put aside then."""
         queued.gated_by = self._gate(queued.pod)
-        if queued.gated_by:
-            self._place(queued, GATED)
+        if not queued.gated_by:
+            return False
+        if queued.place not in (GATED, UNSCHEDULABLE):
+            self.on_incoming(UNSCHEDULABLE, event)  # As upstream's metric has it: one queue for both.
+        self._place(queued, GATED)
+        return True
+
+    def _back_off(self, queued: QueuedPod, event: str) -> None:
+        if self._is_gated(queued, event):
             return
+        self.on_incoming(BACKOFF, event)
         self._place(queued, BACKOFF)
         order = next(self._order)
         if queued.errors:

@@ -33,6 +33,9 @@ from kobune.controlplane.scheduler.reports import SCHEDULER_ERROR, UNSCHEDULABLE
 
 log = logging.getLogger(__name__)
 
+# Events on their way at most. Upstream hands each to a goroutine of its own, so that its thousand places empty at once:
+# a burst of bindings is told of whole. Ours are written one after the other, behind the bindings.
+EVENTS = 100_000
 BINDINGS = 256  # Writes on their way at once; with more, picking waits.
 SLICE_SECONDS = 0.002  # How long pods are picked before others in the event loop get their turn.
 TICK_SECONDS = 1.0
@@ -58,13 +61,15 @@ class Scheduler:
         self._ingest = Ingest(
             self.table, self.queue, self.nominated, self.listers, scheduler_names=self.profiles.keys()
         )
-        self._recorders = {name: EventRecorder(client, name, clock=clock) for name in self.profiles}
+        self._recorders = {name: EventRecorder(client, name, clock=clock, queued=EVENTS) for name in self.profiles}
         self.metrics = SchedulerMetrics()
         self.diagnoses: dict[str, Diagnosis] = {}  # By uid, of pods that fitted nowhere when last tried.
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
         self._writes = 0
         self.queue.on_ready = self._ready.set
+        self.queue.on_incoming = self.metrics.incoming.add
+        self.has_synced = False  # Everything that was there at the start has been seen.
         self._ingest.on_gone = self._forget_diagnosis
         self._extender_configs = config.extenders
         self._extenders: tuple[Extender, ...] = ()
@@ -95,6 +100,7 @@ class Scheduler:
             pods.on_change(self._ingest.pod_changed)
             tasks.create_task(pods.run(), name="scheduler: watch pods")
             await pods.synced()
+            self.has_synced = True
             tasks.create_task(self._tick(), name="scheduler: back-off")
             await self._schedule()
 
@@ -208,6 +214,7 @@ class Scheduler:
         nominated: str | None = None
         if running.preemption is not None and diagnosis.nodes:
             self.metrics.preemptions.add()
+            began = self._clock.monotonic()
             budgets = list(self.listers.disruption_budgets.values())
             outcome = running.preemption.make_room(pod, self.table, self.nominated, diagnosis, budgets, self._rng)
             if isinstance(outcome, Room):
@@ -216,6 +223,8 @@ class Scheduler:
             else:
                 diagnosis = replace(diagnosis, preemption=f"preemption: {outcome.text}")
                 nominated = "" if outcome.clear else None
+            status = "Success" if isinstance(outcome, Room) else "Unschedulable"
+            self._observe_point("PostFilter", status, pod, began)
         if nominated is not None:
             self.nominated.put(pod, nominated)
         self._give_up(queued, diagnosis, nominated)
@@ -230,6 +239,10 @@ class Scheduler:
         name = pod.pod.spec.scheduler_name
         self.metrics.attempts.add(result, name)
         self.metrics.attempt_seconds.observe(self._clock.monotonic() - began, result, name)
+
+    def _observe_point(self, point: str, status: str, pod: PodInfo, began: float) -> None:
+        seconds = self._clock.monotonic() - began
+        self.metrics.extension_point_seconds.observe(seconds, point, status, pod.pod.spec.scheduler_name)
 
     def render_metrics(self) -> str:
         """The text of /metrics."""
@@ -256,7 +269,7 @@ class Scheduler:
     async def _make_room(
         self, pod: PodInfo, node_name: str, victims: list[PodInfo], displaced: list[PodInfo], running: Running
     ) -> None:
-        succeeded = True
+        succeeded, began = True, self._clock.monotonic()
         for other in displaced:
             # Less important pods expected on that node look for another one.
             self.nominated.remove(other.uid)
@@ -268,6 +281,9 @@ class Scheduler:
         except* ApiError as errors:
             succeeded = False
             log.info("eviction failed", extra={"for": str(pod.key), "failure": str(errors.exceptions[0])})
+        result = "success" if succeeded else "error"
+        self.metrics.evictions.add(result)
+        self.metrics.eviction_seconds.observe(self._clock.monotonic() - began, result)
         if running.preempting is not None:
             running.preempting.evicting_for.discard(pod.uid)
         row = self.table.row_of.get(node_name)
@@ -320,6 +336,7 @@ class Scheduler:
             "target": {"kind": "Node", "name": node_name},
         }
         doing = 'Bind plugin "DefaultBinder"'
+        binding_began = self._clock.monotonic()
         try:
             for plugin in running.reserves:
                 if plugin.prepares(pod):
@@ -339,11 +356,13 @@ class Scheduler:
                 return
             log.info("binding failed", extra={"pod": str(pod.key), "node": node_name, "failure": str(error)})
             self._count_attempt("error", pod, began)
+            self._observe_point("Bind", "Error", pod, binding_began)
             self.queue.failed(queued)
             self._report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
             return
         self.queue.done(pod.uid)
         now = self._clock.monotonic()
+        self._observe_point("Bind", "Success", pod, binding_began)
         self._count_attempt("scheduled", pod, began)
         self.metrics.pod_attempts.observe(queued.attempts)
         self.metrics.sli_seconds.observe(now - queued.first_attempt, attempts_label(queued.attempts))
