@@ -16,7 +16,7 @@ from kobune.aks.nodes import node_shapes
 from kobune.api.objects.core import Service
 from kobune.api.objects.meta import Key
 from kobune.host.layout import ClusterLayout
-from kobune.host.pki import Authority
+from kobune.host.pki import Authority, new_signing_key
 from kobune.host.settings import controller_settings
 from kobune.host.spec import Spec
 from kobune.testing import Cluster
@@ -28,6 +28,7 @@ REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 def test_the_clusters_own_authority_signs_for_its_controllers(tmp_path):
     cluster = ClusterLayout(tmp_path)
     authority = Authority.load_or_create(cluster.pki, "ca", NOW)
+    (cluster.pki / "service-account.key").write_bytes(new_signing_key())
     settings = controller_settings(cluster, Spec(ManagedCluster("a", "1.36", ()), 6443))
     assert (settings.signing_certificate, settings.signing_key) == (
         authority.credential.certificate,

@@ -18,6 +18,7 @@ def controller_settings(cluster: ClusterLayout, spec: Spec) -> Settings:
         load_balancer_range=spec.load_balancer_cidr,
         signing_certificate=authority,
         signing_key=(cluster.pki / "ca.key").read_bytes(),
+        service_account_key=(cluster.pki / "service-account.key").read_bytes(),
     )
 
 

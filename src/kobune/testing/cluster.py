@@ -166,7 +166,7 @@ class Cluster:
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
-        authority = Authority.create("kobune-test-ca", datetime.now(UTC))
+        authority, signing_key = Authority.create("kobune-test-ca", datetime.now(UTC)), new_signing_key()
         with listener("127.0.0.1", 0) as sock:
             address, port = sock.getsockname()
             self.url = f"https://{address}:{port}"
@@ -182,12 +182,13 @@ class Cluster:
                     load_balancer_range="10.224.240.0/20",
                     signing_certificate=authority.credential.certificate,
                     signing_key=authority.credential.key,
+                    service_account_key=signing_key,
                 ),
             )
             store = MemoryStore()
             async with (
                 control_plane(
-                    self._config(authority), store, parts, clock=self.options.clock, seed=self.options.seed
+                    self._config(authority, signing_key), store, parts, clock=self.options.clock, seed=self.options.seed
                 ) as server,
                 serve(server, sock=sock, tls=tls),
             ):
@@ -218,7 +219,7 @@ class Cluster:
                 await enough.wait()
             watching.cancel()
 
-    def _config(self, authority: Authority) -> ApiServerConfig:
+    def _config(self, authority: Authority, signing_key: bytes) -> ApiServerConfig:
         directory = Path(self._directory.name)
         client = authority.issue_client("kube-apiserver-kubelet-client", ["system:masters"], datetime.now(UTC))
         to_kubelets = ssl.create_default_context(cafile=str(directory / "ca.crt"))
@@ -227,7 +228,7 @@ class Cluster:
             kubelet_tls=to_kubelets,
             cluster_version=self._managed.kubernetes_version,
             client_ca=authority.credential.certificate,
-            service_account_keys=ServiceAccountKeys(load_pem_private_key(new_signing_key(), password=None)),
+            service_account_keys=ServiceAccountKeys(load_pem_private_key(signing_key, password=None)),
         )
 
     def _tls(self, authority: Authority) -> Any:

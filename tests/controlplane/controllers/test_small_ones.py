@@ -1,6 +1,7 @@
 """Controllers of one rule each."""
 
 from kobune.controlplane.controllers.controller import Settings
+from kobune.controlplane.controllers.ttl import next_step
 
 ROLES = "clusterrole-aggregation-controller"
 
@@ -97,3 +98,62 @@ def test_load_balancers_get_addresses_of_the_range_and_give_them_back(tell):
     assert none == []
     assert gone is None
     assert again == ["192.0.2.1"]
+
+
+def test_a_service_range_is_ready_and_goes_only_without_addresses_of_its_own(tell):
+    async def story(world):
+        await world.create("servicecidrs", {"metadata": {"name": "extra"}, "spec": {"cidrs": ["192.0.2.0/24"]}}, "")
+        address = {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}
+        await world.create("ipaddresses", {"metadata": {"name": "192.0.2.7"}, "spec": address}, "")
+        await world.sleep(2)
+        ready = await world.get("servicecidrs", "extra", "")
+        await world.delete("servicecidrs", "extra", "")
+        await world.sleep(30)
+        held = await world.get("servicecidrs", "extra", "")
+        await world.delete("ipaddresses", "192.0.2.7", "")
+        await world.sleep(30)
+        return ready, held, await world.find("servicecidrs", "extra", "")
+
+    ready, held, gone = tell(story, "service-cidr-controller")
+    assert ready["metadata"]["finalizers"] == ["networking.k8s.io/service-cidr-finalizer"]
+    (condition,) = ready["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Ready", "True")
+    (condition,) = held["status"]["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "Terminating")
+    assert gone is None
+
+
+def test_an_attributes_class_in_use_stays(tell):
+    async def story(world):
+        await world.create(
+            "volumeattributesclasses", {"metadata": {"name": "fast"}, "driverName": "d", "parameters": {"a": "b"}}, ""
+        )
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        await world.create(
+            "persistentvolumeclaims", {"metadata": {"name": "c"}, "spec": {**spec, "volumeAttributesClassName": "fast"}}
+        )
+        await world.sleep(2)
+        await world.delete("volumeattributesclasses", "fast", "")
+        await world.sleep(2)
+        held = await world.find("volumeattributesclasses", "fast", "")
+        await world.patch("persistentvolumeclaims", "c", {"metadata": {"finalizers": None}})
+        await world.delete("persistentvolumeclaims", "c")
+        await world.sleep(2)
+        return held is not None, await world.find("volumeattributesclasses", "fast", "")
+
+    assert tell(story, "volumeattributesclass-protection-controller") == (True, None)
+
+
+def test_kubelets_of_larger_clusters_may_keep_what_they_read_for_longer():
+    assert [next_step(0, count) for count in (1, 100, 101, 501, 5000)] == [0, 0, 1, 2, 4]
+    assert next_step(1, 95) == 1  # Steps overlap.
+    assert next_step(1, 89) == 0
+
+
+def test_nodes_are_told_how_long_to_keep_what_they_read(tell):
+    async def story(world):
+        await world.create("nodes", {"metadata": {"name": "n"}}, "")
+        await world.sleep(1)
+        return (await world.get("nodes", "n", ""))["metadata"]["annotations"]
+
+    assert tell(story, "ttl-controller")["node.alpha.kubernetes.io/ttl"] == "0"

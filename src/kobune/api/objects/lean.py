@@ -35,6 +35,12 @@ class PodVolume(View):
     ephemeral: dict[str, Any] | None = None
 
 
+class PodResourceClaim(View):
+    name: str = ""
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
+
+
 class LeanPodSpec(View):
     node_name: str = ""
     containers: list[LeanContainer] = []
@@ -49,6 +55,7 @@ class LeanPodSpec(View):
     priority_class_name: str = ""
     active_deadline_seconds: int | None = None
     resources: ResourceRequirements | None = None
+    resource_claims: list[PodResourceClaim] = []
 
 
 class Pod(AnyPod):

@@ -1,6 +1,7 @@
 """The table of controllers. Nothing registers itself: what is not here does not run."""
 
 from kobune.controlplane.controllers import (
+    attributes_class_protection,
     cluster_role_aggregation,
     daemonset,
     disruption,
@@ -15,12 +16,15 @@ from kobune.controlplane.controllers import (
     pod_gc,
     protection,
     replicaset,
+    resource_claim,
     resource_quota,
     root_ca_certificate_publisher,
     service_account,
+    service_cidr,
     service_lb,
     statefulset,
     taint_eviction,
+    ttl,
     ttl_after_finished,
 )
 from kobune.controlplane.controllers.autoscaling import autoscaler
@@ -30,6 +34,7 @@ from kobune.controlplane.controllers.cronjob import cronjob
 from kobune.controlplane.controllers.deployment import deployment
 from kobune.controlplane.controllers.job import job
 from kobune.controlplane.controllers.storage import attach_detach, binder, expansion, local_volumes
+from kobune.controlplane.controllers.tokens import bootstrap_tokens, legacy_token_cleaner, service_account_tokens
 
 CONTROLLERS: tuple[Controller, ...] = (
     deployment.CONTROLLER,
@@ -45,17 +50,24 @@ CONTROLLERS: tuple[Controller, ...] = (
     garbage_collector.CONTROLLER,
     namespace.CONTROLLER,
     service_account.CONTROLLER,
+    service_account_tokens.CONTROLLER,
+    legacy_token_cleaner.CONTROLLER,
+    *bootstrap_tokens.CONTROLLERS,
     root_ca_certificate_publisher.CONTROLLER,
     endpoint_slice.CONTROLLER,
     endpoints.CONTROLLER,
     endpoint_slice_mirroring.CONTROLLER,
     service_lb.CONTROLLER,
+    service_cidr.CONTROLLER,
     node_lifecycle.CONTROLLER,
     taint_eviction.CONTROLLER,
     node_ipam.CONTROLLER,
+    ttl.CONTROLLER,
     pod_gc.CONTROLLER,
     *protection.CONTROLLERS,
+    attributes_class_protection.CONTROLLER,
     ephemeral_volume.CONTROLLER,
+    resource_claim.CONTROLLER,
     binder.CONTROLLER,
     local_volumes.CONTROLLER,
     expansion.CONTROLLER,

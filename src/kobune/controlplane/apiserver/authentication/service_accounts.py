@@ -1,5 +1,6 @@
 """ServiceAccount tokens: what they claim, and whether they still hold. Source: upstream pkg/serviceaccount."""
 
+import base64
 from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -7,16 +8,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from kobune.api import jwt
 from kobune.api.clock import Clock
 from kobune.api.errors import Json
 from kobune.api.timestamps import parse_time
-from kobune.controlplane.apiserver.authentication import jwt
 from kobune.controlplane.apiserver.config import ServiceAccountKeys
 from kobune.controlplane.apiserver.request import User
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
 
+# Of tokens without an end, which Secrets keep.
+LEGACY_ISSUER, LEGACY_CLAIM = "kubernetes/serviceaccount", "kubernetes.io/serviceaccount"
 LEEWAY = timedelta(minutes=1)  # Deleted for so long, an object no longer vouches for a token.
 REMEMBERED = 4096  # Tokens whose signature has been found good.
 
@@ -70,6 +73,11 @@ class ServiceAccountTokens:
         claims = self._claims(token)
         if claims is None:
             return None
+        if claims["iss"] == LEGACY_ISSUER:
+            # Without an audience it is meant for the API server alone.
+            user = await self._legacy_user(token, claims)
+            shared = [audience for audience in self._audiences if audience in audiences]
+            return (user, shared) if user is not None and shared else None
         given = claims.get("aud") or ()
         shared = [audience for audience in ([given] if isinstance(given, str) else given) if audience in audiences]
         now = self._clock.now().timestamp()
@@ -96,18 +104,40 @@ class ServiceAccountTokens:
             return known
         try:
             claims = jwt.read_claims(token)
-            if claims.get("iss") != self._issuer:
+            if claims.get("iss") not in (self._issuer, LEGACY_ISSUER):
                 return None
             jwt.verify(token, self.public_keys)
         except jwt.NotAToken:
             return None
         private = claims.get("kubernetes.io")
-        if not isinstance(private, dict) or not isinstance(private.get("serviceaccount"), dict):
+        if claims["iss"] != LEGACY_ISSUER and (
+            not isinstance(private, dict) or not isinstance(private.get("serviceaccount"), dict)
+        ):
             return None
         self._verified[token] = claims
         if len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)
         return claims
+
+    async def _legacy_user(self, token: str, claims: Json) -> User | None:
+        """The owner of a token that a Secret keeps, as long as it keeps it."""
+        namespace, name, secret, uid = (
+            str(claims.get(f"{LEGACY_CLAIM}/{part}", ""))
+            for part in ("namespace", "service-account.name", "secret.name", "service-account.uid")
+        )
+        if not await self._lives("ServiceAccount", namespace, {"name": name, "uid": uid}):
+            return None
+        item = await self._registry.find_item(self._registry.builtin("", "v1", "Secret"), namespace, secret)
+        kept = _secrets.decode(item.body) if item is not None else None
+        if kept is None or kept.data.get("token") != base64.b64encode(token.encode()).decode():
+            return None
+        if (
+            kept.metadata.deletion_timestamp
+            and parse_time(kept.metadata.deletion_timestamp) < self._clock.now() - LEEWAY
+        ):
+            return None
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+        return User(user_name(namespace, name), uid, groups)
 
     async def _lives(self, kind: str, namespace: str, reference: Json) -> bool:
         row = self._registry.builtin("", "v1", kind)
@@ -130,6 +160,11 @@ class _Identity(msgspec.Struct):
     metadata: _Meta
 
 
+class _KeptToken(_Identity):
+    data: dict[str, str] = {}
+
+
+_secrets = msgspec.json.Decoder(_KeptToken)
 _identities = msgspec.json.Decoder(_Identity)
 
 

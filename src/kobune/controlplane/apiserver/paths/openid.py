@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kobune.api.errors import NotFound
-from kobune.controlplane.apiserver.authentication.jwt import algorithm, jwks
+from kobune.api.jwt import algorithm, jwks
 from kobune.controlplane.apiserver.request import Request, Response
 
 if TYPE_CHECKING:

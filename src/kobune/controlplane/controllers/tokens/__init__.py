@@ -1,0 +1,1 @@
+"""Tokens kept in Secrets: of ServiceAccounts, and of nodes that join."""
