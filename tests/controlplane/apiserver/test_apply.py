@@ -84,3 +84,34 @@ async def test_a_status_is_applied_through_its_subresource(ask, apply):
     assert changed["status"]["phase"] == "Pending"
     mine = next(one for one in changed["metadata"]["managedFields"] if one["manager"] == "probe")
     assert (mine["subresource"], mine["fieldsV1"]) == ("status", {"f:status": {"f:message": {}}})
+
+
+async def test_a_field_that_no_schema_has_can_be_managed_by_nobody(ask, apply):
+    """Source: upstream's conformance test of field validation."""
+    answer = await apply("alice", config(k="v") | {"unknown": 1}, status=400)
+    assert answer["message"] == (
+        "failed to create typed patch object (default/a; v1, Kind=ConfigMap): .unknown: field not declared in schema"
+    )
+    await ask("GET", f"{MAPS}/a", status=404)
+
+
+TWICE = b"""
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: a
+data:
+  k: one
+  k: two
+"""
+
+
+async def test_a_key_given_twice_is_told_with_its_line(ask):
+    path = f"{MAPS}/a?fieldManager=alice&fieldValidation="
+    answer = await ask("PATCH", f"{path}Strict", TWICE, content_type=APPLY, status=400)
+    assert answer["message"] == (
+        'error strict decoding YAML: yaml: unmarshal errors:\n  line 8: key "k" already set in map'
+    )
+    warned = await ask.raw("PATCH", f"{path}Warn", TWICE, content_type=APPLY)
+    assert (warned.status, "line 8" in warned.headers["Warning"]) == (201, True)
+    assert (await ask("PATCH", f"{path}Ignore", TWICE, content_type=APPLY))["data"] == {"k": "two"}

@@ -1,5 +1,6 @@
 """Logs and exec come from the pod's kubelet."""
 
+import base64
 import ssl
 from datetime import UTC, datetime
 
@@ -21,6 +22,10 @@ PROTOCOL = "v5.channel.k8s.io"
 
 async def logs(request):
     return web.Response(text=f"{request.match_info['container']} {request.query_string}")
+
+
+async def method(request):
+    return web.Response(text=request.method)
 
 
 async def execute(request):
@@ -50,6 +55,7 @@ async def session(tls):
     application = web.Application()
     application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", logs)
     application.router.add_get("/exec/{namespace}/{pod}/{container}", execute)
+    application.router.add_route("*", "/method", method)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls[0])
@@ -78,6 +84,17 @@ async def test_logs_come_from_the_kubelet(session):
         assert (answer.status, await answer.text()) == (200, "main follow=true&tailLines=5")
 
 
+@pytest.mark.parametrize("protocols, expected", [
+    pytest.param(("binary.k8s.io",), b"main tailLines=5", id="binary"),
+    pytest.param(("base64.binary.k8s.io",), base64.b64encode(b"main tailLines=5").decode(), id="base64"),
+    pytest.param((), b"main tailLines=5", id="none"),
+])  # fmt: skip
+async def test_logs_come_over_a_websocket_too(session, protocols, expected):
+    async with session.ws_connect(f"{PODS}/a/log?tailLines=5", protocols=protocols) as socket:
+        assert (await socket.receive()).data == expected
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
 async def test_a_container_that_is_not_there_is_refused(session):
     async with session.get(f"{PODS}/a/log?container=nix") as answer:
         assert (answer.status, (await answer.json())["message"]) == (400, "container nix is not valid for pod a")
@@ -98,3 +115,9 @@ async def test_spdy_is_refused_plainly(session):
     async with session.post(f"{PODS}/a/exec?command=ls&stdout=true", headers=headers) as answer:
         assert answer.status == 400
         assert (await answer.json())["message"].startswith("SPDY is not served here")
+
+
+@pytest.mark.parametrize("name", ["GET", "OPTIONS", "PATCH", "DELETE"])
+async def test_a_proxy_passes_every_method_on(session, name):
+    async with session.request(name, "/api/v1/nodes/n/proxy/method") as answer:
+        assert (answer.status, await answer.text()) == (200, name)

@@ -147,3 +147,18 @@ async def test_a_condition_without_a_value_refuses(ask, hook):
     answer = await ask("POST", MAPS, config_map(), status=403)
     assert "resulted in error: no such key: nothing" in answer["message"]
     assert hook.asked == []
+
+
+async def test_who_attaches_is_judged_by_the_options(ask, hook):
+    """Source: upstream's conformance test of a webhook that denies attaching."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/attach"], "operations": ["CONNECT"]}
+    await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", hook.configuration(rules=[rule]))
+    spec = {"containers": [{"name": "main", "image": "busybox"}]}
+    await ask.create("/api/v1/namespaces/default/pods", {"metadata": {"name": "a"}, "spec": spec})
+    hook.response = {"allowed": False, "status": {"message": "not this one"}}
+    path = "/api/v1/namespaces/default/pods/a/attach?stdin=true&container=main"
+    answer = await ask("POST", path, status=400)
+    assert answer["message"] == 'admission webhook "hook.example.com" denied the request: not this one'
+    asked = hook.asked[0]
+    assert (asked["operation"], asked["name"], asked["kind"]["kind"]) == ("CONNECT", "a", "PodAttachOptions")
+    assert asked["object"] == {"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": True, "container": "main"}

@@ -95,3 +95,33 @@ def test_scopes_choose_the_pods(tell, scope, counted):
 )
 def test_sums_keep_the_units_they_began_with(amounts, expected):
     assert total(amounts) == expected
+
+
+def test_a_count_never_undoes_what_admission_has_charged_since(tell):
+    """While the count of a freed quota is on its way, another pod is let in."""
+
+    async def story(world):
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}})
+        await used(world, {"pods": "0"})
+        await world.create("pods", pod("a"))
+        after, send = [], world.transport.request
+
+        async def request(method, path, **rest):
+            is_count = method == "PATCH" and path.endswith("/resourcequotas/q/status")
+            if is_count and not after:
+                await world.patch("resourcequotas", "q", {"status": {"used": {"pods": "0"}}}, subresource="status")
+                await world.create("pods", pod("b"))
+            try:
+                return await send(method, path, **rest)
+            finally:
+                if is_count:
+                    after.append((await world.get("resourcequotas", "q"))["status"]["used"]["pods"])
+
+        world.transport.request = request
+        await world.delete("pods", "a", gracePeriodSeconds=0)
+        await world.sleep(5)
+        return after
+
+    after = tell(story, ONLY, nodes=False)
+    assert after
+    assert set(after) == {"1"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kobune.node.kubelet.admission import refuse
+from kobune.node.kubelet.admission import host_ports, refuse
 from kobune.node.kubelet.config import Amounts, KubeletConfig
 from kobune.node.kubelet.environment import ConfigError
 from kobune.node.kubelet.pod import pod_from_json
@@ -120,3 +120,28 @@ def test_the_container_s_own_security_context_goes_before_the_pod_s():
     assert made.no_new_privileges
     assert list(made.drop_capabilities) == ["ALL"]
     assert made.seccomp == "RuntimeDefault"
+
+
+def with_port(address="", port=80, protocol="TCP"):
+    container = {
+        "name": "c",
+        "ports": [{"containerPort": 1, "hostPort": port, "hostIP": address, "protocol": protocol}],
+    }
+    return pod_from_json({"metadata": {"name": "web"}, "spec": {"containers": [container]}})
+
+
+@pytest.mark.parametrize(
+    "other, is_refused",
+    [
+        pytest.param(with_port(), True, id="the-same-port"),
+        pytest.param(with_port("10.0.0.1"), True, id="on-one-address"),
+        pytest.param(with_port(protocol="UDP"), False, id="another-protocol"),
+        pytest.param(with_port(port=81), False, id="another-port"),
+    ],
+)
+def test_a_host_port_is_had_once(other, is_refused):
+    verdict = refuse(with_port(), [], CONFIG, host_ports(other))
+    assert (verdict is not None) is is_refused
+    if verdict:
+        words = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        assert (verdict.reason, verdict.message) == ("NodePorts", f"Pod was rejected: {words}")

@@ -55,9 +55,9 @@ async def test_logs_that_cannot_be_had_say_why(world, http, path, status, words)
     assert (answer.status, await answer.text()) == (status, words)
 
 
-async def exec_in(http, path):
+async def exec_in(http, path, protocols=PROTOCOLS):
     frames = []
-    async with http.ws_connect(path, protocols=PROTOCOLS) as socket:
+    async with http.ws_connect(path, protocols=protocols) as socket:
         async for message in socket:
             frames.append(message.data)
     return socket, frames
@@ -75,6 +75,18 @@ async def test_a_command_s_output_and_exit_code_are_told(world, http):
     status = orjson.loads(frames[-1][1:])
     assert status["reason"] == "NonZeroExitCode"
     assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+@pytest.mark.parametrize(
+    "code, last", [pytest.param(0, b"\x01out", id="well"), pytest.param(3, b"\x03command terminated", id="badly")]
+)
+async def test_the_first_protocol_tells_failures_in_words(world, http, code, last):
+    world.runtime.behaviours["main"] = Behaviour(commands={("run", "it"): Result(code, b"out", b"")})
+    await world.create("web")
+    await world.until_pod("web", is_running)
+    path = "/exec/default/web/main?command=run&command=it&output=1"
+    _, frames = await exec_in(http, path, ["channel.k8s.io"])
+    assert frames[-1].startswith(last)
 
 
 async def test_a_command_that_succeeds_says_so(world, http):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from kobune.api import protobuf
+from kobune.api.duplicates import duplicate_fields
 from kobune.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
@@ -94,6 +95,18 @@ def decode_yaml(body: bytes) -> Any:
         return load_yaml(body)
     except ValueError as error:
         raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from error
+
+
+def repeated_keys(body: bytes) -> list[str]:
+    """What is wrong with a YAML document whose maps give a key twice, line by line."""
+    try:
+        if not duplicate_fields(body, orjson.loads(body)):
+            return []  # JSON is YAML, and most clients send it.
+    except orjson.JSONDecodeError:
+        pass
+    from kobune.controlplane.apiserver.yaml_json import keys_set_twice
+
+    return keys_set_twice(body)
 
 
 def encode_yaml(document: bytes) -> bytes:

@@ -283,7 +283,7 @@ class ApiServer:
     async def _serve(self, request: Request, info: RequestInfo | None, access: Access) -> Response:
         if info is None:
             return await self._path(request, access)
-        if not info.verb:
+        if not info.verb and info.subresource != "proxy":  # Whatever the method means to whom it is passed on to.
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         await self.authorization.require(access)
         remotes = self.aggregator.remotes

@@ -37,6 +37,29 @@ def load_yaml(text: bytes) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
+def keys_set_twice(text: bytes) -> list[str]:
+    """The later ones of equal keys in a map, with their lines counted from 1, as Go's reader words it."""
+    found: list[str] = []
+    seen: set[int] = set()
+    pending = [yaml.compose(text, Loader=_Base)]
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            continue  # An alias of a node that has been looked at.
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                elif isinstance(key, yaml.ScalarNode):
+                    keys.add(key.value)
+            pending += reversed([value for _, value in node.value])
+    return found
+
+
 def _json_key(key: Any) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"

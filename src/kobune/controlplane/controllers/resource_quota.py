@@ -107,8 +107,11 @@ async def reconcile(key: Key, context: Context) -> float | None:
         return RESYNC_SECONDS
     gone: Json = {name: None for name in status.used if name not in used}
     gone_hard: Json = {name: None for name in status.hard if name not in hard}
+    # Only over the record that was looked at: what admission has charged since would be lost.
+    version = {"resourceVersion": quota.metadata.resource_version}
+    wanted = {"hard": {**gone_hard, **hard}, "used": {**gone, **used}}
     try:
-        await context.client.patch_status(ResourceQuota, key, {"hard": {**gone_hard, **hard}, "used": {**gone, **used}})
+        await context.client.patch(ResourceQuota, key, {"metadata": version, "status": wanted}, subresource="status")
     except BaseException:
         freed.keys.add(key)
         raise

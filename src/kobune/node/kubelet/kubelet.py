@@ -14,7 +14,7 @@ from kobune.api.objects.meta import Key, ObjectMeta
 from kobune.client.client import Client
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
-from kobune.node.kubelet.admission import refuse
+from kobune.node.kubelet.admission import host_ports, refuse
 from kobune.node.kubelet.cgroups import PodCgroups
 from kobune.node.kubelet.config import KubeletConfig
 from kobune.node.kubelet.containers import grace_of
@@ -264,8 +264,9 @@ class Kubelet:
             return None
         if self._is_shutting_down:
             return Verdict("NodeShutdown", "Pod was rejected as the node is shutting down.")
-        others = [it.requests for it in self.workers.values() if not it.is_over and not it.is_ending]
-        return refuse(pod, others, self.config)
+        others = [it for it in self.workers.values() if not it.is_over and not it.is_ending]
+        taken = (port for it in others for port in host_ports(it.pod))
+        return refuse(pod, [it.requests for it in others], self.config, taken)
 
     def _find_obstacle(self, pod: Pod) -> Pending | None:
         others = [it.requests for uid, it in self.workers.items() if uid != pod.uid and not it.is_over]

@@ -141,3 +141,13 @@ def test_a_node_out_of_service_keeps_nothing(tell):
         return held, set(await attachments(world))
 
     assert tell(story, CONTROLLER, nodes=False) == ({"n1"}, set())
+
+
+def test_an_attachment_of_somebody_elses_making_is_left_alone(tell):
+    async def story(world):
+        spec = {"attacher": "other", "nodeName": "n1", "source": {"persistentVolumeName": "vol"}}
+        await world.create("volumeattachments", {"metadata": {"name": "by-hand"}, "spec": spec}, "")
+        await world.sleep(60)
+        return list(await attachments(world))
+
+    assert tell(story, CONTROLLER, nodes=False) == ["n1"]

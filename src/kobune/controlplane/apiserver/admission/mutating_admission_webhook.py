@@ -17,7 +17,7 @@ from kobune.controlplane.apiserver.registry.registry import Registry
 
 class MutatingAdmissionWebhook:
     name = "MutatingAdmissionWebhook"
-    operations = ("CREATE", "UPDATE", "DELETE")
+    operations = ("CREATE", "UPDATE", "DELETE", "CONNECT")
     resources = ("**",)
 
     def __init__(

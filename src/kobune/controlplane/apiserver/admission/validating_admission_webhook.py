@@ -12,7 +12,7 @@ from kobune.controlplane.apiserver.registry.registry import Registry
 
 class ValidatingAdmissionWebhook:
     name = "ValidatingAdmissionWebhook"
-    operations = ("CREATE", "UPDATE", "DELETE")
+    operations = ("CREATE", "UPDATE", "DELETE", "CONNECT")
     resources = ("**",)
 
     def __init__(self, registry: Registry, client: WebhookClient) -> None:

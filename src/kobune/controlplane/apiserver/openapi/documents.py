@@ -122,7 +122,7 @@ class OpenApi:
                 if not own_types or group != kind.group:
                     names[group, version, name] = schemas.definition_name(group, version, name)
             if own_types:
-                own = custom_types(kind, given or {"type": "object"}, form)
+                own = custom_types(schemas, kind, given or {"type": "object"}, form)
                 custom.update(own)
                 names[kind.group, kind.version, kind.name] = custom_name(kind)
                 names[kind.group, kind.version, kind.list_name] = list(own)[1]

@@ -24,10 +24,7 @@ _EITHER: Mapping[tuple[int, str], Json] = {
 }
 # Keywords of custom schemas that OpenAPI v2 does not have.
 _ONLY_IN_3 = ("oneOf", "anyOf", "allOf", "not", "nullable")
-_ABOUT_OBJECTS = {
-    "apiVersion": "The version of the schema that this object is written in.",
-    "kind": "The resource that this object represents, in CamelCase.",
-}
+_ABOUT_OBJECTS = ("apiVersion", "kind")
 
 
 def builtin_types(schemas: Schemas, roots: Iterable[str], form: int) -> dict[str, Json]:
@@ -76,9 +73,15 @@ def rendered(raw: Mapping[str, Any], form: int, *, top: bool = False) -> Json:
     return node
 
 
-def custom_types(kind: Kind, schema: Mapping[str, Any], form: int) -> dict[str, Json]:
-    """The types of a custom kind and of its list, by name; `schema` is the definition's openAPIV3Schema."""
-    about = {name: {"type": "string", "description": text} for name, text in _ABOUT_OBJECTS.items()}
+def custom_types(schemas: Schemas, kind: Kind, schema: Mapping[str, Any], form: int) -> dict[str, Json]:
+    """The types of a custom kind and of its list, by name.
+
+    Args:
+        schemas: loaded with descriptions; what they say of every object is said of these too.
+        schema: the definition's openAPIV3Schema.
+    """
+    told = schemas.definition(STATUS).raw["properties"]
+    about = {name: {"type": "string", "description": told[name]["description"]} for name in _ABOUT_OBJECTS}
     node = rendered(schema, form)
     if form == 2 and schema.get("x-kubernetes-preserve-unknown-fields"):
         node = {"type": "object"}  # v2 clients refuse what such a schema leaves open.

@@ -8,7 +8,7 @@ from kobune.api.copying import clone
 from kobune.api.errors import BadRequest, Conflict, Json, invalid
 from kobune.api.field_errors import required
 from kobune.api.timestamps import format_time
-from kobune.controlplane.apiserver.negotiation import decode_yaml
+from kobune.controlplane.apiserver.negotiation import decode_yaml, repeated_keys
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.decoding import checked_object
@@ -33,6 +33,7 @@ async def apply_patch(registry: "Registry", call: Call, body: bytes, *, prepare:
         raise invalid("PatchOptions", "", fault, group="meta.k8s.io")
     kind = call.kind
     config = _read(registry, call, decode_yaml(body))
+    _check_repeated(call, body)
     call.applying = True
     manager = Manager(call.options.field_manager, "Apply", kind.api_version, call.subresource)
     decide = partial(
@@ -74,12 +75,39 @@ def _read(registry: "Registry", call: Call, document: Any) -> Json:
     meta = document.get("metadata")
     if isinstance(meta, dict) and meta.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
+    unknown: list[str] = []
     config = checked_object(
         document, call.kind, registry.schema(call.kind),
-        validation=call.options.field_validation, warnings=call.warnings, repeated=[],
+        validation="Ignore", warnings=call.warnings, repeated=[], unknown=unknown,
     )  # fmt: skip
+    if unknown:
+        raise _not_declared(call, unknown)
     config["metadata"].setdefault("name", call.name)
     check_name(call, config["metadata"])
     if call.kind.namespaced:
         config["metadata"].setdefault("namespace", call.namespace)
     return config
+
+
+def _not_declared(call: Call, unknown: list[str]) -> BadRequest:
+    """Nobody can manage a field that the schema does not have, whatever fieldValidation says.
+
+    Source: upstream structuredMergeManager.Apply, and the errors of structured-merge-diff.
+    """
+    problems = [f".{path}: field not declared in schema" for path in unknown]
+    told = problems[0] if len(problems) == 1 else "\n".join(["errors:", *(f"  {one}" for one in problems)])
+    kind = f"{call.kind.api_version}, Kind={call.kind.name}"
+    return BadRequest(f"failed to create typed patch object ({call.namespace}/{call.name}; {kind}): {told}")
+
+
+def _check_repeated(call: Call, body: bytes) -> None:
+    """Raises BadRequest, or warns, of fields that the configuration gives twice."""
+    if call.options.field_validation == "Ignore":
+        return
+    repeated = repeated_keys(body)
+    if not repeated:
+        return
+    problem = "\n".join(["yaml: unmarshal errors:", *(f"  {one}" for one in repeated)])
+    if call.options.field_validation == "Strict":
+        raise BadRequest(f"error strict decoding YAML: {problem}")
+    call.warnings.append(problem)

@@ -30,9 +30,20 @@ def decode_object(
 
 
 def checked_object(
-    document: Any, kind: Kind, schema: Schema | None, *, validation: str, warnings: list[str], repeated: list[str]
+    document: Any,
+    kind: Kind,
+    schema: Schema | None,
+    *,
+    validation: str,
+    warnings: list[str],
+    repeated: list[str],
+    unknown: list[str] | None = None,
 ) -> Json:
-    """The document as an object of `kind`, checked against the schema in place. Raises BadRequest."""
+    """The document as an object of `kind`, checked against the schema in place. Raises BadRequest.
+
+    Args:
+        unknown: takes the paths of the unknown fields, for callers that judge them themselves.
+    """
     if not isinstance(document, dict):
         raise BadRequest(
             f"the object provided is unrecognized (must be of type {kind.name}): couldn't get version/kind; "
@@ -57,11 +68,13 @@ def checked_object(
         document["metadata"] = {}
     if schema is not None:
         if isinstance(schema, CustomSchema):
-            unknown = custom.check(schema, document, kind=kind.name, version=kind.version)
+            dropped = custom.check(schema, document, kind=kind.name, version=kind.version)
         else:
-            unknown = decode.check(schema, document, kind=kind.name, version=kind.version)
-        if (unknown or repeated) and validation != "Ignore":
-            problems = [*map(decode.unknown_field, unknown), *map(decode.duplicate_field, repeated)]
+            dropped = decode.check(schema, document, kind=kind.name, version=kind.version)
+        if unknown is not None:
+            unknown.extend(dropped)
+        if (dropped or repeated) and validation != "Ignore":
+            problems = [*map(decode.unknown_field, dropped), *map(decode.duplicate_field, repeated)]
             if validation == "Strict":
                 raise decode.strict_error(kind.name, kind.version, problems)
             warnings.extend(problems)

@@ -29,30 +29,34 @@ ERROR_CHANNEL = b"\x03"
 
 async def execute(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """pods/exec"""
-    query = [("command", value) for name, value in request.repeated if name == "command"]
-    if not query:
+    command = [value for name, value in request.repeated if name == "command"]
+    if not command:
         raise BadRequest("you must specify at least one command for the container")
-    return await _container_stream(server, request, info, "exec", query)
+    options = {**_stream_options("PodExecOptions", request), "command": command}
+    return await _container_stream(server, request, info, "exec", options, [("command", one) for one in command])
 
 
 async def attach(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """pods/attach"""
-    return await _container_stream(server, request, info, "attach", [])
+    return await _container_stream(server, request, info, "attach", _stream_options("PodAttachOptions", request), [])
 
 
 async def port_forward(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """pods/portforward"""
-    pod = await _prepare(server, request, info)
-    call = new_call(server, request, info, writing=False)
     query = [("port", value) for name, value in request.repeated if name == "ports"]
+    ports = [int(value) for _, value in query if value.isdecimal()]
+    pod = await _prepare(
+        server, request, info, {"kind": "PodPortForwardOptions", "apiVersion": "v1", **({"ports": ports} if ports else {})}
+    )  # fmt: skip
+    call = new_call(server, request, info, writing=False)
     node = await find_node(server, pod)
     return await _pass_through(server, _websocket(request), node, f"/portForward/{call.namespace}/{call.name}", query)
 
 
 async def _container_stream(
-    server: "ApiServer", request: Request, info: RequestInfo, what: str, query: list[tuple[str, str]]
+    server: "ApiServer", request: Request, info: RequestInfo, what: str, options: Json, query: list[tuple[str, str]]
 ) -> Response:
-    pod = await _prepare(server, request, info)
+    pod = await _prepare(server, request, info, options)
     phase = (pod.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         raise BadRequest(f"cannot {what} into a container in a completed pod; current phase is {phase}")
@@ -66,13 +70,22 @@ async def _container_stream(
     return await _pass_through(server, _websocket(request), node, path, query)
 
 
-async def _prepare(server: "ApiServer", request: Request, info: RequestInfo) -> Json:
-    """The pod, when the user may connect to it. Raises NotFound, MethodNotAllowed, and what admission does."""
+def _stream_options(kind: str, request: Request) -> Json:
+    """What the query asks for, as the object that admission sees. Source: core/v1 PodExecOptions, PodAttachOptions."""
+    options: Json = {"kind": kind, "apiVersion": "v1"}
+    options |= {name: True for name, _ in STREAMS if flag(request.query, name)}
+    if request.query.get("container"):
+        options["container"] = request.query["container"]
+    return options
+
+
+async def _prepare(server: "ApiServer", request: Request, info: RequestInfo, options: Json) -> Json:
+    """The pod, when the user may connect to it as `options` say. Raises NotFound, MethodNotAllowed, and what admission does."""
     if info.verb not in ("get", "create"):
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
     call = new_call(server, request, info, writing=False)
     pod = await find_pod(server, call)
-    attributes = Attributes("CONNECT", call, pod, None)
+    attributes = Attributes("CONNECT", call, options, None)
     await server.registry.admission.admit(attributes)
     await server.registry.admission.validate(attributes)
     return pod

@@ -21,6 +21,7 @@ from kobune.controlplane.controllers.protection import claims_of
 
 FORCE_SECONDS = 360.0  # Source: upstream ReconcilerMaxWaitForUnmountDuration.
 LOOK_SECONDS = 10.0  # How often a volume that is still in use is looked at.
+NAMED = "csi-"  # How the names of our attachments begin.
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
@@ -41,7 +42,9 @@ class Plan(NamedTuple):
 async def reconcile(key: Key, context: Context) -> float | None:
     """One volume. Gives the seconds to the next look while a node has to let go."""
     volume = context.informer(PersistentVolume).get(key)
-    attachments = context.informer(VolumeAttachment).index("volume", key.name)
+    # Whoever makes attachments under names of their own looks after them, too.
+    found = context.informer(VolumeAttachment).index("volume", key.name)
+    attachments = [each for each in found if each.name.startswith(NAMED)]
     users = _users(volume, context) if volume is not None else {}
     waiting = context.own(Waiting)
     step = plan(volume, users, attachments)
@@ -103,7 +106,7 @@ def is_shareable(volume: PersistentVolume) -> bool:
 
 def attachment_name(handle: str, driver: str, node: str) -> str:
     """Drivers and kubelets find the attachment by this name."""
-    return f"csi-{hashlib.sha256(f'{handle}{driver}{node}'.encode()).hexdigest()}"
+    return f"{NAMED}{hashlib.sha256(f'{handle}{driver}{node}'.encode()).hexdigest()}"
 
 
 def device_name(volume: PersistentVolume) -> str:

@@ -15,7 +15,8 @@ from kobune.node.runtime.runtime import RuntimeFailure, Stream, TerminalSize
 
 log = logging.getLogger(__name__)
 
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+PLAIN = "channel.k8s.io"  # The first protocol: its error channel has words, and says nothing of success.
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", PLAIN)
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 MAX_FRAME_BYTES = 32 << 20
 PING_SECONDS = 30.0
@@ -76,7 +77,10 @@ async def carry(socket: web.WebSocketResponse, stream: Stream, *, stdin: bool, s
         await socket.send_bytes(bytes([first]))
         outcome = await _carry(socket, stream, stdin=stdin, wanted={1: stdout, 2: stderr})
         if not socket.closed:
-            await socket.send_bytes(bytes([ERROR]) + orjson.dumps(outcome))
+            if socket.ws_protocol != PLAIN:
+                await socket.send_bytes(bytes([ERROR]) + orjson.dumps(outcome))
+            elif outcome["status"] != "Success":
+                await socket.send_bytes(bytes([ERROR]) + str(outcome["message"]).encode())
             await socket.close(code=WSCloseCode.OK)
     except ConnectionError:
         log.debug("client went away")

@@ -31,7 +31,9 @@ class Match(NamedTuple):
         """The version in which the object is judged; None when it is not. Without rules every version will do."""
         if labels is not None and not self.namespaces.matches(labels):
             return None
-        candidates = [one for one in (attributes.object, attributes.old_object) if one is not None]
+        candidates = [
+            one for one in (attributes.object, attributes.old_object) if one is not None and "metadata" in one
+        ]
         if not self.objects.is_everything and not any(
             self.objects.matches(one["metadata"].get("labels") or {}) for one in candidates
         ):

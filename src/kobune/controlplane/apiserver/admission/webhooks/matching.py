@@ -68,7 +68,9 @@ class Webhook(NamedTuple):
             return False
         if self.objects.is_everything:
             return True
-        candidates = [one for one in (attributes.object, attributes.old_object) if one is not None]
+        candidates = [
+            one for one in (attributes.object, attributes.old_object) if one is not None and "metadata" in one
+        ]
         return any(self.objects.matches(one["metadata"].get("labels") or {}) for one in candidates)
 
 

@@ -30,17 +30,19 @@ class Verdict(NamedTuple):
 def review_of(attributes: Attributes, kind: Kind, uid: str) -> Json:
     """The question, with the objects in the version of `kind`."""
     call = attributes.call
+    # Who connects sends no object of the kind: what is asked about are the options of the connection.
+    connecting = str((attributes.object or {}).get("kind", "")) if attributes.operation == "CONNECT" else ""
     group_version = {"group": kind.group, "version": kind.version}
     asked = {"group": call.kind.group, "version": call.kind.version}
     request: Json = {
         "uid": uid,
-        "kind": {**group_version, "kind": kind.name},
+        "kind": {**group_version, "kind": connecting or kind.name},
         "resource": {**group_version, "resource": kind.plural},
-        "requestKind": {**asked, "kind": call.kind.name},
+        "requestKind": {**asked, "kind": connecting or call.kind.name},
         "requestResource": {**asked, "resource": call.kind.plural},
         "operation": attributes.operation,
         "userInfo": user_info(call.user),
-        "object": _in_version(attributes.object, call.kind, kind),
+        "object": attributes.object if connecting else _in_version(attributes.object, call.kind, kind),
         "oldObject": _in_version(attributes.old_object, call.kind, kind),
         "dryRun": is_dry_run(attributes),
         "options": _options(attributes),
