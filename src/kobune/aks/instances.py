@@ -92,6 +92,7 @@ class Instances:
     next_numbers: dict[str, int] = field(default_factory=dict)
     targets: dict[str, int] = field(default_factory=dict)
     operation: Outcome | None = None
+    autoscaler_wish: int = 0  # The number of the autoscaler's last wish that was taken.
     began: float = 0.0  # The operation: seconds since 1970.
 
     def of(self, pool: str) -> list[Instance]:

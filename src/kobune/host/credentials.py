@@ -24,6 +24,7 @@ SERVICE = "aks-service"  # The service itself, where it is a client of the clust
 API_SERVICE_ADDRESS = "10.0.0.1"
 # Component, its user and its groups. Source: Kubernetes, PKI certificates and requirements.
 COMPONENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "cluster-autoscaler": ("system:cluster-autoscaler", ("system:masters",)),
     SERVICE: ("aksService", ("system:masters",)),
     "kube-scheduler": ("system:kube-scheduler", ()),
     "kube-controller-manager": ("system:kube-controller-manager", ()),

@@ -19,6 +19,7 @@ from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.host.access import ClusterAccess
+from kobune.host.autoscaler_wish import is_wanted, read_wish, take_wish
 from kobune.host.drain import Left, cordon, drain, remove_node
 from kobune.host.instances import LOOK_SECONDS, read_instances, shape_of, write_instances
 from kobune.host.layout import ClusterLayout
@@ -60,6 +61,8 @@ class Engine:
         """Take what steps can be taken now, for a cluster that runs; whether other processes are wanted than before."""
         before = self.instances
         self.instances = begin(self.instances, spec.cluster, _wish(spec), self._now())
+        if is_wanted(spec.cluster):
+            self.instances = take_wish(self.instances, read_wish(self._cluster))
         await self._connect(spec, tasks)
         await self._drain()
         self._take_down(spec, tasks)

@@ -32,6 +32,11 @@ class ClusterLayout:
         return self.root / "instances.json"
 
     @property
+    def autoscaler(self) -> Path:
+        """What the cluster autoscaler wants; written by it alone."""
+        return self.root / "autoscaler.json"
+
+    @property
     def pki(self) -> Path:
         return self.root / "pki"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kobune.aks.instances import Instances
 from kobune.api.clock import Clock
+from kobune.host.autoscaler_wish import is_wanted
 from kobune.host.capacity import most_real_nodes
 from kobune.host.credentials import prepare
 from kobune.host.engine import Engine
@@ -236,11 +237,15 @@ class _Runner:
 def commands(layout: Layout, cluster: ClusterLayout, spec: Spec, instances: Instances) -> dict[str, Command]:
     """The processes of a running cluster: its control plane, and an agent for each real node."""
     wanted = control_plane_commands(layout, cluster, spec)
+    if is_wanted(spec.cluster):
+        argv = (sys.executable, "-m", "kobune.host.autoscaler", str(layout.root), cluster.name)
+        profile = f"certificates {spec.cluster.certificate_generation}, {spec.cluster.autoscaler}"
+        wanted["cluster-autoscaler"] = Command(argv, profile)
     for machine in instances.machines:
         if not machine.simulated and machine.state in UP:
-            argv = (sys.executable, "-m", "kobune.host.node_agent", str(layout.root), cluster.name, machine.name)
+            agent = (sys.executable, "-m", "kobune.host.node_agent", str(layout.root), cluster.name, machine.name)
             read_at_start = f"certificates {spec.cluster.certificate_generation}, machine of {machine.born}"
-            wanted[machine.name] = Command(argv, read_at_start)
+            wanted[machine.name] = Command(agent, read_at_start)
     return wanted
 
 
