@@ -3,6 +3,10 @@
 The load comes from this process over TLS keep-alive connections, as a user whom RBAC judges; the server has its own.
 
 Usage: python benchmarks/api.py [start get list create watch] [--seconds 5] [--connections 16] [--pods 5000]
+       python benchmarks/api.py get list create watch --server 127.0.0.1:6443 --pids 123,124
+
+With --server the same load goes to an API server that runs already, upstream's for instance; it must have been started
+with the users of TOKENS (--token-auth-file). --pids are its processes, the store's too, for processor time and memory.
 """
 
 import argparse
@@ -14,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -105,7 +109,7 @@ async def load(
     server: "Server", connections: int, seconds: float, make: Callable[[], bytes | None]
 ) -> dict[str, float]:
     """Keep `connections` busy; what came of it, and the processor time that each answer cost the server."""
-    loop, port, tls, spent = asyncio.get_running_loop(), server.port, server.tls, server.cpu_seconds()
+    loop, spent = asyncio.get_running_loop(), server.cpu_seconds()
     end = time.perf_counter() + seconds
 
     def next_request() -> bytes | None:
@@ -113,7 +117,7 @@ async def load(
 
     start = time.perf_counter()
     pairs = [
-        await loop.create_connection(lambda: Connection(next_request), "127.0.0.1", port, ssl=tls)
+        await loop.create_connection(lambda: Connection(next_request), server.host, server.port, ssl=server.tls)
         for _ in range(connections)
     ]
     opened = [connection for _, connection in pairs]
@@ -132,9 +136,9 @@ async def load(
     }
 
 
-async def call(port: int, tls: ssl.SSLContext, data: bytes) -> bytes:
+async def call(server: "Server", data: bytes) -> bytes:
     """One answer's head and body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    reader, writer = await asyncio.open_connection(server.host, server.port, ssl=server.tls)
     writer.write(data.replace(b"Accept:", b"Connection: close\r\nAccept:", 1))
     answer = await reader.read()
     writer.close()
@@ -142,10 +146,29 @@ async def call(port: int, tls: ssl.SSLContext, data: bytes) -> bytes:
 
 
 class Server:
+    """An API server that runs already."""
+
+    def __init__(self, host: str, port: int, pids: Sequence[int]) -> None:
+        self.host, self.port, self.pids = host, port, pids
+        self.tls = ssl.create_default_context()
+        self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
+
+    def memory_mb(self) -> float:
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids]
+        return sum(int(status.split("VmRSS:")[1].split()[0]) for status in statuses) / 1024
+
+    def cpu_seconds(self) -> float:
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids]
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        """It is not ours."""
+
+
+class OwnServer(Server):
     """An API server in a process of its own."""
 
     def __init__(self, directory: Path, port: int) -> None:
-        self.port = port
         (directory / "tokens.csv").write_text(TOKENS)
         arguments = [
             "kube-apiserver", "--secure-port", str(port), "--bind-address", "127.0.0.1", "--cert-dir", str(directory),
@@ -155,8 +178,7 @@ class Server:
         self._log = (directory / "server.log").open("ab")
         self.started = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        self.tls = ssl.create_default_context()
-        self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
+        super().__init__("127.0.0.1", port, [self.process.pid])
 
     async def ready(self) -> float:
         """Seconds until /readyz was good."""
@@ -165,18 +187,10 @@ class Server:
             if self.process.poll() is not None:
                 raise SystemExit("the server ended; its log says why")
             try:
-                if (await call(self.port, self.tls, data)).startswith(b"HTTP/1.1 200"):
+                if (await call(self, data)).startswith(b"HTTP/1.1 200"):
                     return time.perf_counter() - self.started
             except OSError:
                 await asyncio.sleep(0.005)
-
-    def memory_mb(self) -> float:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         self.process.terminate()
@@ -190,9 +204,9 @@ async def grant(server: Server) -> None:
     subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "bench"}
     binding = json.dumps({"metadata": {"name": "bench"}, "roleRef": reference, "subjects": [subject]}).encode()
     path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
-    await call(server.port, server.tls, request("POST", path, "root", binding))
+    await call(server, request("POST", path, "root", binding))
     account = json.dumps({"metadata": {"name": "default"}}).encode()
-    await call(server.port, server.tls, request("POST", "/api/v1/namespaces/default/serviceaccounts", "root", account))
+    await call(server, request("POST", "/api/v1/namespaces/default/serviceaccounts", "root", account))
 
 
 async def fill(server: Server, count: int, prefix: str = "full") -> None:
@@ -208,11 +222,11 @@ async def fill(server: Server, count: int, prefix: str = "full") -> None:
 async def watch(server: Server) -> dict[str, float]:
     """WATCHERS connections see WATCHED pods being made."""
     frames, readers = 0, []
-    listing = await call(server.port, server.tls, request("GET", f"{PODS}?limit=1", "bench"))
+    listing = await call(server, request("GET", f"{PODS}?limit=1", "bench"))
     revision = listing.split(b'"resourceVersion":"')[1].split(b'"')[0].decode()
     query = f"?watch=true&resourceVersion={revision}"
     for _ in range(WATCHERS):
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=server.tls, limit=1 << 24)
+        reader, writer = await asyncio.open_connection(server.host, server.port, ssl=server.tls, limit=1 << 24)
         writer.write(request("GET", PODS + query, "bench"))
         await reader.readuntil(b"\r\n\r\n")
         readers.append((reader, writer))
@@ -241,39 +255,45 @@ def say(bench: str, **figures: float) -> None:
     print(json.dumps({"bench": bench, **figures}), flush=True)
 
 
-async def main(questions: list[str], seconds: float, connections: int, pods: int) -> None:
+async def ask(server: Server, questions: Sequence[str], seconds: float, connections: int, pods: int) -> None:
+    await grant(server)
+    if "get" in questions:
+        await call(server, request("POST", PODS, "bench", pod("one")))
+        data = request("GET", f"{PODS}/one", "bench")
+        say("get", **await load(server, connections, seconds, lambda: data))
+    if "create" in questions:
+        numbers = iter(range(10_000_000))
+        made = await load(
+            server, connections, seconds, lambda: request("POST", PODS, "bench", pod(f"new-{next(numbers):07}"))
+        )
+        say("create", **made)
+        # Gone again, so that lists have a known length.
+        await call(server, request("DELETE", PODS, "bench"))
+    if "list" in questions:
+        await call(server, request("DELETE", PODS, "bench"))
+        before = server.memory_mb()
+        await fill(server, pods)
+        grown = server.memory_mb() - before
+        data = request("GET", PODS, "bench")
+        found = await load(server, 2, seconds, lambda: data)
+        say("list", pods=pods, MB_per_1000_pods=round(grown / pods * 1000, 1), **found)
+    if "watch" in questions:
+        say("watch", **await watch(server))
+
+
+async def main(questions: Sequence[str], other: Server | None, seconds: float, connections: int, pods: int) -> None:
+    if other is not None:
+        await ask(other, questions, seconds, connections, pods)
+        return
     with tempfile.TemporaryDirectory() as name:
-        server = Server(Path(name), 20_000 + os.getpid() % 20_000)
+        server = OwnServer(Path(name), 20_000 + os.getpid() % 20_000)
         try:
             await server.ready()  # The first start also makes keys and certificates.
             if "start" in questions:
                 server.stop()
-                server = Server(Path(name), server.port)
+                server = OwnServer(Path(name), server.port)
                 say("start", seconds=round(await server.ready(), 3), memory_MB=round(server.memory_mb()))
-            await grant(server)
-            if "get" in questions:
-                await call(server.port, server.tls, request("POST", PODS, "bench", pod("one")))
-                data = request("GET", f"{PODS}/one", "bench")
-                say("get", **await load(server, connections, seconds, lambda: data))
-            if "create" in questions:
-                numbers = iter(range(10_000_000))
-                made = await load(
-                    server, connections, seconds,
-                    lambda: request("POST", PODS, "bench", pod(f"new-{next(numbers):07}")),
-                )  # fmt: skip
-                say("create", **made)
-                # Gone again, so that lists have a known length.
-                await call(server.port, server.tls, request("DELETE", PODS, "bench"))
-            if "list" in questions:
-                await call(server.port, server.tls, request("DELETE", PODS, "bench"))
-                before = server.memory_mb()
-                await fill(server, pods)
-                grown = server.memory_mb() - before
-                data = request("GET", PODS, "bench")
-                found = await load(server, 2, seconds, lambda: data)
-                say("list", pods=pods, MB_per_1000_pods=round(grown / pods * 1000, 1), **found)
-            if "watch" in questions:
-                say("watch", **await watch(server))
+            await ask(server, questions, seconds, connections, pods)
         finally:
             server.stop()
 
@@ -284,5 +304,12 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--pods", type=int, default=5000)
+    parser.add_argument("--server", default="", help="HOST:PORT of a server that runs already")
+    parser.add_argument("--pids", default="", help="its processes, separated by commas")
     options = parser.parse_args()
-    uvloop.run(main(options.questions or list(QUESTIONS), options.seconds, options.connections, options.pods))
+    running = None
+    if options.server:
+        host, _, number = options.server.rpartition(":")
+        running = Server(host, int(number), [int(pid) for pid in options.pids.split(",") if pid])
+    asked = options.questions or list(QUESTIONS)
+    uvloop.run(main(asked, running, options.seconds, options.connections, options.pods))
