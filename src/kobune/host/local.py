@@ -32,7 +32,7 @@ class LocalTransport:
         )
         content = response.body
         if not isinstance(content, bytes):
-            content = b"".join([part async for part in content])
+            content = b"".join([part if isinstance(part, bytes) else part.whole async for part in content])
         return Answer(response.status, content, response.headers)
 
     async def stream(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[bytes]:
@@ -41,7 +41,7 @@ class LocalTransport:
             if response.status >= 300:
                 raise error_of(Answer(response.status, response.body, response.headers))
             raise ServiceUnavailable(f"{path} is no watch")
-        # The server joins frames that are due together; each ends with a newline, and none holds one inside.
+        # Frames that are due together come together; each ends with a newline, and none holds one inside.
         async for chunk in response.body:
             for frame in chunk.splitlines():
                 yield frame

@@ -496,3 +496,23 @@ def test_whoever_follows_a_watch_knows_what_a_list_shows(history: Sequence[tuple
                 assert state == other == expected
 
     asyncio.run(run())
+
+
+async def test_frames_that_go_out_together_are_joined_once_for_all_watchers(pods: Cache) -> None:
+    watchers = [pods.watch() for _ in range(3)]
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("a", "b"):
+            tasks.create_task(put(pods, pod(name)))
+    batches = [watcher.take() for watcher in watchers]
+    assert [len(batch) for batch in batches] == [2, 2, 2]
+    assert all(batch.whole == b"".join(batch) for batch in batches)
+    assert len({id(batch.whole) for batch in batches}) == 1
+
+
+async def test_frames_that_were_not_taken_stay_before_those_that_follow(pods: Cache) -> None:
+    slow, fast = pods.watch(), pods.watch()
+    await put(pods, pod("a"))
+    assert seen(fast) == [("ADDED", "a", 1)]
+    await put(pods, pod("b"))
+    assert seen(slow) == [("ADDED", "a", 1), ("ADDED", "b", 2)]
+    assert seen(fast) == [("ADDED", "b", 2)]

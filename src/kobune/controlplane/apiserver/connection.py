@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from kobune.controlplane.apiserver.request import Request, Response, User
+from kobune.controlplane.apiserver.request import Part, Request, Response, User
 from kobune.controlplane.apiserver.wire import (
     MAX_BODY_BYTES,
     NotPlain,
@@ -49,6 +49,8 @@ class Front:
         self.open: set[Connection] = set()
         self._general: General | None = None
         self._date, self._date_until = "", 0.0
+        self._chunk: bytes | None = None
+        self._framed = b""
         self._loop = asyncio.get_running_loop()
 
     def __call__(self) -> "Connection":
@@ -60,6 +62,17 @@ class Front:
             moment = self.server.clock.now()
             self._date, self._date_until = date_of(moment), now + 1 - moment.microsecond / 1e6
         return self._date
+
+    def framed(self, chunk: bytes) -> bytes:
+        """A chunk as it goes out. Many watchers get the same one at the same time, so the last one is kept for a moment."""
+        if chunk is not self._chunk:
+            if self._chunk is None:
+                self._loop.call_soon(self._forget_chunk)
+            self._chunk, self._framed = chunk, b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        return self._framed
+
+    def _forget_chunk(self) -> None:
+        self._chunk, self._framed = None, b""
 
     async def general(self) -> "General":
         """The server for what is not plain."""
@@ -286,18 +299,19 @@ class Connection(asyncio.Protocol):
             self._open_transport().write(view[start : start + SLICE_BYTES])
             await self._drain()
 
-    async def _stream(self, status: int, headers: dict[str, str], chunks: AsyncIterator[bytes]) -> None:
+    async def _stream(self, status: int, headers: dict[str, str], parts: AsyncIterator[Part]) -> None:
         headers["Transfer-Encoding"] = "chunked"
         self._streaming = True
         try:
             self._open_transport().write(head_of(status, self._front.date(self._loop.time()), headers))
-            async for chunk in chunks:
-                if chunk:
-                    self._open_transport().write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            async for part in parts:
+                if part:
+                    chunk = part if isinstance(part, bytes) else part.whole
+                    self._open_transport().write(self._front.framed(chunk))
                     await self._drain()
             self._open_transport().write(b"0\r\n\r\n")
         finally:
-            close = getattr(chunks, "aclose", None)
+            close = getattr(parts, "aclose", None)
             if close is not None:
                 await close()
 

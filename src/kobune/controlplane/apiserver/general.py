@@ -16,7 +16,7 @@ from kobune.controlplane.apiserver.connection import (
     SLICE_BYTES,
     WRITE_SECONDS,
 )
-from kobune.controlplane.apiserver.request import NOTHING, Request, Response
+from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Response
 from kobune.controlplane.apiserver.wire import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -124,18 +124,18 @@ async def _slices(
 
 
 async def _stream(
-    incoming: web.BaseRequest, status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+    incoming: web.BaseRequest, status: int, headers: Mapping[str, str], parts: AsyncIterator[Part]
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers=headers)
     response.enable_chunked_encoding()
     try:
         await response.prepare(incoming)
-        async for chunk in chunks:
+        async for part in parts:
             async with asyncio.timeout(WRITE_SECONDS):
-                await response.write(chunk)
+                await response.write(part if isinstance(part, bytes) else part.whole)
         await response.write_eof()
     finally:
-        close = getattr(chunks, "aclose", None)
+        close = getattr(parts, "aclose", None)
         if close is not None:
             await close()
     return response

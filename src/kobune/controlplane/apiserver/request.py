@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from kobune.controlplane.store.watchers import Frames
+
+# What a stream is sent as: pieces of any size, or the frames of a watch that go out together.
+Part = bytes | Frames
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -55,7 +59,7 @@ class Response:
     """What a client is told; an iterator body is streamed, and closed when the client goes."""
 
     status: int
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | AsyncIterator[Part] = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     taken: object = None  # The front end's own response, when a stage has taken over the connection.

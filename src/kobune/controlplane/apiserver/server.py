@@ -50,7 +50,7 @@ from kobune.controlplane.apiserver.paths import find_path
 from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.rendering import table_render
-from kobune.controlplane.apiserver.request import NOTHING, Request, Response, User
+from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Response, User
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
@@ -328,7 +328,7 @@ class ApiServer:
 
         return UsageSampler(self.kubelets, self.clock)
 
-    def watching(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    def watching(self, frames: AsyncIterator[Part]) -> AsyncIterator[Part]:
         """The frames of a watch being served."""
         return frames
 

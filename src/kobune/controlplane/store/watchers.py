@@ -51,6 +51,30 @@ class Event(NamedTuple):
         return at_revision(self.old.body, self.revision)
 
 
+class Frames(list[bytes]):
+    """Frames that go out together, shared by all watchers that get the same: never change one that has been handed over."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, frames: Iterable[bytes] = ()) -> None:
+        super().__init__(frames)
+        self._whole = b""
+
+    @property
+    def whole(self) -> bytes:
+        """All of them as one piece, made once."""
+        if not self._whole:
+            self._whole = self[0] if len(self) == 1 else b"".join(self)
+        return self._whole
+
+    def splitlines(self) -> Sequence[bytes]:
+        """The frames, as those who were given the whole would find them; who is in the same process is spared both."""
+        return self
+
+
+NO_FRAMES = Frames()
+
+
 class Watcher:
     """An iterator of batches of frames. It ends when it is closed, is too slow, or the history breaks off.
 
@@ -62,7 +86,7 @@ class Watcher:
         self._group = group
         self._backlog: Iterator[bytes] | None = backlog  # Built while it is read, because it may be large.
         self._bookmark = bookmark
-        self._pending: list[bytes] = []
+        self._pending = NO_FRAMES
         self._pending_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
@@ -78,7 +102,7 @@ class Watcher:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Sequence[bytes]:
+    async def __anext__(self) -> Frames:
         while True:
             batch = self.take()
             if batch:
@@ -88,10 +112,10 @@ class Watcher:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    def take(self) -> Sequence[bytes]:
+    def take(self) -> Frames:
         """The frames that are there now, without waiting; of a long backlog a part."""
         if self._backlog is not None:
-            batch, size = [], 0
+            batch, size = Frames(), 0
             for one in self._backlog:
                 batch.append(one)
                 size += len(one)
@@ -100,15 +124,14 @@ class Watcher:
             self._backlog = None
             if batch:
                 return batch
-        batch, self._pending, self._pending_bytes = self._pending, [], 0
+        batch, self._pending, self._pending_bytes = self._pending, NO_FRAMES, 0
         return batch
 
-    def push(self, frames: Sequence[bytes], size: int) -> None:
+    def push(self, frames: Frames, size: int) -> None:
         """Frames to send after all others; `size` bytes together."""
-        pending = self._pending
-        pending += frames
+        self._pending = Frames((*self._pending, *frames)) if self._pending else frames
         self._pending_bytes += size
-        if len(pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
+        if len(self._pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
             self.too_slow = True
             self.close()
         waiter = self._waiter
@@ -120,15 +143,15 @@ class Watcher:
     def bookmark(self, revision: int) -> None:
         if self._bookmark is not None:
             mark = self._bookmark(revision, False)
-            self.push((mark,), len(mark))
+            self.push(Frames((mark,)), len(mark))
 
     def close(self) -> None:
         """End the iteration; what has been collected is dropped."""
         if not self._closed:
             self._closed = True
             self._group.remove(self)
-            self._pending, self._pending_bytes, self._backlog = [], 0, None
-            self.push((), 0)
+            self._pending, self._pending_bytes, self._backlog = NO_FRAMES, 0, None
+            self.push(NO_FRAMES, 0)
 
 
 class _Group:
@@ -138,7 +161,7 @@ class _Group:
         self.predicate = predicate
         self.render = render
         self.watchers: set[Watcher] = set()
-        self.frames: list[bytes] = []  # Of the batch being dispatched.
+        self.frames = Frames()  # Of the batch being dispatched.
         self._forget = forget
 
     def remove(self, watcher: Watcher) -> None:
@@ -193,7 +216,7 @@ class Watchers:
                 group.frames.append(one)
                 touched[group] = None
         for group in touched:
-            frames, group.frames = group.frames, []
+            frames, group.frames = group.frames, Frames()
             size = sum(map(len, frames))
             for watcher in tuple(group.watchers):
                 watcher.push(frames, size)

@@ -12,7 +12,7 @@ from kobune.api.timestamps import format_micro
 from kobune.controlplane.apiserver.audit.policy import Depth, Level, Policy
 from kobune.controlplane.apiserver.authorization.authorizer import Access
 from kobune.controlplane.apiserver.minting import Mint
-from kobune.controlplane.apiserver.request import Request, Response, User
+from kobune.controlplane.apiserver.request import Part, Request, Response, User
 from kobune.controlplane.apiserver.virtual.asked import user_info
 
 # Where an event goes: one line of JSON, without its end.
@@ -89,7 +89,7 @@ class Auditor:
             response.body = self._until_its_end(entry, response.body)
         return response
 
-    async def _until_its_end(self, entry: Entry, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _until_its_end(self, entry: Entry, body: AsyncIterator[Part]) -> AsyncIterator[Part]:
         try:
             async for chunk in body:
                 yield chunk

@@ -13,10 +13,11 @@ from kobune.api.errors import BadRequest, Gone, Timeout, not_found, status_of
 from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields, parse_labels
 from kobune.controlplane.apiserver.conversion import EVENT_FIELDS
 from kobune.controlplane.apiserver.options import ListOptions
+from kobune.controlplane.apiserver.request import Part
 from kobune.controlplane.store.cache import Cache, Listing
 from kobune.controlplane.store.encoding import bookmark, frame
 from kobune.controlplane.store.selection import Item, Selection
-from kobune.controlplane.store.watchers import Bookmark, Render
+from kobune.controlplane.store.watchers import Bookmark, Frames, Render
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
@@ -123,7 +124,7 @@ async def watch(
     *,
     render: Render = frame,
     mark: Bookmark | None = None,
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[Part]:
     """The frames of a watch, until its time is over, the client goes, or it falls too far behind.
 
     Args:
@@ -151,30 +152,30 @@ async def watch(
     except Gone as error:
         return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
 
-    async def frames() -> AsyncIterator[bytes]:
+    async def frames() -> AsyncIterator[Frames]:
         with watcher:
             try:
                 async with asyncio.timeout(seconds):
                     async for batch in watcher:
                         if asked is not None:
                             batch = await _converted(registry, kind, batch, asked)
-                        yield batch[0] if len(batch) == 1 else b"".join(batch)
+                        yield batch
             except TimeoutError:
                 return
 
     return frames()
 
 
-async def _converted(registry: "Registry", kind: Kind, batch: Sequence[bytes], render: Render) -> list[bytes]:
+async def _converted(registry: "Registry", kind: Kind, batch: Sequence[bytes], render: Render) -> Frames:
     """Frames of the stored objects as frames in the version of `kind`, for kinds that a webhook converts."""
     events = [(line[9 : line.index(b'"', 9)], line) for line in batch]  # {"type":"ADDED",…
     bodies = [line[line.index(b'"object":') + 9 : -2] for _, line in events]
     wanted = [body for (event, _), body in zip(events, bodies, strict=True) if event in _ABOUT_OBJECTS]
     await registry.custom.prepare(kind, wanted)
-    return [
+    return Frames(
         render(event, body) if event in _ABOUT_OBJECTS else line
         for (event, line), body in zip(events, bodies, strict=True)
-    ]
+    )
 
 
 def selection(cache: Cache, kind: Kind, namespace: str, options: ListOptions, *, name: str = "") -> Selection:
