@@ -1,5 +1,6 @@
 """ValidatingAdmissionPolicies. Source: Kubernetes documentation, Validating Admission Policy."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -114,3 +115,41 @@ async def test_dry_run_is_judged_too(ask: Any) -> None:
     await bind(ask, policy({"expression": "!request.dryRun"}), binding())
     response = await ask.raw("POST", f"{MAPS}?dryRun=All", config_map())
     assert response.status == 422, orjson.loads(response.body)
+
+
+async def checked(ask: Any, one: dict[str, Any]) -> dict[str, Any]:
+    """What the policy's status says of its types."""
+    made = await ask.create(f"{ROOT}/validatingadmissionpolicies", one)
+    path = f"{ROOT}/validatingadmissionpolicies/{made['metadata']['name']}"
+    async with asyncio.timeout(30):
+        while (found := (await ask("GET", path)).get("status", {})).get("observedGeneration") != 1:
+            await asyncio.sleep(0.05)
+    result: dict[str, Any] = found["typeChecking"]
+    return result
+
+
+def of_deployments(*validations: dict[str, Any]) -> dict[str, Any]:
+    found = policy(*validations)
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+    found["spec"]["matchConstraints"]["resourceRules"] = [rule]
+    return found
+
+
+async def test_expressions_that_do_not_fit_the_kinds_are_told(ask: Any) -> None:
+    wrong = {"expression": "object.spec.replicas > '1'", "messageExpression": "'got ' + object.spec.replicas"}
+    unknown = {"expression": "object.spec.maxReplicas < 5"}
+    found = (await checked(ask, of_deployments(wrong, unknown)))["expressionWarnings"]
+    assert [one["fieldRef"] for one in found] == [
+        "spec.validations[0].expression", "spec.validations[0].messageExpression", "spec.validations[1].expression",
+    ]  # fmt: skip
+    assert all(one["warning"].startswith("apps/v1, Kind=Deployment: compilation failed: ERROR: ") for one in found)
+    assert "found no matching overload" in found[0]["warning"]
+    assert "undefined field 'maxReplicas'" in found[2]["warning"]
+
+
+async def test_expressions_that_fit_leave_nothing_to_say(ask: Any) -> None:
+    fine = {
+        "expression": "object.spec.replicas <= 5 && object.spec.template.spec.containers.all(c, c.image.startsWith('a'))",
+        "messageExpression": "'got ' + string(object.spec.replicas) + object.metadata.name",
+    }
+    assert await checked(ask, of_deployments(fine)) == {}

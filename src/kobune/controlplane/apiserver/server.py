@@ -15,6 +15,7 @@ from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
 from kobune.controlplane.apiserver.admission.plugins import make_plugins
+from kobune.controlplane.apiserver.admission.policies.type_checking import keep_checked
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.aggregation.aggregator import Aggregator
 from kobune.controlplane.apiserver.aggregation.forwarding import Forwarder
@@ -185,6 +186,7 @@ class ApiServer:
                 group.create_task(bootstrap.keep(self), name="bootstrap objects"),
                 group.create_task(self.aggregator.run(), name="aggregation"),
                 group.create_task(self.flow.run(), name="flow schemas"),
+                group.create_task(keep_checked(self.registry), name="types of policies"),
                 group.create_task(Repair(self.store, self.registry).run(), name="service allocation repair"),
             ]
         self.ready = True
