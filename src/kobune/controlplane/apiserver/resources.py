@@ -1,10 +1,11 @@
 """The verbs on resources, from query and body to the registry and back to an answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
+from kobune.api.catalogue import SUBRESOURCES
 from kobune.api.errors import BadRequest, Json, MethodNotAllowed, NotFound
 from kobune.controlplane.apiserver.answers import document, success
 from kobune.controlplane.apiserver.negotiation import accepted, decode_body, media_type_of
@@ -25,6 +26,7 @@ from kobune.controlplane.apiserver.routes import RequestInfo
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
 
+NOT_ALLOWED = "the server does not allow this method on the requested resource"
 Handler = Callable[["ApiServer", Request, RequestInfo], Awaitable[Response]]
 
 
@@ -33,11 +35,20 @@ def missing_resource() -> NotFound:
     return NotFound("the server could not find the requested resource")
 
 
+def check_verb(info: RequestInfo, verbs: Sequence[str]) -> None:
+    """Raises MethodNotAllowed for a verb that is none of these."""
+    if info.verb not in verbs:
+        raise MethodNotAllowed(NOT_ALLOWED)
+
+
 async def serve(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """Answer a request for a resource, or for a subresource that updates a part of one."""
-    handler = server.subresources.get((info.group, info.plural, info.subresource)) if info.subresource else None
-    if handler is not None:
-        return await handler(server, request, info)
+    if info.subresource:
+        if info.kind is not None and info.subresource in info.kind.subresources:
+            check_verb(info, SUBRESOURCES[info.subresource].verbs)
+        handler = server.subresources.get((info.group, info.plural, info.subresource))
+        if handler is not None:
+            return await handler(server, request, info)
     virtual = server.virtual.get((info.group, info.plural))
     if virtual is not None and not info.subresource:
         return await virtual(server, request, info)
@@ -51,8 +62,9 @@ async def serve(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         if handler is None:
             raise missing_resource()
         return await handler(server, request, info)
-    if info.verb not in VERBS or info.verb not in kind.verbs or (info.verb == "create" and info.name):
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    if info.verb not in VERBS or (info.verb == "create" and info.name):
+        raise MethodNotAllowed(NOT_ALLOWED)
+    check_verb(info, kind.verbs)
     if kind.namespaced and not info.namespace:
         if info.verb == "create":
             raise BadRequest("an empty namespace may not be set during creation")
@@ -143,7 +155,7 @@ async def part(server: "ApiServer", request: Request, info: RequestInfo, prepare
             return await _update(server, request, info, prepare)
         case "patch":
             return await _patch(server, request, info, prepare)
-    raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    raise MethodNotAllowed(NOT_ALLOWED)
 
 
 async def _update(server: "ApiServer", request: Request, info: RequestInfo, prepare: update.Prepare) -> Response:

@@ -12,7 +12,7 @@ from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.customresources.status import marked
 from kobune.controlplane.apiserver.options import DeleteOptions
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.strategy import ANSWERS_DELETED, ORPHANS_BY_DEFAULT, WITHOUT_DEPENDENTS
+from kobune.controlplane.apiserver.registry.strategy import ORPHANS_BY_DEFAULT, WITHOUT_DEPENDENTS
 from kobune.controlplane.store.contract import Conflict
 from kobune.controlplane.store.selection import Item
 
@@ -141,7 +141,7 @@ async def delete_collection(registry: "Registry", call: Call, options: DeleteOpt
 
 def answers_object(call: Call, deleted: Deleted) -> bool:
     """Whether the client is told the object; else a Status."""
-    return not deleted.gone or (call.kind.group, call.kind.name) in ANSWERS_DELETED
+    return not deleted.gone or call.kind.answers_deleted
 
 
 def _check_preconditions(call: Call, options: DeleteOptions, meta: Json) -> None:

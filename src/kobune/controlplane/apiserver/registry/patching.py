@@ -19,7 +19,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 BUILTIN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
-MAX_OPERATIONS = 10_000  # Source: upstream maxJSONPatchOperations.
 
 
 def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, Any]:
@@ -45,8 +44,6 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
             raise BadRequest(
                 "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
             )
-        if len(patch) > MAX_OPERATIONS:
-            raise BadRequest(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}")
     elif not isinstance(patch, dict):
         raise BadRequest(
             "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"

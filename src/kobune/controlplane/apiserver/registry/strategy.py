@@ -83,17 +83,6 @@ CONDITIONAL_UPDATE = frozenset(
         ("storage.k8s.io", "VolumeAttachment"),
     }
 )
-# Kinds whose completed deletion answers the object instead of a Status.
-ANSWERS_DELETED = frozenset(
-    {
-        ("", "Namespace"), ("", "PersistentVolume"), ("", "PersistentVolumeClaim"), ("", "Pod"), ("", "PodTemplate"),
-        ("", "ResourceQuota"), ("", "Service"), ("", "ServiceAccount"), ("resource.k8s.io", "DeviceClass"),
-        ("resource.k8s.io", "DeviceTaintRule"), ("resource.k8s.io", "ResourceClaim"),
-        ("resource.k8s.io", "ResourceClaimTemplate"), ("resource.k8s.io", "ResourceSlice"),
-        ("storage.k8s.io", "CSIDriver"), ("storage.k8s.io", "CSINode"), ("storage.k8s.io", "StorageClass"),
-        ("storage.k8s.io", "VolumeAttachment"), ("storage.k8s.io", "VolumeAttributesClass"),
-    }
-)  # fmt: skip
 # Deleting one of these leaves its dependents alone unless the client says otherwise.
 ORPHANS_BY_DEFAULT = frozenset({("batch", "Job"), ("", "ReplicationController")})
 # Dependents of these are nobody's business.
