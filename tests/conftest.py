@@ -23,6 +23,21 @@ def _nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory):
     patch.undo()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _chosen_etcd(tmp_path_factory: pytest.TempPathFactory):
+    """KOBUNE_TEST_ETCD=/path/to/etcd runs every test of an etcd with that one, whatever its version."""
+    chosen = os.environ.get("KOBUNE_TEST_ETCD")
+    if not chosen:
+        yield
+        return
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "etcd").symlink_to(Path(chosen).resolve(strict=True))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an etcd of one member; whoever uses it keeps to a root of its own."""
@@ -37,7 +52,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs programs that are not here is skipped, except in continuous integration."""
-    if shutil.which("etcd") is None and os.environ.get("CI") != "true":
+    if shutil.which("etcd") is None and "KOBUNE_TEST_ETCD" not in os.environ and os.environ.get("CI") != "true":
         for item in items:
             if item.get_closest_marker("etcd"):
                 item.add_marker(pytest.mark.skip(reason="The program etcd is not on the PATH."))

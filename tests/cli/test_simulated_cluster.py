@@ -107,6 +107,8 @@ def test_a_killed_control_plane_loses_no_write(state_dir):
     (["--max-pods", "3"], "maxPods"),
     (["--cluster", "no spaces"], "no spaces"),
     (["--simulated-nodes", "100000"], "100000"),
+    (["--tier", "standard", "--store", "sqlite"], "--store etcd is one"),
+    (["--encryption-provider-config", "missing.yaml"], "missing.yaml"),
 ])  # fmt: skip
 def test_bad_input_is_refused_and_leaves_nothing(tmp_path, arguments, said):
     assert said in refused(kobune(tmp_path, "up", "--nodes", "0", "--simulated-nodes", "1", *arguments))

@@ -1,4 +1,4 @@
-"""The embedded engine killed at random moments under a load of writes, again and again on the same file."""
+"""A process that writes is killed at random moments, again and again on the same store, with either engine."""
 
 import asyncio
 import json
@@ -7,18 +7,27 @@ import random
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kobune.controlplane.store.contract import Change
+from kobune.controlplane.store.contract import Change, Store
+from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.sqlite import SqliteStore
 
 # Ten writers, each with keys of its own, say on standard output what has been acknowledged.
 WRITERS = """
 import asyncio, json, os, random, sys
-from kobune.controlplane.store.sqlite import SqliteStore
+
+async def open_store(place):
+    if not place.startswith("http"):
+        from kobune.controlplane.store.sqlite import SqliteStore
+        return await SqliteStore.open(place)
+    from kobune.controlplane.store.etcd import EtcdStore
+    endpoint, _, root = place.partition("#")
+    return EtcdStore([endpoint], root=root)
 
 def say(**what):
     os.write(1, json.dumps(what).encode() + b"\\n")
@@ -39,7 +48,7 @@ async def write(store, worker, seed):
             say(key=key, number=number, revision=revision, durable=durable)
 
 async def main():
-    store = await SqliteStore.open(sys.argv[1])
+    store = await open_store(sys.argv[1])
     say(opened=await store.revision())
     async with asyncio.TaskGroup() as tasks:
         for worker in range(10):
@@ -51,24 +60,38 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-async def test_no_acknowledged_write_is_lost_and_revisions_never_go_back(tmp_path: Path, rounds: int) -> None:
-    path, dice = tmp_path / "state.db", random.Random(rounds)
+ROUNDS = pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+
+
+@ROUNDS
+async def test_sqlite(tmp_path: Path, rounds: int) -> None:
+    await play(str(tmp_path / "state.db"), rounds)
+
+
+@pytest.mark.etcd
+@ROUNDS
+async def test_etcd(etcd: str, rounds: int) -> None:
+    await play(f"{etcd}#/{uuid.uuid4()}", rounds)
+
+
+async def play(place: str, rounds: int) -> None:
+    """No acknowledged write is lost, none is doubled, and revisions never go back."""
+    dice = random.Random(rounds)
     newest = acknowledged = 0
     for number in range(rounds):
-        said = await asyncio.to_thread(killed_while_writing, path, number, dice.uniform(0.0, 0.4))
+        said = await asyncio.to_thread(killed_while_writing, place, number, dice.uniform(0.0, 0.4))
         opened, writes = said[0]["opened"], said[1:]
         assert opened >= newest
         newest = max([opened, *(write["revision"] for write in writes)])
         acknowledged += len(writes)
-        newest = await check(path, opened, writes, newest)
+        newest = await check(place, opened, writes, newest)
     assert acknowledged > 10 * rounds
 
 
-def killed_while_writing(path: Path, number: int, seconds: float) -> list[dict[str, Any]]:
+def killed_while_writing(place: str, number: int, seconds: float) -> list[dict[str, Any]]:
     """What the writers said until they were killed."""
     with subprocess.Popen(
-        [sys.executable, "-c", WRITERS, str(path), str(number)], stdout=subprocess.PIPE, process_group=0
+        [sys.executable, "-c", WRITERS, place, str(number)], stdout=subprocess.PIPE, process_group=0
     ) as writers:
         assert writers.stdout is not None
         first = writers.stdout.readline()
@@ -82,9 +105,14 @@ def killed_while_writing(path: Path, number: int, seconds: float) -> list[dict[s
     return [json.loads(line) for line in lines[:-1]]  # The last one may be cut.
 
 
-async def check(path: Path, opened: int, writes: list[dict[str, Any]], newest: int) -> int:
+async def open_store(place: str) -> Store:
+    endpoint, _, root = place.partition("#")
+    return EtcdStore([endpoint], root=root) if root else await SqliteStore.open(Path(place))
+
+
+async def check(place: str, opened: int, writes: list[dict[str, Any]], newest: int) -> int:
     """What the writers were told is there, and nothing was written twice; the newest revision."""
-    store = await SqliteStore.open(path)
+    store = await open_store(place)
     try:
         assert await store.revision() >= newest
         revisions = [write["revision"] for write in writes]
@@ -109,7 +137,7 @@ async def check(path: Path, opened: int, writes: list[dict[str, Any]], newest: i
         await store.close()
 
 
-async def history(store: SqliteStore, after: int) -> list[Change]:
+async def history(store: Store, after: int) -> list[Change]:
     """Every change since `after`, as a watch shows them."""
     end = await store.write("/end", b"", expected=None)
     changes: list[Change] = []
