@@ -132,7 +132,7 @@ async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_room_appears(clust
     condition = await cluster.condition("web")
     message = (
         "0/1 nodes are available: 1 Insufficient cpu. "
-        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        "no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
     )
     assert (condition["status"], condition["reason"], condition["message"]) == ("False", "Unschedulable", message)
     assert (await cluster.event("web", "FailedScheduling"))["message"] == message

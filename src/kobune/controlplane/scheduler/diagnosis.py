@@ -33,7 +33,7 @@ class Diagnosis:
     refusal: str = ""  # Why no node was looked at.
     refused_by: str = ""  # The plugin that said so.
     resolvable: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))  # Rows that an eviction might help.
-    preemption: str = ""  # What came of trying to make room.
+    afterwards: str = ""  # What came of freeing a claim and of making room.
 
     @property
     def plugins(self) -> frozenset[str]:
@@ -53,7 +53,7 @@ class Diagnosis:
         if not self.nodes:
             return NO_NODES
         text = none_available(self.nodes, self.counts(), self.refusal)
-        return f"{text} {self.preemption}" if self.preemption else text
+        return f"{text} {self.afterwards}" if self.afterwards else text
 
 
 def none_available(nodes: int, counts: Mapping[str, int] | Iterable[tuple[str, int]], refusal: str = "") -> str:

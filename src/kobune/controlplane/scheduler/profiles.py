@@ -12,6 +12,7 @@ from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
+from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
 from kobune.controlplane.scheduler.plugins.plugin import Filter
 from kobune.controlplane.scheduler.plugins.table import PLUGINS
 from kobune.controlplane.scheduler.pod_info import PodInfo
@@ -64,6 +65,7 @@ class Running:
     helpers: Mapping[str, Helps]
     preemption: Preemption | None  # None: no pod is evicted for another.
     preempting: DefaultPreemption | None
+    releasing: DynamicResources | None  # None: no claim is given back for another chance.
 
     def gate(self, pod: PodInfo) -> str:
         """The plugin that keeps the pod from being tried, or empty."""
@@ -106,6 +108,7 @@ def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
         profile=profile,
         preemption=None if preempting is None else Preemption(profile, preempting.limits),
         preempting=preempting,
+        releasing=next((plugin for plugin in after if isinstance(plugin, DynamicResources)), None),
         reserves=tuple(plugin for plugin in reserves if isinstance(plugin, Reserve)),
         gates=tuple(plugin for plugin in gates if isinstance(plugin, Gate)),
         helpers={name: plugin for name, plugin in made.items() if isinstance(plugin, Helps)},

@@ -5,7 +5,6 @@ import logging
 import random
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 from kobune.api.clock import Clock
@@ -15,6 +14,7 @@ from kobune.api.objects.meta import Object
 from kobune.client.client import Client, Patch, resource_of
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
+from kobune.controlplane.scheduler.after_filters import after_filters
 from kobune.controlplane.scheduler.configuration import DEFAULT, Configuration
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.events import ClusterEvent
@@ -30,6 +30,7 @@ from kobune.controlplane.scheduler.preemption import Room
 from kobune.controlplane.scheduler.profiles import Running, build_profiles
 from kobune.controlplane.scheduler.queue import QueuedPod, SchedulingQueue
 from kobune.controlplane.scheduler.reports import SCHEDULER_ERROR, UNSCHEDULABLE, not_scheduled, preempted, truncated
+from kobune.controlplane.scheduler.views import ResourceClaim
 
 log = logging.getLogger(__name__)
 
@@ -212,19 +213,18 @@ class Scheduler:
         pod = queued.pod
         diagnosis = running.profile.diagnose(pod, self.table, self.nominated)
         nominated: str | None = None
-        if running.preemption is not None and diagnosis.nodes:
-            self.metrics.preemptions.add()
-            began = self._clock.monotonic()
+        if diagnosis.nodes:
             budgets = list(self.listers.disruption_budgets.values())
-            outcome = running.preemption.make_room(pod, self.table, self.nominated, diagnosis, budgets, self._rng)
-            if isinstance(outcome, Room):
-                nominated = outcome.node_name
-                self._evict(pod, outcome, running)
-            else:
-                diagnosis = replace(diagnosis, preemption=f"preemption: {outcome.text}")
-                nominated = "" if outcome.clear else None
-            status = "Success" if isinstance(outcome, Room) else "Unschedulable"
-            self._observe_point("PostFilter", status, pod, began)
+            began = self._clock.monotonic()
+            outcome = after_filters(pod, self.table, self.nominated, running, diagnosis, budgets, self._rng)
+            diagnosis, nominated = outcome.diagnosis, outcome.nominated
+            if outcome.tried_eviction:
+                self.metrics.preemptions.add()
+            if outcome.room is not None:
+                self._evict(pod, outcome.room, running)
+            if outcome.released is not None:
+                self._write(self._release(outcome.released))
+            self._observe_point("PostFilter", "Success" if outcome.room else "Unschedulable", pod, began)
         if nominated is not None:
             self.nominated.put(pod, nominated)
         self._give_up(queued, diagnosis, nominated)
@@ -265,6 +265,13 @@ class Scheduler:
         if running.preempting is not None and victims:
             running.preempting.evicting_for.add(pod.uid)
         self._write(self._make_room(pod, room.node_name, victims, displaced, running))
+
+    async def _release(self, claim: ResourceClaim) -> None:
+        status = {"allocation": None, "reservedFor": None, "devices": None}
+        try:
+            await self._client.patch_status(ResourceClaim, claim.key, status)
+        except ApiError as error:
+            log.info("claim not released", extra={"claim": str(claim.key), "failure": str(error)})
 
     async def _make_room(
         self, pod: PodInfo, node_name: str, victims: list[PodInfo], displaced: list[PodInfo], running: Running

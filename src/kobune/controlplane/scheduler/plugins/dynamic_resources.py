@@ -3,6 +3,7 @@
 Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamicresources.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -34,6 +35,9 @@ from kobune.controlplane.scheduler.views import ResourceClaim
 NOT_ON_NODE = "resourceclaim not available on the node"
 CANNOT_ALLOCATE = "cannot allocate all claims"
 FINALIZER = "resource.kubernetes.io/delete-protection"
+NOTHING_TO_RELEASE = "no new claims to deallocate"
+NO_USE = "still not schedulable"
+RELEASED = "deallocation of ResourceClaim completed"
 MOST_USERS = 256  # Of one claim. Source: resource.k8s.io ResourceClaimReservedForMaxSize.
 
 
@@ -104,6 +108,21 @@ class DynamicResources:
             claims.append(claim)
         return claims, ""
 
+    def release(self, pod: PodInfo, nodes: NodeTable) -> tuple[str, ResourceClaim | None]:
+        """For a pod that fits nowhere: what is said of its claims, and one to give back, so that other devices are tried.
+
+        That is a claim whose devices cannot be reached from some node and which nobody else uses.
+        """
+        claims, problem = self._claims(pod)
+        if problem or not claims:
+            return NOTHING_TO_RELEASE, None
+        for claim in claims:
+            users = claim.status.get("reservedFor") or ()
+            own = not users or (len(users) == 1 and users[0].get("uid") == pod.uid)
+            if own and not self._reachable([claim], nodes)[nodes.exists[nodes.rows]].all():
+                return RELEASED, claim
+        return NO_USE, None
+
     def filter(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Mask:
         reachable, grantable = self._judge(pod, nodes)
         return (reachable & grantable)[rows]
@@ -115,15 +134,20 @@ class DynamicResources:
             Reason(CANNOT_ALLOCATE, reachable & ~grantable, False),
         ]
 
-    def _judge(self, pod: PodInfo, nodes: NodeTable) -> tuple[Mask, Mask]:
-        """(rows where the claims' devices can be reached, rows that have devices for the other claims)."""
-        claims = self._claims(pod)[0]
+    def _reachable(self, claims: Sequence[ResourceClaim], nodes: NodeTable) -> Mask:
+        """Rows from which the devices that claims have already can be used."""
         reachable = np.ones(nodes.size, dtype=np.bool_)
         for claim in claims:
             selector = (claim.status.get("allocation") or {}).get("nodeSelector")
             if selector:
                 terms = compile_selector(msgspec.convert(selector, NodeSelector))
                 reachable &= any_term(terms, nodes, nodes.rows)
+        return reachable
+
+    def _judge(self, pod: PodInfo, nodes: NodeTable) -> tuple[Mask, Mask]:
+        """(rows where the claims' devices can be reached, rows that have devices for the other claims)."""
+        claims = self._claims(pod)[0]
+        reachable = self._reachable(claims, nodes)
         if all(claim.status.get("allocation") for claim in claims):
             return reachable, np.ones(nodes.size, dtype=np.bool_)
         grantable = np.zeros(nodes.size, dtype=np.bool_)

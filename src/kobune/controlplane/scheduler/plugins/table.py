@@ -87,7 +87,7 @@ PLUGINS = (
     PluginRow(
         "DynamicResources",
         lambda args, listers: DynamicResources(listers),
-        ("preFilter", "filter", "reserve", "preBind"),
+        ("preFilter", "filter", "postFilter", "reserve", "preBind"),
     ),
     PluginRow(
         "DefaultPreemption",
