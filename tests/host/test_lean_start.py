@@ -42,3 +42,21 @@ def test_a_server_that_has_started_has_not_imported_what_it_may_never_need(tmp_p
     started = subprocess.run([sys.executable, "-c", START, tmp_path], check=True, capture_output=True, text=True)
     assert {"asyncio", "kobune.controlplane.apiserver.server"} <= set(started.stdout.split())
     assert not set(LATE) & set(started.stdout.split())
+
+
+CLUSTER = """
+import asyncio, sys
+from kobune.testing import Cluster
+
+async def main():
+    async with Cluster():
+        print(*sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_a_test_cluster_that_is_ready_has_not_imported_an_http_library():
+    started = subprocess.run([sys.executable, "-c", CLUSTER], check=True, capture_output=True, text=True)
+    # NumPy is the scheduler's.
+    assert set(LATE) & set(started.stdout.split()) == {"numpy"}

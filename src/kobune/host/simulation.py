@@ -2,16 +2,17 @@
 
 import asyncio
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 from kobune.aks.nodes import NodeShape, allocatable, capacity
 from kobune.aks.versions import get_version
 from kobune.api.clock import Clock
 from kobune.api.errors import Json
 from kobune.client.client import Client
-from kobune.node.simulator.server import serve
 from kobune.node.simulator.simulator import Simulator
 
 AT_ONCE = 500
@@ -51,8 +52,30 @@ async def simulate(
     with listener("127.0.0.1", 0) as sock:
         host, port = sock.getsockname()
         simulator.endpoint = f"{host}:{port}"
-        async with serve(simulator, sock, tls):
-            await _simulate(simulator, wanted)
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(_serve_when_asked(simulator, sock, tls), name="kubelets' endpoint")
+            try:
+                await _simulate(simulator, wanted)
+            finally:
+                serving.cancel()
+
+
+async def _serve_when_asked(simulator: Simulator, sock: socket.socket, tls: ssl.SSLContext) -> None:
+    """Answer for the kubelets from the first connection on, until cancelled.
+
+    Most clusters in tests are never asked for logs, and a general HTTP server takes longer to import than they to start.
+    """
+    sock.listen()
+    sock.setblocking(False)
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, asked.set)
+    try:
+        await asked.wait()
+    finally:
+        loop.remove_reader(sock)
+    server = await asyncio.to_thread(import_module, "kobune.node.simulator.server")
+    async with server.serve(simulator, sock, tls):
+        await loop.create_future()
 
 
 async def _simulate(simulator: Simulator, wanted: AsyncIterator[Wanted]) -> None:
