@@ -2,11 +2,9 @@
 
 import asyncio
 import random
-import socket
-import subprocess
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -14,66 +12,9 @@ from kobune.api.clock import SystemClock
 from kobune.controlplane.store.contract import Change, Conflict, Entry, Store, Unavailable
 from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.etcd_calls import Tls
-from kobune.controlplane.store.etcd_member import MemberTls, member_command
 from kobune.controlplane.store.feed import Feed
-from kobune.host.pki import Authority
 
 pytestmark = [pytest.mark.etcd]
-
-
-class Members:
-    """Three members as processes of this test."""
-
-    def __init__(self, folder: Path) -> None:
-        now = datetime.now(UTC)
-        authority = Authority.create("etcd", now)
-        (folder / "ca.crt").write_bytes(authority.credential.certificate)
-        certificate, key = authority.issue_peer("etcd", ["127.0.0.1"], now).write(folder, "etcd")
-        self.tls = Tls(folder / "ca.crt", certificate, key)
-        self._folder = folder
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        ports = free_ports(6)
-        self.names = ("a", "b", "c")
-        self.clients = dict(zip(self.names, ports[:3], strict=True))
-        self._peers = dict(zip(self.names, ports[3:], strict=True))
-        self._member_tls = MemberTls(folder / "ca.crt", certificate, key)
-
-    @property
-    def endpoints(self) -> list[str]:
-        return [f"https://{address}" for address in self.clients.values()]
-
-    def start(self, *names: str) -> None:
-        for name in names:
-            command = member_command(
-                name, self._folder / name, client=self.clients[name], peers=self._peers, tls=self._member_tls
-            )
-            with (self._folder / f"{name}.log").open("ab") as log:
-                self._processes[name] = subprocess.Popen(command, stderr=log)
-
-    def kill(self, *names: str) -> None:
-        for name in names:
-            process = self._processes.pop(name)
-            process.kill()
-            process.wait()
-
-    def kill_all(self) -> None:
-        self.kill(*self._processes)
-
-
-def free_ports(count: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return addresses
-
-
-@pytest.fixture
-def members(tmp_path: Path) -> Iterator[Members]:
-    members = Members(tmp_path)
-    members.start(*members.names)
-    yield members
-    members.kill_all()
 
 
 async def count_up(store: Store, key: str, stop: asyncio.Event) -> list[int]:
@@ -119,7 +60,29 @@ async def ready(store: Store) -> None:
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
-async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: Members, rounds: int) -> None:
+async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: Any, rounds: int) -> None:
+    async def kill_and_start(name: str, dice: random.Random) -> None:
+        members.kill(name)
+        await asyncio.sleep(dice.uniform(0.1, 1.0))
+        members.start(name)
+
+    await disturbed(members, kill_and_start, rounds)
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(9, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+async def test_a_member_whose_disk_hangs_is_gone_without(members: Any, rounds: int) -> None:
+    """A member that waits for its disk answers nobody and holds its connections: as one that is stopped."""
+
+    async def hang(name: str, dice: random.Random) -> None:
+        members.signal(name, signal.SIGSTOP)
+        await asyncio.sleep(dice.uniform(1.0, 6.0))
+        members.signal(name, signal.SIGCONT)
+
+    await disturbed(members, hang, rounds)
+
+
+async def disturbed(members: Any, disturb: Callable[[str, random.Random], Awaitable[None]], rounds: int) -> None:
+    """Disturb one member after the other while four count and one watches: nothing is lost and nothing doubled."""
     dice, stop, seen = random.Random(rounds), asyncio.Event(), list[Change]()
     store = EtcdStore(members.endpoints, tls=members.tls)
     await ready(store)
@@ -129,9 +92,7 @@ async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: Me
         for _ in range(rounds):
             name = dice.choice(members.names)
             await asyncio.sleep(dice.uniform(0.1, 0.5))
-            members.kill(name)
-            await asyncio.sleep(dice.uniform(0.1, 1.0))
-            members.start(name)
+            await disturb(name, dice)
             # Until it takes part again: of three only one may be missing.
             alone = EtcdStore([f"https://{members.clients[name]}"], tls=members.tls)
             await ready(alone)
@@ -153,7 +114,7 @@ async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: Me
 
 
 @pytest.mark.slow
-async def test_without_a_majority_writes_fail_and_with_it_everything_goes_on(members: Members) -> None:
+async def test_without_a_majority_writes_fail_and_with_it_everything_goes_on(members: Any) -> None:
     store = EtcdStore(members.endpoints, tls=members.tls)
     await ready(store)
     first = await store.write("/registry/pods/default/a", b'{"metadata":{"name":"a"}}', expected=0)
@@ -179,7 +140,7 @@ async def test_without_a_majority_writes_fail_and_with_it_everything_goes_on(mem
 
 
 @pytest.mark.slow
-async def test_a_client_without_a_certificate_is_not_served(members: Members) -> None:
+async def test_a_client_without_a_certificate_is_not_served(members: Any) -> None:
     store = EtcdStore(members.endpoints, tls=members.tls)
     await ready(store)
     await store.close()

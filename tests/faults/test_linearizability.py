@@ -3,12 +3,14 @@
 import asyncio
 import math
 import random
+import signal
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.controlplane.store.sqlite import SqliteStore
 from kobune.controlplane.store.sqlite_log import Row, SqliteLog
+from kobune.host.etcd_members import answering
 
 LONG = pytest.param(60, marks=pytest.mark.slow)
 
@@ -56,6 +59,40 @@ async def test_etcd_through_two_clients(rounds: int, etcd: str) -> None:
         await check(await record(stores, seed))
         for store in stores:
             await store.close()
+
+
+@pytest.mark.etcd
+@pytest.mark.slow
+async def test_etcd_whose_members_are_killed_and_hang(members: Any) -> None:
+    """The unknown outcomes of writes are among what is judged: done at some time, or never."""
+    dice, stop = random.Random(3), asyncio.Event()
+    probe = EtcdStore(members.endpoints, tls=members.tls)
+    await answering(probe)
+
+    async def disturb() -> None:
+        while not stop.is_set():
+            name = dice.choice(members.names)
+            if dice.random() < 0.5:
+                members.kill(name)
+                await asyncio.sleep(dice.uniform(0.0, 0.5))
+                members.start(name)
+            else:
+                members.signal(name, signal.SIGSTOP)
+                await asyncio.sleep(dice.uniform(0.2, 2.0))
+                members.signal(name, signal.SIGCONT)
+            alone = EtcdStore([f"https://{members.clients[name]}"], tls=members.tls)
+            await answering(alone)
+            await alone.close()
+
+    async with asyncio.timeout(110), asyncio.TaskGroup() as tasks:
+        tasks.create_task(disturb())
+        for seed in range(10):
+            stores = [EtcdStore(members.endpoints, tls=members.tls, root=f"/{seed}") for _ in range(2)]
+            await check(await record(stores, seed))
+            for store in stores:
+                await store.close()
+        stop.set()
+    await probe.close()
 
 
 class OftenFull(SqliteLog):
