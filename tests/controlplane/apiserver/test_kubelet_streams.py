@@ -28,6 +28,10 @@ async def method(request):
     return web.Response(text=request.method)
 
 
+async def page(request):
+    return web.Response(text='<a href="/x">', content_type="text/html")
+
+
 async def execute(request):
     socket = web.WebSocketResponse(protocols=(PROTOCOL,))
     await socket.prepare(request)
@@ -56,6 +60,7 @@ async def session(tls):
     application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", logs)
     application.router.add_get("/exec/{namespace}/{pod}/{container}", execute)
     application.router.add_route("*", "/method", method)
+    application.router.add_get("/pages/one", page)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls[0])
@@ -121,3 +126,8 @@ async def test_spdy_is_refused_plainly(session):
 async def test_a_proxy_passes_every_method_on(session, name):
     async with session.request(name, "/api/v1/nodes/n/proxy/method") as answer:
         assert (answer.status, await answer.text()) == (200, name)
+
+
+async def test_links_of_a_proxied_page_lead_through_the_proxy(session):
+    async with session.get("/api/v1/nodes/n/proxy/pages/one") as answer:
+        assert await answer.text() == '<a href="/api/v1/nodes/n/proxy/x">'

@@ -13,6 +13,7 @@ from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
 from kobune.controlplane.apiserver.services.endpoints import ready_endpoints, slices_of
+from kobune.controlplane.apiserver.subresources.links import link_through, through
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
@@ -45,7 +46,21 @@ async def proxy(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         url = URL.build(scheme=scheme or "http", host=host, port=number, path=path, query=list(request.repeated))
     headers = {field: value for field, value in request.headers.items() if field.lower() not in KEPT_BACK}
     status, answered, body = await server.kubelets.forward(request.method, url, headers, request.body)
-    return Response(status, body, answered.get("Content-Type", "application/octet-stream"), _kept(answered))
+    kept, content_type = _kept(answered), answered.get("Content-Type", "application/octet-stream")
+    prefix = _prefix(request.path, info.rest)
+    hosts = {url.authority, f"{url.host}:{url.port}", request.headers.get("host") or ""}
+    if kept.get("Location"):
+        kept["Location"] = link_through(prefix, kept["Location"], hosts)
+    if content_type.startswith("text/html") and not answered.get("Content-Encoding"):
+        page = b"".join([piece async for piece in body]).decode(errors="surrogateescape")
+        return Response(status, through(prefix, page, hosts).encode(errors="surrogateescape"), content_type, kept)
+    return Response(status, body, content_type, kept)
+
+
+def _prefix(path: str, rest: str) -> str:
+    """The path up to and with /proxy."""
+    path = path.rstrip("/")
+    return path.removesuffix("/" + rest.rstrip("/")) if rest else path
 
 
 def _split(name: str) -> tuple[str, str, str]:
