@@ -28,7 +28,8 @@ def pool_like(pool: NodePool, *, kubernetes_version: str) -> Pool:
         "spec": {"taints": list(shape.taints)},
         "status": {"capacity": capacity(shape.reservations), "allocatable": allocatable(shape.reservations)},
     }
-    return Pool(pool.name, msgspec.convert(node, Node), pool.count)
+    limit = pool.max_count if pool.autoscaling else None
+    return Pool(pool.name, msgspec.convert(node, Node), pool.count, limit)
 
 
 def sizes_on_offer(*, kubernetes_version: str, max_pods: int) -> tuple[Pool, ...]:

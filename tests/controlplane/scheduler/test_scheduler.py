@@ -258,3 +258,20 @@ async def test_an_older_cluster_without_some_kinds_is_served_too():
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+async def test_a_pod_that_quota_kept_out_is_explained_by_its_controllers_event(cluster):
+    message = 'Error creating: pods "web-7d-x" is forbidden: exceeded quota: team, requested: cpu=2, used: cpu=9, limited: cpu=10'
+    await cluster.post(
+        "/api/v1/namespaces/default/events",
+        {
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "web-7d.1"}, "type": "Warning",
+            "reason": "FailedCreate", "message": message, "lastTimestamp": "2026-01-01T00:00:00Z",
+            "involvedObject": {"kind": "ReplicaSet", "namespace": "default", "name": "web-7d"},
+        },
+    )  # fmt: skip
+    for name in ("web", "web-7d", "web-7d-x"):  # The Deployment, the ReplicaSet, or a pod.
+        explanation = await explain_pod(cluster.client, Key("default", name))
+        assert (explanation.outcome, explanation.message) == (Outcome.REFUSED, message.removeprefix("Error creating: "))
+    with pytest.raises(NotFound):
+        await explain_pod(cluster.client, Key("default", "we"))

@@ -18,7 +18,7 @@ from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.pod_info import PodParser
 from kobune.controlplane.scheduler.profiles import build_profile
-from kobune.controlplane.scheduler.why import Outcome, Pool, Situation, explain, refused_at_admission
+from kobune.controlplane.scheduler.why import Outcome, Pool, Situation, explain, refused_at_admission, with_declared
 from kobune.controlplane.scheduler.why_text import render_json, render_text
 
 SCENARIOS = sorted(Path(__file__).parent.glob("why/*.input.yaml"))
@@ -58,7 +58,7 @@ def explain_scenario(path):
         pools=[pool(spec) for spec in world["pools"]] if "pools" in world else None,
         offers=[pool(spec) for spec in world.get("offers", ())],
     )
-    return explain(pod, table, running.profile, situation)
+    return explain(pod, table, running, situation)
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name.removesuffix(".input.yaml"))
@@ -86,6 +86,19 @@ def test_json_has_the_same_facts():
 def test_explaining_leaves_the_table_as_it_was(build):
     table = build.table(build.node("a", labels={"agentpool": "user"}), pods=[build.info(on="a", requests={"cpu": "3"})])
     running = build_profile(ProfileConfiguration(), Listers())
-    explain(build.info(requests={"cpu": "2"}, priority=5), table, running.profile)
+    explain(build.info(requests={"cpu": "2"}, priority=5), table, running)
     assert (len(table), list(table.row_of), int(table.requested[0, 0])) == (1, ["a"], 3000)
     assert Key("", "a") == table.nodes[0].key
+
+
+def test_what_the_owner_declares_bounds_the_pools_that_nodes_tell_of(build):
+    node = build.node("a", labels={"agentpool": "user"})
+    found = [Pool("user", node, 2), Pool("user", node, 1), Pool("other", node, 1)]
+    declared = [Pool("user", node, 9, 3), Pool("idle", node, 0, 5)]
+    pools = with_declared(found, declared)
+    assert [(pool.name, pool.size, pool.max_size, pool.is_full) for pool in pools] == [
+        ("user", 3, 3, True),
+        ("user", 3, 3, True),
+        ("other", 1, None, False),
+        ("idle", 0, 5, False),
+    ]

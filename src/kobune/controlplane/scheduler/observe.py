@@ -2,10 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from msgspec import Struct, field
 
 from kobune.api.errors import ApiError, NotFound
 from kobune.api.objects.core import Node, Pod
-from kobune.api.objects.meta import Key, Object
+from kobune.api.objects.meta import GVK, Key, Object
 from kobune.client.client import Client
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.listers import KINDS, Listers
@@ -13,7 +17,7 @@ from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
 from kobune.controlplane.scheduler.profiles import build_profile
-from kobune.controlplane.scheduler.why import Explanation, Pool, Situation, explain
+from kobune.controlplane.scheduler.why import Explanation, Pool, Situation, explain, refused_at_admission
 
 
 @dataclass(slots=True)
@@ -24,6 +28,22 @@ class Observation:
     listers: Listers
     nominated: Nominations
     pending: dict[Key, PodInfo]
+
+
+class _Involved(Struct, rename="camel"):
+    name: str = ""
+
+
+class FailedCreation(Object):
+    """An Event, as far as it tells what could not be created."""
+
+    gvk: ClassVar[GVK] = GVK("", "v1", "Event")
+    involved_object: _Involved = field(default_factory=_Involved)
+    message: str = ""
+    last_timestamp: datetime | None = None
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 async def observe(client: Client) -> Observation:
@@ -65,19 +85,25 @@ async def explain_pod(
     key: Key,
     *,
     pools: list[Pool] | None = None,
+    declared: tuple[Pool, ...] = (),
     offers: tuple[Pool, ...] = (),
     profile: ProfileConfiguration | None = None,
 ) -> Explanation:
-    """Why a pod of the cluster is pending. `pools` and `offers` are as in `why.Situation`.
+    """Why a pod of the cluster is pending, or was never created. `pools`, `declared` and `offers` are as in `why.Situation`.
 
     Raises:
-        NotFound: there is no such pod, or it is no longer pending; the message says which.
+        NotFound: there is no such pod and no controller complains, or it is no longer pending; the message says which.
         ApiError: the cluster cannot be read.
     """
     seen = await observe(client)
     pod = seen.pending.get(key)
     if pod is None:
-        found = await client.get(Pod, key)  # Raises NotFound.
+        found = await client.find(Pod, key)
+        if found is None:
+            refused = await _refused(client, key)
+            if refused is not None:
+                return refused
+            raise NotFound(f'pods "{key.name}" not found', resource="pods", name=key.name)
         where = f"is on node {found.spec.node_name}" if found.spec.node_name else f"is {found.status.phase}"
         raise NotFound(f'pod "{key.name}" is not pending: it {where}', resource="pods", name=key.name)
     running = build_profile(profile or ProfileConfiguration(), seen.listers)
@@ -85,7 +111,23 @@ async def explain_pod(
         gates=tuple(gate.name for gate in pod.pod.spec.scheduling_gates),
         budgets=tuple(seen.listers.disruption_budgets.values()),
         pools=pools,
+        declared=declared,
         offers=offers,
         nominated=seen.nominated,
     )
-    return explain(pod, seen.table, running.profile, situation)
+    return explain(pod, seen.table, running, situation)
+
+
+async def _refused(client: Client, key: Key) -> Explanation | None:
+    """What a controller says that could not create the pod, or any pod of the workload of that name."""
+    events = await client.list(FailedCreation, key.namespace, fields="reason=FailedCreate")
+    about = [
+        event
+        for event in events.items
+        if (name := event.involved_object.name)
+        and (key.name == name or key.name.startswith(f"{name}-") or name.startswith(f"{key.name}-"))
+    ]
+    if not about:
+        return None
+    latest = max(about, key=lambda event: event.last_timestamp or event.metadata.creation_timestamp or _LONG_AGO)
+    return refused_at_admission(str(key), latest.message.removeprefix("Error creating: "))

@@ -4,6 +4,7 @@ Pure: takes the table, the profile and what the cluster's pools could offer; tri
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 
 from kobune.api.objects.core import Node
+from kobune.controlplane.scheduler.after_filters import after_filters
 from kobune.controlplane.scheduler.arrays import Mask
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.node_rules import find_untolerated
@@ -20,8 +22,9 @@ from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.pod_requests import CPU, PODS, amounts_of
-from kobune.controlplane.scheduler.preemption import Preemption, Room
+from kobune.controlplane.scheduler.preemption import Room
 from kobune.controlplane.scheduler.profile import Profile
+from kobune.controlplane.scheduler.profiles import Running
 from kobune.controlplane.scheduler.views import PodDisruptionBudget
 
 CLOSEST = 3  # Nodes that are looked at in detail.
@@ -112,14 +115,16 @@ class Situation:
     backoff_seconds: float = 0.0
     budgets: Sequence[PodDisruptionBudget] = ()
     pools: Sequence[Pool] | None = None  # None: what the nodes' own pool labels tell.
+    declared: Sequence[Pool] = ()  # What their owner says of pools: sizes, limits, and pools without a node.
     offers: Sequence[Pool] = ()  # Node sizes that the cluster has no pool of.
     seed: int = 0
     nominated: Nominations = field(default_factory=Nominations)
 
 
-def explain(pod: PodInfo, nodes: NodeTable, profile: Profile, situation: Situation | None = None) -> Explanation:
+def explain(pod: PodInfo, nodes: NodeTable, running: Running, situation: Situation | None = None) -> Explanation:
     """Why the pod has no node, and what would give it one. The table is as before in the end."""
     situation = situation or Situation()
+    profile = running.profile
     if situation.gates:
         names = ", ".join(situation.gates)
         waits = (f"scheduling gates: {names}",)
@@ -132,8 +137,11 @@ def explain(pod: PodInfo, nodes: NodeTable, profile: Profile, situation: Situati
             return Explanation(str(pod.key), Outcome.WAITING, "", waits)
         return Explanation(str(pod.key), Outcome.FITS, "")
     diagnosis = profile.diagnose(pod, nodes, nominated)
-    room = _room(pod, nodes, profile, diagnosis, situation)
+    rng = random.Random(situation.seed)
+    tried = after_filters(pod, nodes, nominated, running, diagnosis, situation.budgets, rng) if len(nodes) else None
+    room = tried.room if tried is not None else None
     pools = situation.pools if situation.pools is not None else pools_of(nodes)
+    pools = with_declared(pools, situation.declared)
     growing = [pool for pool in pools if not diagnosis.refusal and fits_new_node(pod, pool, nodes, profile)]
     changes = [*_evictions(room), *_pool_changes(growing)]
     changes += _pod_changes(pod, nodes, profile) if not diagnosis.refusal else []
@@ -146,7 +154,7 @@ def explain(pod: PodInfo, nodes: NodeTable, profile: Profile, situation: Situati
     return Explanation(
         pod=str(pod.key),
         outcome=_outcome(diagnosis, room, growing),
-        message=diagnosis.message(),
+        message=(tried.diagnosis if tried is not None else diagnosis).message(),
         waits_for=(diagnosis.refusal,) if diagnosis.refusal else (),
         rules=tuple(_rules(diagnosis, nodes)),
         closest=() if diagnosis.refusal else tuple(closest_nodes(pod, nodes, profile)),
@@ -166,12 +174,6 @@ def _outcome(diagnosis: Diagnosis, room: Room | None, growing: Sequence[Pool]) -
     if room is not None:
         return Outcome.EVICTION
     return Outcome.SCALE_UP if growing else Outcome.NEVER
-
-
-def _room(pod: PodInfo, nodes: NodeTable, profile: Profile, diagnosis: Diagnosis, situation: Situation) -> Room | None:
-    rng = random.Random(situation.seed)
-    outcome = Preemption(profile).make_room(pod, nodes, situation.nominated, diagnosis, situation.budgets, rng)
-    return outcome if isinstance(outcome, Room) else None
 
 
 def _rules(diagnosis: Diagnosis, nodes: NodeTable) -> Iterable[Rule]:
@@ -356,6 +358,19 @@ def pools_of(nodes: NodeTable) -> list[Pool]:
         daemons = tuple(one for one in nodes.pods[row].values() if one.shape.owner[1] == "DaemonSet")
         pools[key] = Pool(name, node, 1, None, daemons)
     return list(pools.values())
+
+
+def with_declared(found: Sequence[Pool], declared: Sequence[Pool]) -> list[Pool]:
+    """Pools found by their nodes, with the limits that their owner has set; then those that have no node now."""
+    limits = {pool.name: pool.max_size for pool in declared}
+    sizes: Counter[str] = Counter()
+    for pool in found:
+        sizes[pool.name] += pool.size
+    bounded = [
+        pool._replace(size=sizes[pool.name], max_size=limits[pool.name]) if pool.name in limits else pool
+        for pool in found
+    ]
+    return bounded + [pool._replace(size=0) for pool in declared if pool.name not in sizes]
 
 
 def fits_new_node(pod: PodInfo, pool: Pool, nodes: NodeTable, profile: Profile) -> bool:
