@@ -101,6 +101,7 @@ class Cluster:
     authorized_ranges: tuple[str, ...] = ()  # Whence the API server may be reached; empty: from everywhere.
     certificate_generation: int = 1  # One more asks for new certificates.
     service_account_key_generation: int = 1  # One more asks for a new signing key.
+    audited: bool = False  # Whether the API server writes an audit log.
 
     @property
     def node_resource_group(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from kobune.aks.arm.adoption import adopt
+from kobune.aks.arm.log_store import LogStore
 from kobune.aks.arm.server import ArmServer, serve
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.sign_in import SignIn
@@ -35,9 +36,9 @@ async def endpoint(layout: Layout, clock: Clock, options: EndpointOptions) -> As
     folder = layout.root / "arm"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     sock = listener(options.address, options.port)
-    store = ArmStore(folder / "state.db")
+    store, logs = ArmStore(folder / "state.db"), LogStore(folder / "logs.db")
     try:
-        service = open_service(layout, store, clock, options)
+        service = open_service(layout, store, logs, clock, options)
         address, port = sock.getsockname()[:2]
         described = _describe(folder, service, address, port, clock)
         tls = server_tls(folder / "pki" / "arm.crt", folder / "pki" / "arm.key", None)
@@ -51,10 +52,16 @@ async def endpoint(layout: Layout, clock: Clock, options: EndpointOptions) -> As
                 following.cancel()
     finally:
         store.close()
+        logs.close()
 
 
 def open_service(
-    layout: Layout, store: ArmStore, clock: Clock, options: EndpointOptions, new_id: Callable[[], str] | None = None
+    layout: Layout,
+    store: ArmStore,
+    logs: LogStore,
+    clock: Clock,
+    options: EndpointOptions,
+    new_id: Callable[[], str] | None = None,
 ) -> ArmService:
     """The front end over its store; the first time, a tenant, a principal and a signing key are made."""
     make_id = new_id or _guid
@@ -73,6 +80,7 @@ def open_service(
         new_id=make_id,
         subscription=DEFAULT_SUBSCRIPTION,
         cores_quota=options.cores_quota,
+        logs=logs,
         simulated=options.simulated,
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from kobune.aks.audit import POLICY
 from kobune.api.clock import Clock, SystemClock
 from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
@@ -32,7 +33,7 @@ from kobune.host.etcd_members import answering
 from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
-from kobune.host.logs import log_to_files
+from kobune.host.logs import log_to_files, write_audit
 from kobune.host.loops import patient_collector, run_loop
 from kobune.host.pki import FRONT_PROXY
 from kobune.host.pulse import beat
@@ -121,6 +122,8 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
         client_ca=(cluster.pki / "ca.crt").read_bytes(),
         service_account_keys=ServiceAccountKeys(key, previous),
         kubelet_tls=to_kubelets,
+        audit_policy=POLICY if spec.cluster.audited else None,
+        audit_sink=write_audit,
         front_proxy=FrontProxy(
             cluster.pki / f"{FRONT_PROXY}.crt",
             cluster.pki / f"{FRONT_PROXY}.key",

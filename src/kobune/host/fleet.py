@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from kobune.aks.arm.fleet import CommandResult, Machine, Outcome, PoolView, Unplaceable, View
-from kobune.aks.clusters import Cluster
+from kobune.aks.clusters import TIERS, Cluster
 from kobune.api.clock import Clock
 from kobune.client.kubeconfig import render_kubeconfig
+from kobune.host.etcd_members import is_installed
 from kobune.host.layout import Layout
 from kobune.host.pki import Authority
 from kobune.host.placement import PORTS_TRIED, SLOTS, find_port, find_slot
@@ -27,7 +28,7 @@ class LocalFleet:
 
     @property
     def tiers(self) -> Sequence[str]:
-        return ("Free",)
+        return TIERS if is_installed() else TIERS[:1]
 
     def new_place(self, name: str) -> str:
         plain = re.sub(r"[^a-z0-9-]", "-", name.lower())
@@ -50,7 +51,8 @@ class LocalFleet:
                 raise Unplaceable(f"{PORTS_TRIED} ports for API servers are all in use on this machine.")
             if slot is None:
                 raise Unplaceable(f"{SLOTS} clusters are the most on one machine; delete one to make room.")
-            before = Spec(cluster=cluster, api_port=port, slot=slot)
+            store = "sqlite" if cluster.tier == TIERS[0] else "etcd"
+            before = Spec(cluster=cluster, api_port=port, store=store, slot=slot)
         write_spec(found, replace(before, cluster=cluster, running=running, wish=Wish(wish, kind)))
 
     def look(self, place: str) -> View | None:
@@ -91,6 +93,10 @@ class LocalFleet:
             certificate=credential.certificate,
             key=credential.key,
         )
+
+    def logs(self, place: str) -> Path | None:
+        logs = self._layout.cluster(place).logs
+        return logs if logs.is_dir() else None
 
     def check_command(self, place: str) -> None:
         from kobune.host.run_command import check

@@ -19,9 +19,12 @@ CATEGORIES = {
     "kobune.node.machine": "kubelet",
     "kobune.node.proxy": "kube-proxy",
     "kobune.node.simulator": "simulator",
+    "kobune.audit": "kube-audit",
     "kobune": "service",
 }
+AUDIT = "kube-audit"  # Its records are audit events, lines of JSON already.
 FILE_BYTES = 16 * 1024 * 1024  # Of each file, before it is rotated; two older ones are kept.
+_audit = logging.getLogger("kobune.audit")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -57,6 +60,11 @@ def log_to_files(directory: Path, *, prefix: str = "", level: int = logging.INFO
     root.handlers[:] = [_ByCategory(directory, prefix)]
 
 
+def write_audit(event: bytes) -> None:
+    """Log an audit event, a line of JSON without its end."""
+    _audit.info("%s", event.decode())
+
+
 class _ByCategory(logging.Handler):
     def __init__(self, directory: Path, prefix: str) -> None:
         super().__init__()
@@ -70,7 +78,7 @@ class _ByCategory(logging.Handler):
         if handler is None:
             path = self._directory / f"{self._prefix}{category}.log"
             handler = logging.handlers.RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=2)
-            handler.setFormatter(JsonFormatter())
+            handler.setFormatter(logging.Formatter("%(message)s") if category == AUDIT else JsonFormatter())
             self._files[category] = handler
         handler.handle(record)
 

@@ -34,7 +34,7 @@ def stamp(spec: Spec) -> str:
     cluster = spec.cluster
     return (
         f"Kubernetes {cluster.kubernetes_version}, certificates {cluster.certificate_generation},"
-        f" signing key {cluster.service_account_key_generation}"
+        f" signing key {cluster.service_account_key_generation}{', audited' if cluster.audited else ''}"
     )
 
 

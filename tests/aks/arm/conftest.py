@@ -13,6 +13,7 @@ import pytest
 from kobune.aks.arm.errors import ArmError, error_body
 from kobune.aks.arm.fleet import CommandResult, Machine, Outcome, PoolView, View
 from kobune.aks.arm.groups import follow_group_deletions
+from kobune.aks.arm.log_store import LogStore
 from kobune.aks.arm.operations import follow
 from kobune.aks.arm.request import ArmRequest
 from kobune.aks.arm.routes import find_operation
@@ -53,6 +54,7 @@ class FakeFleet:
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # Place, kind, wish.
     holds: bool = False  # Whether operations stay in progress.
     outcome: Outcome | None = None  # How they end, if not well.
+    log_folder: Path | None = None
 
     def new_place(self, name: str) -> str:
         return f"{name.lower()}-{len(self.views)}"
@@ -95,6 +97,9 @@ class FakeFleet:
 
     def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
         return json.dumps({"clusters": [{"name": cluster}], "users": [{"name": user}], "admin": admin})
+
+    def logs(self, place: str) -> Path | None:
+        return self.log_folder
 
     def check_command(self, place: str) -> None:
         """Every cluster has real nodes."""
@@ -205,7 +210,7 @@ def cluster_body(*pools: dict[str, object], **properties: object) -> dict[str, o
 
 @pytest.fixture
 def arm(tmp_path: Path) -> Iterator[Arm]:
-    store = ArmStore(tmp_path / "arm.db")
+    store, logs = ArmStore(tmp_path / "arm.db"), LogStore(tmp_path / "logs.db")
     numbers = itertools.count(1)
     service = ArmService(
         store=store,
@@ -215,7 +220,9 @@ def arm(tmp_path: Path) -> Iterator[Arm]:
         new_id=lambda: f"00000000-0000-0000-0000-{next(numbers):012d}",
         subscription=DEFAULT_SUBSCRIPTION,
         cores_quota=200,
+        logs=logs,
         commands=asyncio.Queue(4),
     )
     yield Arm(service)
     store.close()
+    logs.close()

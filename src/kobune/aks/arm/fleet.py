@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from kobune.aks.clusters import Cluster
@@ -104,6 +105,9 @@ class Fleet(Protocol):
         Raises:
             FileNotFoundError: the cluster has never been started.
         """
+
+    def logs(self, place: str) -> Path | None:
+        """The folder with the cluster's log files; None when there is none."""
 
     def check_command(self, place: str) -> None:
         """Raise CommandProblem when no command can be run in this cluster."""

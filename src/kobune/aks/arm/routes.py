@@ -10,6 +10,7 @@ from kobune.aks.arm import (
     clusters,
     compute,
     credentials,
+    diagnostics,
     groups,
     maintenance,
     operations,
@@ -43,6 +44,7 @@ class Operation:
     handler: Handler
     effect: Effect = Effect.FULL
     note: str = ""
+    versioned: bool = True  # Whether the api-version must be given.
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -62,6 +64,8 @@ P = C + "/agentPools/{pool}"
 L = S + RP + "/locations/{location}"
 COMPUTE = S + "/providers/Microsoft.Compute"
 AUTH = "/**/providers/Microsoft.Authorization"
+W = G + "/providers/Microsoft.OperationalInsights/workspaces"
+DS = C + "/providers/Microsoft.Insights/diagnosticSettings"
 MI = "/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
@@ -169,6 +173,21 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", P + "/operations/{operation}", "Get an agent pool's operation, or `latest`", clusters.latest_operation),
     Operation("GET", P + "/machines", "List machines", pools.list_machines),
     Operation("GET", P + "/machines/{machine}", "Get a machine", pools.get_machine),
+    Operation("GET", C + "/providers/Microsoft.Insights/diagnosticSettingsCategories", "List log categories",
+              diagnostics.list_categories),
+    Operation("GET", DS, "List diagnostic settings", diagnostics.list_settings),
+    Operation("PUT", DS + "/{setting}", "Set which logs are kept as tables", diagnostics.put_setting),
+    Operation("GET", DS + "/{setting}", "Get a diagnostic setting", diagnostics.get_setting),
+    Operation("DELETE", DS + "/{setting}", "Delete a diagnostic setting", diagnostics.delete_setting),
+    Operation("POST", C + "/providers/Microsoft.Insights/logs", "Query a cluster's logs", diagnostics.query_cluster),
+    Operation("GET", S + "/providers/Microsoft.OperationalInsights/workspaces", "List workspaces", diagnostics.list_workspaces),
+    Operation("GET", W, "List a group's workspaces", diagnostics.list_workspaces),
+    Operation("PUT", W + "/{workspace}", "Create a workspace", diagnostics.put_workspace),
+    Operation("GET", W + "/{workspace}", "Get a workspace", diagnostics.get_workspace),
+    Operation("DELETE", W + "/{workspace}", "Delete a workspace", diagnostics.delete_workspace),
+    Operation("POST", "/v1/workspaces/{customer}/query", "Query a workspace's logs", diagnostics.query_workspace, versioned=False),
+    Operation("POST", "/loganalytics/v1/workspaces/{customer}/query", "Query a workspace's logs, at the metadata's endpoint",
+              diagnostics.query_workspace, versioned=False),
     Operation("GET", C + "/trustedAccessRoleBindings", "List trusted access role bindings", credentials.empty_list, note="none"),
     Operation("GET", C + "/privateEndpointConnections", "List private endpoint connections", credentials.empty_list, note="none"),
     Operation("GET", C + "/privateLinkResources", "List private link resources", credentials.empty_list, note="none"),

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 from kobune.aks.arm.documents import MOST_POOLS, SCALE_SETS
 from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter, not_supported
-from kobune.aks.clusters import CLUSTER_NAME, NODES_PER_CLUSTER, NODES_PER_POOL, POOL_NAME
+from kobune.aks.clusters import CLUSTER_NAME, NODES_PER_CLUSTER, NODES_PER_POOL, POOL_NAME, TIERS
 from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST
 from kobune.aks.vm_sizes import VM_SIZES, VmSize, get_vm_size
 from kobune.api.errors import Invalid, Json
@@ -19,7 +19,6 @@ SYSTEM_PODS_AT_LEAST = 30  # In all nodes of a system pool together.
 NODE_GROUP_LENGTH = 80
 WINDOWS_POOL_NAME_LENGTH = 6
 ZONES = ("1", "2", "3")
-TIERS = ("Free", "Standard", "Premium")
 DNS_PREFIX = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,52}[a-zA-Z0-9])?")
 RESERVED_PREFIX = "kubernetes.azure.com"
 # Source: ARM's page on reserved resource names.
@@ -171,6 +170,12 @@ def check_cluster_change(before: Json, after: Json) -> None:
         old, new = before["properties"].get(field), after["properties"].get(field)
         if _comparable(old) != _comparable(new):
             raise _fixed(field)
+    old_tier, new_tier = before["sku"].get("tier", "Free"), after["sku"].get("tier", "Free")
+    if old_tier == "Free" != new_tier:
+        raise not_supported(
+            f"Going from tier Free to {new_tier}, whose objects are kept by etcd instead of one file,",
+            target="sku.tier",
+        )
     old_network, new_network = before["properties"]["networkProfile"], after["properties"]["networkProfile"]
     for field in ("networkPlugin", "serviceCidr", "dnsServiceIP", "loadBalancerSku"):
         if _comparable(old_network.get(field)) != _comparable(new_network.get(field)):

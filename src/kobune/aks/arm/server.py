@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from kobune.aks.arm import run_command
+from kobune.aks.arm.diagnostics import collect, follow_audit
 from kobune.aks.arm.errors import ArmError, error_body
 from kobune.aks.arm.groups import check_registered, follow_group_deletions
 from kobune.aks.arm.operations import LOOK_SECONDS, follow
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 IDENTITY_VERSION = "2019-08-01"  # Of the managed identity endpoint.
 SHUTDOWN_SECONDS = 2.0
+TRIM_SECONDS = 10.0  # Between two looks at the clusters' logs when nobody asks.
+LOG_ANALYTICS = "https://api.loganalytics.io"  # The audience of tokens for queries.
 
 
 class ArmServer:
@@ -39,11 +42,17 @@ class ArmServer:
         async with asyncio.TaskGroup() as tasks:
             for number in range(run_command.WORKERS):
                 tasks.create_task(run_command.work(self._service), name=f"run command {number}")
+            trimmed = self._service.clock.monotonic()
             while True:
                 if self._adopt is not None:
                     self._adopt(self._service)
                 follow(self._service)
                 follow_group_deletions(self._service)
+                follow_audit(self._service)
+                if self._service.clock.monotonic() - trimmed > TRIM_SECONDS:
+                    trimmed = self._service.clock.monotonic()
+                    collect(self._service)
+                    self._service.logs.trim(self._service.clock.now())
                 await self._service.clock.sleep(LOOK_SECONDS)
 
     def application(self) -> web.Application:
@@ -92,13 +101,14 @@ class ArmServer:
             request.headers.get("Authorization", ""),
             self._service.sign_in.issuer,
             tenant=self._service.sign_in.tenant,
-            audiences=(base,),
+            audiences=(base, LOG_ANALYTICS, f"{base}/loganalytics"),
             now=now,
         )
         found = find_operation(request.method, path)
         if found is None:
             raise self._unknown(path)
-        check_api_version(request.query.get("api-version"))
+        if found.operation.versioned:
+            check_api_version(request.query.get("api-version"))
         self._check_scope(path)
         arm_request = ArmRequest(
             method=request.method,

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from kobune.aks.arm.errors import ArmError
 from kobune.aks.arm.fleet import Fleet, View
+from kobune.aks.arm.log_store import LogStore
 from kobune.aks.arm.request import ArmRequest
 from kobune.aks.arm.sign_in import SignIn
 from kobune.aks.arm.store import ArmStore, Resource
@@ -44,6 +45,7 @@ class ArmService:
     new_id: Callable[[], str]
     subscription: str
     cores_quota: int
+    logs: LogStore
     simulated: bool = False
     commands: asyncio.Queue[Command] = field(default_factory=lambda: asyncio.Queue(MOST_COMMANDS))
 

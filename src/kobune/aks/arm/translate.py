@@ -36,6 +36,7 @@ def to_cluster(
         else tuple(access.get("authorizedIPRanges") or ()),
         certificate_generation=properties[KEPT].get("certificates", 1),
         service_account_key_generation=properties[KEPT].get("keys", 1),
+        audited=properties[KEPT].get("audited", False),
     )
 
 
