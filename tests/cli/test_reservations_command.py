@@ -27,6 +27,20 @@ def test_json_has_the_documented_members():
     assert set(found["lines"][0]) == {"resource", "reason", "amount"}
 
 
+def test_an_upgrade_is_compared():
+    found = kobune(
+        "reservations", "Standard_DS2_v2", "--kubernetes-version", "1.28", "--max-pods", "30", "--upgrade-to", "1.29"
+    )
+    assert "An upgrade from 1.28 to 1.29 gives pods" in found.stdout
+    rows = orjson.loads(
+        kobune("reservations", "Standard_DS2_v2", "--kubernetes-version", "1.28", "--max-pods", "30", "--upgrade-to", "1.29",
+               "-o", "json").stdout
+    )["allocatable"]  # fmt: skip
+    # 25 % of 4 GiB and 20 % of 3 GiB and 750 Mi before; 20 Mi for each of 30 pods, 50 Mi and 100 Mi after.
+    assert rows["memory"]["freed"] == 1024 * ((1638 + 750) - (650 + 100))
+    assert rows["cpu"]["freed"] == 0
+
+
 def test_bad_input_gets_one_sentence_and_exit_status_1():
     for arguments in (["Standard_Nope"], ["Standard_DS2_v2", "--kubernetes-version", "abc"], [],
                       ["Standard_DS2_v2", "--max-pods", "9999"], ["Standard_DS2_v2", "--capacity-memory-ki", "5"]):  # fmt: skip

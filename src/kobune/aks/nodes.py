@@ -5,12 +5,15 @@ from ipaddress import IPv4Network
 
 from kobune.aks.clusters import Cluster, NodePool
 from kobune.aks.instances import Instance, first_instances, pool_labels, pool_taints
-from kobune.aks.reservations import Reservations, minor_of, reservations
+from kobune.aks.reservations import Reservations, annotation, minor_of, reservations
 from kobune.aks.versions import get_version
 from kobune.aks.vm_sizes import get_vm_size
 from kobune.api.errors import Json
 
 FIRST_HOST = 4  # Azure keeps the first addresses of a subnet.
+
+
+RESERVATIONS = "kobune.io/reservations"  # Annotation: capacity, what is kept of it, what is left, line by line.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr
     nodes, first_pods = IPv4Network(node_cidr), int(IPv4Network(pod_cidr).network_address)
     address = str(nodes[machine.index + FIRST_HOST])
     version, scale_set = machine.kubernetes_version, f"aks-{pool.name}-{cluster.suffix}-vmss"
+    kept = reservations(get_vm_size(machine.vm_size), kubernetes_version=version, max_pods=pool.max_pods, os=pool.os)
     return NodeShape(
         name=machine.name,
         pool=pool,
@@ -70,11 +74,10 @@ def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr
             "node.alpha.kubernetes.io/ttl": "0",
             "volumes.kubernetes.io/controller-managed-attach-detach": "true",
             "alpha.kubernetes.io/provided-node-ip": address,
+            RESERVATIONS: annotation(kept),
         },
         taints=tuple(parse_taint(text) for text in pool_taints(pool)),
-        reservations=reservations(
-            get_vm_size(machine.vm_size), kubernetes_version=version, max_pods=pool.max_pods, os=pool.os
-        ),
+        reservations=kept,
         simulated=machine.simulated,
     )
 

@@ -142,6 +142,40 @@ def reservations(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What a node leaves to pods before and after a change; all of one resource in one unit."""
+
+    resource: str  # "cpu", "memory" or "ephemeral-storage".
+    unit: str  # "m", "Ki" or "" (bytes).
+    before: int
+    after: int
+
+    @property
+    def freed(self) -> int:
+        return self.after - self.before
+
+
+def freed(before: Reservations, after: Reservations) -> list[Freed]:
+    """What a change of version (or of maximum pods) gives to pods, or takes from them, resource by resource."""
+    return [
+        Freed("cpu", "m", before.cpu_allocatable_millicores, after.cpu_allocatable_millicores),
+        Freed("memory", "Ki", before.memory_allocatable_ki, after.memory_allocatable_ki),
+        Freed("ephemeral-storage", "", before.storage_allocatable_bytes, after.storage_allocatable_bytes),
+    ]
+
+
+def annotation(kept: Reservations) -> str:
+    """The sum in one line for each resource, for a node's annotation."""
+    left = {"cpu": f"{kept.cpu_allocatable_millicores}m", "memory": f"{kept.memory_allocatable_ki}Ki",
+            "ephemeral-storage": str(kept.storage_allocatable_bytes), "pods": str(kept.max_pods)}  # fmt: skip
+    texts = []
+    for resource, allocatable in left.items():
+        terms = [f"{line.amount} ({line.reason})" for line in kept.lines if line.resource == resource]
+        texts.append(f"{resource}: {' '.join(terms)} = {allocatable}")
+    return "\n".join(texts)
+
+
 def kernel_memory_ki(vm_size: VmSize) -> int:
     """The memory that a kernel on this size reports, within 20 Mi up to 64 GiB: nominal less firmware, kernel and page tables."""
     return int((vm_size.memory_mib - (100 + 17.7 * vm_size.memory_gib)) * KI_PER_MI)

@@ -6,7 +6,7 @@ import orjson
 import typer
 
 from kobune.aks.clusters import DEFAULT_MAX_PODS
-from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs, Reservations, reservations
+from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs, Reservations, freed, reservations
 from kobune.aks.versions import DEFAULT_VERSION
 from kobune.aks.vm_sizes import VM_SIZES, get_vm_size
 from kobune.api.errors import Invalid
@@ -22,6 +22,9 @@ def command(
     capacity_memory_ki: Annotated[
         int | None, typer.Option(help="What the kernel of a real node reports, instead of the estimate.", min=1)
     ] = None,
+    upgrade_to: Annotated[
+        str, typer.Option(metavar="VERSION", help="Also what an upgrade to this version frees, as from 1.28 to 1.29.")
+    ] = "",
     list_sizes: Annotated[bool, typer.Option("--list", help="List the VM sizes.")] = False,
     output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
 ) -> None:
@@ -47,7 +50,9 @@ def command(
         fail(str(error))
     if found.memory_allocatable_ki <= 0:
         fail(f"{capacity_memory_ki}Ki is less than what is reserved on {found.vm_size.name}")
-    if output is Output.JSON:
+    if upgrade_to:
+        _print_upgrade(found, _upgraded(found, upgrade_to, capacity_memory_ki), output)
+    elif output is Output.JSON:
         typer.echo(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:
         _print(found)
@@ -81,6 +86,48 @@ def _print(found: Reservations) -> None:
                 table.append((resource, line.reason, line.amount.rjust(width)))
         table.append((resource, "= allocatable", allocatable.rjust(width)))
     typer.echo(columns(*table))
+
+
+def _upgraded(found: Reservations, version: str, capacity_memory_ki: int | None) -> Reservations:
+    try:
+        checked = _checked(version)
+    except Invalid as error:
+        fail(str(error))
+    return reservations(
+        found.vm_size,
+        kubernetes_version=checked,
+        max_pods=found.max_pods,
+        os=found.os,
+        capacity_memory_ki=capacity_memory_ki,
+    )
+
+
+def _print_upgrade(before: Reservations, after: Reservations, output: Output) -> None:
+    rows = freed(before, after)
+    if output is Output.JSON:
+        difference = {
+            row.resource: {"unit": row.unit, "before": row.before, "after": row.after, "freed": row.freed}
+            for row in rows
+        }
+        both = {"before": before.as_json(), "after": after.as_json(), "allocatable": difference}
+        typer.echo(orjson.dumps(both, option=orjson.OPT_INDENT_2).decode())
+        return
+    _print(before)
+    typer.echo("")
+    _print(after)
+    typer.echo(
+        f"\nAn upgrade from {before.kubernetes_version} to {after.kubernetes_version} gives pods, on each node:\n"
+    )
+    header = ("RESOURCE", f"IN {before.kubernetes_version}", f"IN {after.kubernetes_version}", "FREED")
+    typer.echo(
+        columns(
+            header,
+            *(
+                (row.resource, f"{row.before}{row.unit}", f"{row.after}{row.unit}", f"{row.freed:+d}{row.unit}")
+                for row in rows
+            ),
+        )
+    )
 
 
 def _print_sizes(output: Output) -> None:

@@ -45,15 +45,26 @@ class LocalFleet:
     def ask(self, place: str, cluster: Cluster, *, wish: str, kind: str, running: bool) -> None:
         found = self._layout.cluster(place)
         before = read_spec(found)
+        simulated = all(pool.simulated for pool in cluster.pools)
         if before is None:
             port, slot = find_port(self._layout), find_slot(self._layout)
             if port is None:
                 raise Unplaceable(f"{PORTS_TRIED} ports for API servers are all in use on this machine.")
+            if slot is None and simulated:
+                slot = 0  # Simulated nodes have no addresses that anybody could reach: clusters of them may share.
             if slot is None:
-                raise Unplaceable(f"{SLOTS} clusters are the most on one machine; delete one to make room.")
+                raise Unplaceable(
+                    f"{SLOTS} clusters with real nodes are the most on one machine; delete one to make room."
+                )
             store = "sqlite" if cluster.tier == TIERS[0] else "etcd"
             before = Spec(cluster=cluster, api_port=port, store=store, slot=slot)
+        elif not simulated and self._shares_slot(place, before):
+            raise Unplaceable("The cluster shares its address ranges with others and can have simulated nodes only.")
         write_spec(found, replace(before, cluster=cluster, running=running, wish=Wish(wish, kind)))
+
+    def _shares_slot(self, place: str, spec: Spec) -> bool:
+        others = (self._layout.cluster(name) for name in self._layout.cluster_names() if name != place)
+        return any(other is not None and other.slot == spec.slot for other in map(read_spec, others))
 
     def look(self, place: str) -> View | None:
         found = self._layout.cluster(place)
