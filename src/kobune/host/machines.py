@@ -47,7 +47,7 @@ async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     """Leave nothing of the cluster's nodes on this machine."""
     async with asyncio.TaskGroup() as tasks:
         for shape in real_shapes(cluster, spec):
-            tasks.create_task(machine_of(cluster, spec, shape, clock).destroy(), name=f"destroy {shape.name}")
+            tasks.create_task(remove(cluster, spec, shape, clock, keep_disk=False), name=f"destroy {shape.name}")
 
 
 async def remove(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock, *, keep_disk: bool) -> None:

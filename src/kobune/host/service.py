@@ -27,6 +27,8 @@ from kobune.host.topology import control_plane_commands, serves_api, stop_order
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1  # How often the wishes are read again.
+# Between attempts at a cluster whose looking after failed.
+FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 1.0, 60.0
 READY_SECONDS = 60.0  # For an API server to answer, before the next one is started anew.
 
 
@@ -78,12 +80,28 @@ async def serve(layout: Layout, clock: Clock, *, until_idle: bool) -> None:
             not machine.simulated for runner in runners.values() for machine in runner.engine.instances.machines
         )
 
+    async def look_after(name: str) -> None:
+        wait = FIRST_WAIT_SECONDS
+        while True:
+            begin = clock.monotonic()
+            try:
+                await runners[name].run()
+                return
+            except Exception as error:  # One cluster's trouble must end neither the service nor the other clusters.
+                log.exception("cluster in trouble", extra={"cluster": name})
+                runners[name].report_trouble(error)
+                await runners[name].engine.access.close()
+            wait = FIRST_WAIT_SECONDS if clock.monotonic() - begin > MOST_WAIT_SECONDS else wait
+            await clock.sleep(wait)
+            wait = min(2 * wait, MOST_WAIT_SECONDS)
+            runners[name] = _Runner(layout, layout.cluster(name), clock, room)
+
     async with asyncio.TaskGroup() as tasks:
         while True:
             for name in layout.cluster_names():
                 if name not in runners or runners[name].is_gone:
                     runners[name] = _Runner(layout, layout.cluster(name), clock, room)
-                    tasks.create_task(runners[name].run(), name=f"cluster {name}")
+                    tasks.create_task(look_after(name), name=f"cluster {name}")
             if until_idle and runners and not any(runner.is_busy for runner in runners.values()):
                 for runner in runners.values():
                     runner.finish()
@@ -211,7 +229,11 @@ class _Runner:
         """Processes that an earlier service started."""
         return [path.stem for path in self._cluster.processes.glob("*.json")]
 
-    def _report(self) -> None:
+    def report_trouble(self, error: Exception) -> None:
+        """Say what kept this from going on; the next attempt's first report takes it back."""
+        self._report("; ".join(f"{type(cause).__name__}: {cause}" for cause in root_causes(error)))
+
+    def _report(self, trouble: str = "") -> None:
         if not self._cluster.root.exists():
             return
         processes = []
@@ -223,7 +245,7 @@ class _Runner:
             running=bool(self._kept),
             halted=self._halted,
             processes=tuple(processes),
-            problem=last_words(self._cluster, processes),
+            problem=trouble or last_words(self._cluster, processes),
             kubernetes_version=self.engine.access.version,
             operation=instances.operation,
             nodes=self.engine.states(halted=self._halted),
@@ -247,6 +269,13 @@ def commands(layout: Layout, cluster: ClusterLayout, spec: Spec, instances: Inst
             read_at_start = f"certificates {spec.cluster.certificate_generation}, machine of {machine.born}"
             wanted[machine.name] = Command(agent, read_at_start)
     return wanted
+
+
+def root_causes(error: BaseException) -> list[BaseException]:
+    """What went wrong in the tasks of a group, groups within groups too."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for each in error.exceptions for cause in root_causes(each)]
+    return [error]
 
 
 def last_words(cluster: ClusterLayout, processes: list[ProcessStatus]) -> str:
