@@ -56,10 +56,12 @@ class ClusterAccess:
 
     Attributes:
         version: what the API server said last, without its "v"; "" before it first did.
+        changes: how often a node came, went, or changed in what the service goes by.
     """
 
     def __init__(self, cluster: ClusterLayout, clock: Clock, rng: random.Random) -> None:
         self.version = ""
+        self.changes = 0
         self._cluster = cluster
         self._clock = clock
         self._rng = rng
@@ -105,6 +107,7 @@ class ClusterAccess:
             return
         if self._nodes is None:
             self._nodes = Informer(self._client, ServedNode, clock=self._clock, rng=self._rng)
+            self._nodes.on_change(self._changed)
             self._events = EventRecorder(self._client, "aks-service", clock=self._clock)
             for name, work in (("nodes", self._nodes.run()), ("events", self._events.run())):
                 self._tasks.append(group.create_task(work, name=f"{self._cluster.name}: {name}"))
@@ -114,9 +117,15 @@ class ClusterAccess:
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
+        self.changes += 1
         client, self._client, self._nodes, self._events = self._client, None, None, None
         if client is not None:
             await client.transport.close()
+
+    def _changed(self, old: ServedNode | None, new: ServedNode | None) -> None:
+        # Heartbeats alone change nothing; of thousands of nodes there are many.
+        if old is None or new is None or old.is_ready != new.is_ready or old.is_deleting != new.is_deleting:
+            self.changes += 1
 
     async def _ask_version(self, client: Client) -> str:
         answer = orjson.loads(await client.call("GET", "/version"))

@@ -56,6 +56,7 @@ class Engine:
         self._evicted: dict[tuple[str, float], float] = {}
         self._taking_down: dict[tuple[str, float], asyncio.Task[None]] = {}
         self._asked_version = -VERSION_SECONDS
+        self._settled: object = None  # What was so when there was nothing to do.
 
     async def look(self, spec: Spec, tasks: asyncio.TaskGroup) -> bool:
         """Take what steps can be taken now, for a cluster that runs; whether other processes are wanted than before."""
@@ -64,13 +65,26 @@ class Engine:
         if is_wanted(spec.cluster):
             self.instances = take_wish(self.instances, read_wish(self._cluster))
         await self._connect(spec, tasks)
+        if self._settled == self._situation(spec):
+            return False
         await self._drain()
         self._take_down(spec, tasks)
         acted = await self._act(spec)
         if not acted and self.access.is_current and is_at_rest(self._goal(spec), self.instances) and self._joined(spec):
             self._end(spec)
+            self._settled = self._situation(spec)
         self._remember(before)
         return acted
+
+    def _situation(self, spec: Spec) -> object:
+        """Everything that a look goes by, once machines are at rest; compared by identity where it is large."""
+        current = self.access.is_current
+        return _Same(spec), _Same(self.instances), current, self.access.version, self.access.changes, self._room() > 0
+
+    @property
+    def shown(self) -> object:
+        """Changes when `states` may."""
+        return _Same(self.instances), self.access.changes
 
     async def rest(self, spec: Spec) -> None:
         """The cluster is stopped, processes and all."""
@@ -108,7 +122,7 @@ class Engine:
 
     def _is_ready(self, machine: Instance) -> bool:
         node = self.access.node(machine.name)
-        return node is not None and node.is_ready and node.metadata.deletion_timestamp is None
+        return node is not None and node.is_ready and not node.is_deleting
 
     def _remember(self, before: Instances) -> None:
         if self.instances != before:
@@ -294,6 +308,18 @@ class Engine:
 
             shape = shape_of(spec, self.instances, machine)
             await remove(self._cluster, spec, shape, self._clock, keep_disk=machine.then is After.STOPPED)
+
+
+class _Same:
+    """Equal to another one of the very same object, which it keeps alive."""
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other._what is self._what
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _wish(spec: Spec) -> str:

@@ -121,6 +121,7 @@ class _Runner:
         self._finished = False
         self._halted = False
         self._written: Status | None = None
+        self._shown: object = None  # What the status was last made of.
         self.is_busy = True  # Until the first look has found that nothing is to run.
         self.is_gone = False  # The cluster was deleted.
 
@@ -240,6 +241,10 @@ class _Runner:
         for name, (keeper, _) in sorted(self._kept.items()):
             running = keeper.running
             processes.append(ProcessStatus(name, running.pid if running else 0, keeper.restarts, keeper.last_exit))
+        shown = (self.engine.shown, processes, self._halted, self.engine.access.version)
+        if shown == self._shown:
+            return
+        self._shown = shown
         instances = self.engine.instances
         status = Status(
             running=bool(self._kept),
