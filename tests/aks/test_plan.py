@@ -369,6 +369,21 @@ def test_what_is_at_rest_plans_nothing():
     assert {type(step) for step in world.history} == {Create, Settle}
 
 
+def test_an_evicted_spot_machine_goes_without_a_drain_and_another_comes():
+    world = World(replace(CLUSTER, pools=(replace(POOL, spot=True),)))
+    name = world.instances.machines[1].name
+    world.ask(world.pool(evicted=(name,)))
+    world.settle()
+    assert not world.of_kind(Drain)
+    assert world.names() == ["000000", "000002", "000003"]
+
+
+def test_machines_of_other_pools_are_never_evicted():
+    world = World(CLUSTER)
+    world.wish(world.pool(evicted=(world.instances.machines[1].name,)))
+    assert world.names() == ["000000", "000001", "000002"]
+
+
 def test_an_unready_node_is_taken_down_without_a_drain():
     world = World(CLUSTER)
     world.unready = {world.instances.machines[2].name}

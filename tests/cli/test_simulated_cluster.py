@@ -69,6 +69,12 @@ def test_status_and_kubeconfig_name_what_is_there(state_dir):
     assert "control-plane runs as" in kobune(state_dir, "status").stdout
 
 
+def test_only_spot_machines_are_taken_back(state_dir):
+    [name, *_] = kubectl(state_dir, "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
+    assert "no spot machines" in refused(kobune(state_dir, "evict", name))
+    assert "has no node" in refused(kobune(state_dir, "evict", "nobody"))
+
+
 def test_a_second_up_is_refused_in_one_sentence(state_dir):
     assert "already runs" in refused(kobune(state_dir, "up", "--nodes", "0", "--simulated-nodes", "1"))
 

@@ -84,6 +84,7 @@ class NodePool:
     image_version: str = ""  # Of the node image; empty is the newest of the Kubernetes version.
     running: bool = True
     removed: tuple[str, ...] = ()  # Names of the machines to be deleted first, whatever `count` says.
+    evicted: tuple[str, ...] = ()  # Of a spot pool: names of the machines that Azure takes back, without a drain.
 
 
 @dataclass(frozen=True, slots=True)

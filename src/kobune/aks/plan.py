@@ -210,7 +210,7 @@ class _Pool:
                 yield Renew(machine.name, machine.kubernetes_version, machine.image_version)
         leaving = list(self._unwanted())
         for machine in leaving:
-            yield self._drain(machine, After.GONE)
+            yield TakeDown(machine.name, After.GONE) if self._is_evicted(machine) else self._drain(machine, After.GONE)
         gone = {machine.name for machine in leaving}
         ordinary = [
             machine
@@ -247,8 +247,11 @@ class _Pool:
             if machine.state not in (MachineState.RUNNING, MachineState.CREATING, MachineState.FAILED):
                 continue
             asked = self.deleted or machine.name in self.pool.removed or machine.state is MachineState.FAILED
-            if machine.unwanted or (asked and not self.blocked):
+            if machine.unwanted or self._is_evicted(machine) or (asked and not self.blocked):
                 yield machine
+
+    def _is_evicted(self, machine: Instance) -> bool:
+        return self.pool.spot and machine.name in self.pool.evicted
 
     def _drain(self, machine: Instance, then: After) -> Step:
         """Drain it; where that makes no sense, take it down at once."""
