@@ -127,13 +127,13 @@ class Keeper:
         log.error("process hangs and is killed", extra={"component": self.name, "pid": pid})
         _signal(pid, signal.SIGKILL)
 
-    async def stop(self) -> None:
-        """TERM, then KILL after the grace period; call after `run` was cancelled."""
+    async def stop(self, *, grace: float = 0.0) -> None:
+        """TERM, then KILL after the grace period (0: the usual one); call after `run` was cancelled."""
         running = self.running
         if running is not None:
             _signal(running.pid, signal.SIGTERM)
             try:
-                async with asyncio.timeout(STOP_GRACE_SECONDS):
+                async with asyncio.timeout(grace or STOP_GRACE_SECONDS):
                     await _wait_for_end(running.pid)
             except TimeoutError:
                 log.warning("process did not end in time", extra={"component": self.name})

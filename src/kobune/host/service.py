@@ -22,7 +22,7 @@ from kobune.host.instances import UP, shape_of
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import Command, Keeper, find_running
 from kobune.host.spec import PoolState, ProcessStatus, Spec, Status, read_spec, read_status, write_status
-from kobune.host.topology import control_plane_commands, serves_api, stop_order
+from kobune.host.topology import control_plane_commands, serves_api, stop_grace, stop_order
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class _Runner:
         keeper, task = self._kept.pop(name, (None, None))
         if task is not None:
             task.cancel()
-        await (keeper or self._keeper(name, Command(()))).stop()
+        await (keeper or self._keeper(name, Command(()))).stop(grace=stop_grace(name))
 
     def _keeper(self, name: str, command: Command) -> Keeper:
         return Keeper(
