@@ -90,6 +90,7 @@ class Container(View):
     image_pull_policy: str = ""
     security_context: dict[str, Any] | None = None
     restart_policy: str = ""  # "Always" on an init container makes it a sidecar.
+    restart_policy_rules: list[dict[str, Any]] = []
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False

@@ -19,6 +19,7 @@ class Action(Flag):
     TAINTS = auto()
     ALLOCATABLE = auto()
     ANNOTATIONS = auto()
+    FEATURES = auto()  # What the node declares it can do.
     TOLERATIONS = auto()
     SCALED_DOWN = auto()
     GATES_GONE = auto()
@@ -68,7 +69,8 @@ _RESOURCE_LABELS = {
 }  # fmt: skip
 _ACTION_LABELS = {
     Action.ADD: "Add", Action.DELETE: "Delete", Action.ALLOCATABLE: "UpdateNodeAllocatable", Action.TAINTS: "UpdateNodeTaint",
-    Action.ANNOTATIONS: "UpdateNodeAnnotation", Action.TOLERATIONS: "UpdatePodToleration",
+    Action.ANNOTATIONS: "UpdateNodeAnnotation",
+    Action.FEATURES: "UpdateNodeDeclaredFeature", Action.TOLERATIONS: "UpdatePodToleration",
     Action.SCALED_DOWN: "UpdatePodScaleDown", Action.GATES_GONE: "UpdatePodSchedulingGatesEliminated",
     Action.CLAIMS: "UpdatePodGeneratedResourceClaim",
 }  # fmt: skip
@@ -89,6 +91,8 @@ def node_actions(old: Node, new: Node) -> Action:
         action |= Action.ALLOCATABLE
     if old.metadata.annotations != new.metadata.annotations:
         action |= Action.ANNOTATIONS
+    if old.status.declared_features != new.status.declared_features:
+        action |= Action.FEATURES
     return action
 
 

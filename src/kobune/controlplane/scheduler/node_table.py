@@ -23,6 +23,7 @@ from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, M
 FIRST_CAPACITY = 16
 CORE = 3  # The first columns of the resource arrays: cpu, memory, ephemeral storage.
 COLUMN_CPU, COLUMN_MEMORY, COLUMN_STORAGE = range(CORE)
+FEATURE_SEPARATOR = ","  # Between declared features in `NodeTable.declared`; none contains it.
 TaintSet = tuple[tuple[str, str, str], ...]  # (key, value, effect) of each taint, in order.
 
 
@@ -58,6 +59,7 @@ class NodeTable:
         self.pod_count: NDArray[np.int64] = np.zeros(self.capacity, dtype=np.int64)
         self.taint_codes: Codes = np.zeros(self.capacity, dtype=np.int32)
         self.taint_sets: list[tuple[Taint, ...]] = [()]  # By code.
+        self.declared = LabelColumn(self.capacity)  # The features that each kubelet declares, as one text.
         self.port_users: dict[HostPort, Counts] = {}
         self.images: dict[str, dict[int, int]] = {}  # Image name to rows that have it, and its size there in bytes.
         self.counts = PodCounts(self.capacity)
@@ -129,6 +131,7 @@ class NodeTable:
         self._put_resources(row, node)
         self._put_taints(row, node)
         self._put_images(row, old, node)
+        self.declared.put(row, FEATURE_SEPARATOR.join(sorted(node.status.declared_features)) or None)
         for key, column in self._columns.items():
             column.put(row, node.metadata.labels.get(key))
         self.unschedulable[row] = node.spec.unschedulable
@@ -148,6 +151,7 @@ class NodeTable:
         self.allocatable[:, row] = 0
         self.allowed_pods[row] = 0
         self.taint_codes[row] = 0
+        self.declared.put(row, None)
         for column in self._columns.values():
             column.put(row, None)
         self.node_changes.add(row, keep=self.capacity)
@@ -299,6 +303,7 @@ class NodeTable:
         self.assumed = widened(self.assumed, capacity)
         self.allowed_pods, self.pod_count = widened(self.allowed_pods, capacity), widened(self.pod_count, capacity)
         self.taint_codes = widened(self.taint_codes, capacity)
+        self.declared.grow(capacity)
         self.port_users = {port: widened(users, capacity) for port, users in self.port_users.items()}
         for column in self._columns.values():
             column.grow(capacity)
@@ -336,6 +341,7 @@ def _differs(old: Node, new: Node) -> bool:
         or old.status.allocatable != new.status.allocatable
         or old.status.images != new.status.images
         or old.metadata.annotations != new.metadata.annotations
+        or old.status.declared_features != new.status.declared_features
     )
 
 

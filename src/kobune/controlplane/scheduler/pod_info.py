@@ -1,6 +1,6 @@
 """A pod as the scheduler sees it: everything that decides where it may go, parsed once for all identical pods."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -106,6 +106,7 @@ class PodShape:
     terms: tuple[PodTerm, ...]
     volumes: tuple[Volume, ...]
     claims: tuple[Mapping[str, Any], ...]  # spec.resourceClaims.
+    features: frozenset[str]  # What the node's kubelet must have declared.
     owner: tuple[str, str, str]  # (apiVersion, kind, name) of the controller; empty strings when there is none.
 
     @property
@@ -199,9 +200,9 @@ def _shape_key(pod: Pod) -> bytes:
         (
             meta.namespace, meta.labels, owner and (owner.api_version, owner.kind, owner.name),
             spec.node_selector, spec.affinity, spec.tolerations, spec.topology_spread_constraints, spec.overhead,
-            spec.resources, spec.resource_claims, spec.host_users,
-            [(one.resources, one.ports, one.image, one.restart_policy) for one in spec.containers],
-            [(one.resources, one.ports, one.image, one.restart_policy) for one in spec.init_containers],
+            spec.resources, spec.resource_claims, spec.host_users, spec.host_network,
+            [(one.resources, one.ports, one.image, one.restart_policy, one.restart_policy_rules) for one in spec.containers],
+            [(one.resources, one.ports, one.image, one.restart_policy, one.restart_policy_rules) for one in spec.init_containers],
             [volume for volume in spec.volumes if any(kind in volume for kind in PLACED_VOLUMES)],
             (_resizes(pod) or None) if spec.node_name else None, meta.name if _is_named_by_pod(pod) else "",
         )
@@ -274,8 +275,19 @@ def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
         terms=_terms(pod),
         volumes=volumes,
         claims=tuple(spec.resource_claims),
+        features=frozenset(_needed_features(pod)),
         owner=(owner.api_version, owner.kind, owner.name) if owner else ("", "", ""),
     )
+
+
+def _needed_features(pod: Pod) -> Iterator[str]:
+    """Source: upstream nodedeclaredfeatures, InferForScheduling of each feature."""
+    spec = pod.spec
+    if spec.host_network and not spec.host_users:
+        yield "UserNamespacesHostNetworkSupport"
+    rules = (rule for one in (*spec.containers, *spec.init_containers) for rule in one.restart_policy_rules)
+    if any(rule.get("action") == "RestartAllContainers" for rule in rules):
+        yield "RestartAllContainersOnContainerExits"
 
 
 def _core(requests: Requests) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResou
 from kobune.controlplane.scheduler.plugins.image_locality import ImageLocality
 from kobune.controlplane.scheduler.plugins.inter_pod_affinity import HARD_WEIGHT, InterPodAffinity
 from kobune.controlplane.scheduler.plugins.node_affinity import NodeAffinity
+from kobune.controlplane.scheduler.plugins.node_declared_features import NodeDeclaredFeatures
 from kobune.controlplane.scheduler.plugins.node_name import NodeName
 from kobune.controlplane.scheduler.plugins.node_ports import NodePorts
 from kobune.controlplane.scheduler.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
@@ -104,4 +105,5 @@ PLUGINS = (
     ),
     PluginRow("ImageLocality", lambda args, listers: ImageLocality(), ("score",), 1),
     PluginRow("DefaultBinder", lambda args, listers: None, ("bind",)),
+    PluginRow("NodeDeclaredFeatures", lambda args, listers: NodeDeclaredFeatures(), ("preFilter", "filter")),
 )
