@@ -23,6 +23,7 @@ from kobune.api.errors import Json
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
+from kobune.controlplane.apiserver.authentication.issuers import Issuer, flag_issuer, issuers_of
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
 from kobune.host.flags import flag
 from kobune.host.loops import patient_collector
@@ -49,6 +50,16 @@ class ApiServerFlags:
     tls_private_key_file: Path | None = flag(None, "Its key.")
     client_ca_file: Path | None = flag(None, "Whose client certificates name users.")
     token_auth_file: Path | None = flag(None, "Static tokens: token,user,uid,groups.")
+    oidc_issuer_url: str = flag("", "Who issues OpenID Connect tokens.")
+    oidc_client_id: str = flag("", "Whom they must be meant for.")
+    oidc_ca_file: Path | None = flag(None, "Who signed the issuer's certificate.")
+    oidc_username_claim: str = flag("sub", "The claim that names the user.")
+    oidc_username_prefix: str = flag("", "What stands before it; - for nothing, else the issuer's URL.")
+    oidc_groups_claim: str = flag("", "The claim that names the user's groups.")
+    oidc_groups_prefix: str = flag("", "What stands before each.")
+    oidc_required_claim: Sequence[str] = flag((), "Claims that a token must have, as name=value.")
+    oidc_signing_algs: Sequence[str] = flag(("RS256",), "How tokens may be signed.")
+    authentication_config: Path | None = flag(None, "An AuthenticationConfiguration: whose tokens are believed.")
     service_account_key_file: Sequence[Path] = flag((), "Keys that verify tokens; may be repeated.")
     service_account_signing_key_file: Path | None = flag(None, "The key that signs tokens.")
     service_account_issuer: str = flag("https://kubernetes.default.svc.cluster.local", "The issuer named in tokens.")
@@ -225,6 +236,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         service_node_port_range=(int(low), int(high)),
         client_ca=_read("--client-ca-file", ca),
         static_tokens=_tokens(flags.token_auth_file),
+        issuers=_issuers(flags),
         service_account_keys=_service_account_keys(flags),
         service_account_issuer=flags.service_account_issuer,
         api_audiences=tuple(flags.api_audiences),
@@ -335,6 +347,33 @@ def _public(pem: bytes) -> PublicKeyTypes:
     if b"PRIVATE KEY" in pem:
         return load_pem_private_key(pem, password=None).public_key()
     return load_pem_public_key(pem)
+
+
+def _issuers(flags: ApiServerFlags) -> list[Issuer]:
+    """Of the file, or of the flags."""
+    try:
+        if flags.authentication_config is not None:
+            if flags.oidc_issuer_url:
+                raise BadFlag("--authentication-config and --oidc-issuer-url exclude each other")
+            import yaml
+
+            return issuers_of(yaml.safe_load(_read("--authentication-config", flags.authentication_config)) or {})
+        if not flags.oidc_issuer_url:
+            return []
+        issuer = flag_issuer(
+            flags.oidc_issuer_url,
+            flags.oidc_client_id,
+            username_claim=flags.oidc_username_claim,
+            username_prefix=flags.oidc_username_prefix,
+            groups_claim=flags.oidc_groups_claim,
+            groups_prefix=flags.oidc_groups_prefix,
+            required={name: value for name, _, value in (one.partition("=") for one in flags.oidc_required_claim)},
+            algorithms=flags.oidc_signing_algs,
+            authority=_optional("--oidc-ca-file", flags.oidc_ca_file).decode(),
+        )
+        return [issuer]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BadFlag(f"{error}") from error
 
 
 def _kubelet_tls(flags: ApiServerFlags, ca: Path) -> ssl.SSLContext | None:

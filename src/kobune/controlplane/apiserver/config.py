@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 from kobune.api.errors import Json
+from kobune.controlplane.apiserver.authentication.issuers import Issuer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class ApiServerConfig:
             for the `kubernetes` Service.
         client_ca: PEM certificates; whoever shows a certificate signed by them is its subject.
         static_tokens: bearer tokens and the line of the token file that each stands in: (user, uid, groups).
+        issuers: whose tokens are believed, beside this server's own (OpenID Connect).
         kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
             logs, exec and proxying off.
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
@@ -59,6 +61,7 @@ class ApiServerConfig:
     service_node_port_range: tuple[int, int] = (30000, 32767)
     client_ca: bytes = b""
     static_tokens: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    issuers: Sequence[Issuer] = ()
     service_account_keys: ServiceAccountKeys | None = None
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     api_audiences: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from kobune.controlplane.apiserver.audit.auditor import Auditor
 from kobune.controlplane.apiserver.audit.policy import Policy
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
 from kobune.controlplane.apiserver.authentication.bootstrap_tokens import BootstrapTokens
+from kobune.controlplane.apiserver.authentication.oidc import Oidc, fetch
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
 from kobune.controlplane.apiserver.authorization.authorizer import (
     Access,
@@ -121,6 +122,7 @@ class ApiServer:
             )
             tokens.append(self.service_account_tokens.authenticate)
         tokens.append(BootstrapTokens(self.registry, clock).authenticate)
+        tokens += [Oidc(one, clock=clock, fetch=fetch).authenticate for one in config.issuers]
         self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
         modes = config.authorization_mode
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
