@@ -147,6 +147,21 @@ async def test_whoever_may_impersonate_acts_as_the_other(ask):
     assert b'"username":"bob"' in (await who()).body
 
 
+async def test_a_node_reads_only_the_pods_on_it(ask):
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    for name in ("n1", "n2"):
+        spec = {"nodeName": name, "containers": [{"name": "c", "image": "i"}]}
+        await ask.create(PODS, {"metadata": {"name": f"on-{name}"}, "spec": spec})
+    await node("GET", f"{PODS}/on-n1")
+    await node("GET", f"{PODS}/on-n2", status=403)
+    found = await node("GET", "/api/v1/pods?fieldSelector=spec.nodeName=n1")
+    assert [one["metadata"]["name"] for one in found["items"]] == ["on-n1"]
+    answer = await node("GET", "/api/v1/pods", status=403)
+    assert "can only list/watch pods with spec.nodeName field selector" in answer["message"]
+    await node("GET", "/api/v1/pods?fieldSelector=spec.nodeName=n2", status=403)
+    await node("GET", "/api/v1/pods?fieldSelector=spec.nodeName!=n1", status=403)
+
+
 async def test_a_node_writes_only_what_is_its_own(ask):
     node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
     for name in ("n1", "n2"):

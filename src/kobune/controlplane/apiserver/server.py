@@ -261,7 +261,7 @@ class ApiServer:
                 user = await impersonated(request, user, self.authorization)
             request.user = user
         info = self.routes.parse(request.method, request.path, request.query)
-        access = access_of(user, info) if info is not None else path_access(user, request)
+        access = access_of(user, info, request.query) if info is not None else path_access(user, request)
         request.access = access
         if self.auditor is not None:
             request.audited = self.auditor.received(request, access, request.impersonator)
@@ -389,9 +389,12 @@ def is_lasting(request: Request, info: RequestInfo | None) -> bool:
     return info.subresource in LASTING and (info.subresource != "log" or "follow" in request.query)
 
 
-def access_of(user: User, info: RequestInfo) -> Access:
+def access_of(user: User, info: RequestInfo, query: Mapping[str, str] = NOTHING) -> Access:
     """What a request for a resource wants to do."""
-    return Access(user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, info.name)
+    fields = query.get("fieldSelector", "") if query else ""
+    return Access(
+        user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, info.name, "", fields
+    )
 
 
 def path_access(user: User, request: Request) -> Access:

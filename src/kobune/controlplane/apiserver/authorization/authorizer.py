@@ -20,6 +20,7 @@ class Access(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    fields: str = ""  # The field selector of a list or a watch.
 
 
 class Verdict(Enum):

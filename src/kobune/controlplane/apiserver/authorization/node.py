@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
-from kobune.api.errors import Json
-from kobune.api.selectors import FieldRequirement, FieldSelector
+from kobune.api.errors import BadRequest, Json
+from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields
 from kobune.controlplane.apiserver.authorization.authorizer import NO_OPINION, Access, Decision, Verdict
 from kobune.controlplane.apiserver.authorization.cluster_roles import CLUSTER_ROLES
 from kobune.controlplane.apiserver.authorization.rules import parse_rule
@@ -23,6 +23,8 @@ OF_PODS = frozenset(
      ("resource.k8s.io", "resourceclaims")}
 )  # fmt: skip
 READING = ("get", "list", "watch")
+UNSELECTED = "can only list/watch pods with spec.nodeName field selector"
+SELECTORS_SINCE = (1, 34)  # Before, a node might read all pods. Source: upstream AuthorizeNodeWithSelectors.
 NO_RELATION = "no relationship found between node '{node}' and this object"
 
 
@@ -32,6 +34,8 @@ class NodeAuthorizer:
         self._pods = registry.builtin("", "v1", "Pod")
         self._rules = [parse_rule(line) for line in CLUSTER_ROLES["system:node"]]
         self._cache: Cache | None = None
+        self._has_selectors = tuple(map(int, registry.version.split("."))) >= SELECTORS_SINCE
+        self._node_column = self._pods.selectable.index("spec.nodeName")
 
     async def load(self) -> None:
         self._cache = await self._registry.cache(self._pods)
@@ -61,8 +65,26 @@ class NodeAuthorizer:
             return Decision(Verdict.ALLOW) if allowed else NO_OPINION
         if resource == ("storage.k8s.io", "csinodes") and access.verb != "create" and access.name != node:
             return Decision(Verdict.NO_OPINION, "can only access CSINode with the same name as the requesting node")
+        if resource == ("", "pods") and not access.subresource and access.verb in READING and self._has_selectors:
+            return self._pods_of(access, node)
         allowed = any(rule.allows(access) for rule in self._rules)
         return Decision(Verdict.ALLOW) if allowed else NO_OPINION
+
+    def _pods_of(self, access: Access, node: str) -> Decision:
+        """A node reads the pods that are on it."""
+        if access.verb != "get" and access.fields:
+            try:
+                selected = parse_fields(access.fields).exact("spec.nodeName")
+            except BadRequest:
+                selected = None
+            if selected == node:
+                return Decision(Verdict.ALLOW)
+        if not access.name:
+            return Decision(Verdict.NO_OPINION, UNSELECTED)
+        item = self._cache.get(access.namespace, access.name) if self._cache is not None else None
+        if item is not None and item.fields[self._node_column] == node:
+            return Decision(Verdict.ALLOW)
+        return Decision(Verdict.NO_OPINION, NO_RELATION.format(node=node))
 
     async def _of_pod(self, access: Access, node: str) -> Decision:
         token = access.resource == "serviceaccounts"

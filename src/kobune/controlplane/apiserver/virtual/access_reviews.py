@@ -88,4 +88,13 @@ def _access(review: Json, user: User) -> Access:
         resource.get("subresource") or "",
         resource.get("namespace") or "",
         resource.get("name") or "",
+        fields=_fields(resource.get("fieldSelector") or {}),
     )
+
+
+def _fields(selector: Json) -> str:
+    """As in the query of a list."""
+    if selector.get("rawSelector"):
+        return str(selector["rawSelector"])
+    pairs = [(one.get("key"), list(one.get("values") or ())) for one in selector.get("requirements") or ()]
+    return ",".join(f"{key}={values[0]}" for key, values in pairs if len(values) == 1)
