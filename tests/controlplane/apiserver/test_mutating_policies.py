@@ -69,7 +69,7 @@ async def test_what_can_only_be_replaced_whole_cannot_be_applied(ask, bind):
     expression = 'Object{spec: Object.spec{containers: [Object.spec.containers{name: "main", args: ["x"]}]}}'
     await bind(policy(apply(expression), resources=("pods",)))
     spec = {"containers": [{"name": "main", "image": "busybox"}]}
-    answer = await ask("POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": "a"}, "spec": spec}, status=422)
+    answer = await ask("POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": "a"}, "spec": spec}, status=403)
     assert (
         "policy 'p' with binding 'p' denied request: error applying patch: invalid ApplyConfiguration: "
         in (answer["message"])
@@ -101,10 +101,27 @@ async def test_parameters_variables_and_conditions_are_seen(ask, bind):
     assert (await ask.create(MAPS, config_map("out", a="1")))["data"] == {"a": "1"}
 
 
-@pytest.mark.parametrize(("failure", "status"), [("Fail", 422), ("Ignore", 201)])
+@pytest.mark.parametrize(("failure", "status"), [("Fail", 403), ("Ignore", 201)])
 async def test_a_failure_counts_unless_the_policy_says_otherwise(ask, bind, failure, status):
     await bind(policy(apply('Object{data: {"b": object.data.nix}}'), failurePolicy=failure))
     await ask("POST", MAPS, config_map(a="1"), status=status)
+
+
+async def test_a_refusal_is_in_upstreams_words(ask, bind):
+    await bind(policy(apply("Object{data: {'b': object.data.nix}}")))
+    answer = await ask("POST", MAPS, config_map(a="1"), status=403)
+    assert answer["message"] == (
+        "policy 'p' with binding 'p' denied request: "
+        "expression 'Object{data: {'b': object.data.nix}}' resulted in error: no such key: nix"
+    )
+    assert (answer["reason"], answer["details"]["name"]) == ("Forbidden", "one")
+
+
+async def test_an_expression_that_does_not_compile_is_refused(ask):
+    answer = await ask("POST", f"{ROOT}/mutatingadmissionpolicies", policy(patch("nix(")), status=422)
+    (cause,) = answer["details"]["causes"]
+    assert cause["field"] == "spec.mutations[0].jsonPatch.expression"
+    assert cause["message"].startswith('Invalid value: "nix(": compilation failed: ERROR: <input>:1:5: Syntax error')
 
 
 async def test_a_policy_looks_again_when_a_later_one_has_changed_the_object(ask, bind):

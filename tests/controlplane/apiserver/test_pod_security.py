@@ -32,6 +32,14 @@ def spec(security=None, **fields):
             ['non-default capabilities (container "main" must not include "NET_ADMIN" in securityContext.capabilities.add)'],
         ),
         (spec(volumes=[{"name": "v", "hostPath": {"path": "/"}}]), "baseline", ['hostPath volumes (volume "v")']),
+        (
+            {"containers": [{"name": "main", "livenessProbe": {"httpGet": {"port": 80, "host": "8.8.8.8"}}}]}, "baseline",
+            ['probe or lifecycle host (container "main" uses probe or lifecycle host "8.8.8.8")'],
+        ),
+        (
+            spec(securityContext={"windowsOptions": {"hostProcess": True}}), "baseline",
+            ["hostProcess (pod must not set securityContext.windowsOptions.hostProcess=true)"],
+        ),
         (spec(GOOD), "restricted", []),
         (
             spec(), "restricted",

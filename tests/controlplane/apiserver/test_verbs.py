@@ -185,7 +185,8 @@ async def test_initial_events_end_with_a_bookmark(ask):
 async def test_a_version_of_the_future_times_out_as_upstream_says(ask, monkeypatch):
     monkeypatch.setattr("kobune.controlplane.apiserver.registry.reading.WAIT_FOR_REVISION_SECONDS", 0.01)
     answer = await ask("GET", f"{PODS}?resourceVersion=99999", status=504)
-    assert answer["message"].startswith("Too large resource version: 99999, current: ")
+    assert answer["message"].startswith("Timeout: Too large resource version: 99999, current: ")
+    assert answer["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge", "clients know it by this"
 
 
 async def test_unknown_fields_warn_or_are_refused(ask):

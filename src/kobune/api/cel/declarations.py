@@ -34,7 +34,8 @@ class Declarations:
 
     def type_of(self, raw: Mapping[str, Any], *, is_object: bool = False) -> cel.Type:
         """The type of a value of this schema; `is_object`: a whole object, with apiVersion, kind and metadata."""
-        if is_open(raw):
+        # Of a whole object something is always known.
+        if is_open(raw) and not (is_object and raw.get("type") == "object"):
             return cel.Type.DYN
         match raw.get("type"):
             case "string":

@@ -41,7 +41,7 @@ def apply(document: Json, patch: Any) -> Json:
             )
     if len(patch) > MAX_OPERATIONS:
         raise RequestEntityTooLarge(
-            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
+            f"Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
         )
     result: Json = clone(document)
     for operation in patch:

@@ -19,9 +19,11 @@ _BEYOND = re.compile(r"\bauthorizer\b|\bformat\.|[iI]ndexOf\(")
 
 
 def check_expression(
-    text: str, expected: tuple[str, ...], path: str, errors: Errors, *, params: bool = False, variables: bool = False
-) -> None:
-    """Args: expected: the types it may have, as upstream names them, or none for any; params, variables: whether it may speak of these."""
+    text: str, expected: tuple[str, ...], path: str, errors: Errors, *, params: bool = False, variables: bool = False,
+    written: str = "",
+) -> None:  # fmt: skip
+    """Args: expected: the types it may have, as upstream names them, or none for any; params, variables: whether it may speak of these; written: as
+    the author wrote it, where that is another text."""
     if _BEYOND.search(text):
         return
     # Here, because few clusters have such expressions, and the engine takes time to load.
@@ -31,7 +33,7 @@ def check_expression(
     try:
         found = _checker(names).type_of(text).lower()
     except CelError as error:
-        errors.append(invalid(path, text, f"compilation failed: {error}"))
+        errors.append(invalid(path, written or text, f"compilation failed: {error}"))
         return
     if expected and found not in expected and found != "dyn":
         several = f"must evaluate to one of [{' '.join(expected)}]"

@@ -3,6 +3,7 @@
 import re
 
 from kobune.api import names
+from kobune.api.cel.mutations import with_maps
 from kobune.api.errors import Json
 from kobune.api.field_errors import duplicate, forbidden, invalid, not_supported, required
 from kobune.api.validation.admission_expressions import check_expression
@@ -228,7 +229,10 @@ def _check_mutation(mutation: Json, path: str, errors: Errors) -> None:
         elif part is None:
             errors.append(required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
         else:
-            check_present((part.get("expression") or "").strip(), f"{path}.{field}.expression", errors)
+            text, at = part.get("expression") or "", f"{path}.{field}.expression"
+            if check_present(text.strip(), at, errors):
+                params = True  # Whoever names parameters where there are none fails when it is evaluated.
+                check_expression(with_maps(text), (), at, errors, params=params, variables=True, written=text)
 
 
 def _check_expression(part: Json, expected: tuple[str, ...], path: str, errors: Errors, *, params: bool) -> None:

@@ -61,23 +61,31 @@ def _check_rule(schema: Mapping[str, Any], rule: Json, path: str, errors: Errors
     try:
         result = Checker(variables, declarations.file).type_of(f"{OPTIONAL_OLD}{text})" if is_optional else text)
         if result not in ("BOOL", "DYN"):
-            errors.append(invalid(f"{path}.rule", rule, "cel expression must evaluate to a bool"))
+            errors.append(invalid(f"{path}.rule", _shown(rule), "cel expression must evaluate to a bool"))
     except CelError as error:
         told = _shifted(str(error), OPTIONAL_OLD) if is_optional else str(error)
-        errors.append(invalid(f"{path}.rule", rule, f"compilation failed: {told}"))
+        errors.append(invalid(f"{path}.rule", _shown(rule), f"compilation failed: {told}"))
     if rule.get("messageExpression"):
         try:
             if Checker(plain, declarations.file).type_of(rule["messageExpression"]) != "STRING":
-                errors.append(invalid(f"{path}.messageExpression", rule, "messageExpression must evaluate to a string"))
+                words = "messageExpression must evaluate to a string"
+                errors.append(invalid(f"{path}.messageExpression", _shown(rule), words))
         except CelError as error:
             told = f"messageExpression compilation failed: {error}"
-            errors.append(invalid(f"{path}.messageExpression", rule, told))
+            errors.append(invalid(f"{path}.messageExpression", _shown(rule), told))
     if has_old and fixed:
         told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {fixed}"
         errors.append(invalid(f"{path}.rule", text, told))
     if not has_old and rule.get("optionalOldSelf") is not None:
         told = "may not be set if oldSelf is not used in rule"
         errors.append(invalid(f"{path}.optionalOldSelf", rule["optionalOldSelf"], told))
+
+
+def _shown(rule: Json) -> Json:
+    """A rule with the names and the order of upstream's own fields."""
+    fields = ("rule", "message", "messageExpression", "reason", "fieldPath", "optionalOldSelf")
+    empty = {"reason": None, "optionalOldSelf": None}
+    return {name[0].upper() + name[1:]: rule.get(name, empty.get(name, "")) for name in fields}
 
 
 def _shifted(text: str, prefix: str) -> str:

@@ -150,4 +150,4 @@ def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
 
 
 def _too_large() -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"limit is {MAX_BODY_BYTES}")
+    return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY_BYTES}")

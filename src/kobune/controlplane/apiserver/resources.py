@@ -44,7 +44,8 @@ def check_verb(info: RequestInfo, verbs: Sequence[str]) -> None:
 async def serve(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """Answer a request for a resource, or for a subresource that updates a part of one."""
     if info.subresource:
-        if info.kind is not None and info.subresource in info.kind.subresources:
+        # A proxy passes on what is no verb of ours.
+        if info.verb and info.kind is not None and info.subresource in info.kind.subresources:
             check_verb(info, SUBRESOURCES[info.subresource].verbs)
         handler = server.subresources.get((info.group, info.plural, info.subresource))
         if handler is not None:

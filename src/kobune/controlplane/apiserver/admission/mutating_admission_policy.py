@@ -9,14 +9,14 @@ from typing import Any
 from kobune.api.apply.values import merge
 from kobune.api.catalogue import Kind
 from kobune.api.copying import clone
-from kobune.api.errors import ApiError, Invalid, Json
+from kobune.api.errors import ApiError, FieldError, Forbidden, Invalid, Json
 from kobune.api.patch import jsonpatch
 from kobune.api.schema import Schema
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.conditions import Failed, evaluate, hold, values_of
 from kobune.controlplane.apiserver.admission.policies.bindings import Binding, Bindings
 from kobune.controlplane.apiserver.admission.policies.policy import with_variables
-from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.admission.refusal import name_of
 from kobune.controlplane.apiserver.admission.webhooks.review import review_of
 from kobune.controlplane.apiserver.conversion import converted
 from kobune.controlplane.apiserver.registry.decoding import checked_object
@@ -99,11 +99,9 @@ class MutatingAdmissionPolicy:
 
 def changed(mutation: Json, values: Mapping[str, Any], schema: Schema) -> Json:
     """The object after one mutation. Raises Failed, ApiError, ValueError."""
-    from kobune.api.cel.mutations import with_maps
-
     obj: Json = values["object"]
     if mutation.get("patchType") == "JSONPatch":
-        operations = evaluate(with_maps(mutation["jsonPatch"]["expression"]), values)
+        operations = _evaluated(mutation["jsonPatch"]["expression"], values)
         if not isinstance(operations, list):
             raise ValueError("type mismatch: JSONPatchType.expression should evaluate to array")
         try:
@@ -114,7 +112,7 @@ def changed(mutation: Json, values: Mapping[str, Any], schema: Schema) -> Json:
                 return unchanged  # A test that fails is a condition that does not hold.
             raise
         return patched
-    wanted = plain(evaluate(with_maps(mutation["applyConfiguration"]["expression"]), values))
+    wanted = plain(_evaluated(mutation["applyConfiguration"]["expression"], values))
     if not isinstance(wanted, dict):
         raise ValueError(f"unsupported return type from ApplyConfiguration expression: {type(wanted).__name__}")
     atomic = sorted(_atomics(wanted, schema, ""))
@@ -123,6 +121,16 @@ def changed(mutation: Json, values: Mapping[str, Any], schema: Schema) -> Json:
         raise ValueError(f"error applying patch: invalid ApplyConfiguration: {why}")
     merged: Json = merge(obj, wanted, schema)
     return merged
+
+
+def _evaluated(expression: str, values: Mapping[str, Any]) -> Any:
+    """Raises Failed, in words about the expression as it was written."""
+    from kobune.api.cel.mutations import with_maps
+
+    try:
+        return evaluate(with_maps(expression), values)
+    except Failed as error:
+        raise Failed(str(error).replace(with_maps(expression), expression)) from error
 
 
 def plain(value: Any) -> Any:
@@ -156,6 +164,6 @@ def _looks_again(binding: Binding) -> bool:
 
 def _denied(binding: Binding, attributes: Attributes, why: str) -> ApiError:
     policy = binding.policy["metadata"]["name"]
-    error: ApiError = refused(attributes, f"policy '{policy}' with binding '{binding.name}' denied request: {why}")
-    error.reason, error.code = "Invalid", 422
-    return error
+    message, call = f"policy '{policy}' with binding '{binding.name}' denied request: {why}", attributes.call
+    cause = FieldError("", "", message)
+    return Forbidden(message, cause, group=call.kind.group, resource=call.kind.plural, name=name_of(attributes))

@@ -128,6 +128,32 @@ def _host_ports(spec: Json) -> Violation | None:
     return Violation("hostPort", f"{_those('container', names)} {verb} {noun} {', '.join(map(str, sorted(ports)))}")
 
 
+def _handler_hosts(spec: Json) -> Violation | None:
+    """Probes and lifecycle handlers ask the pod itself, nobody else."""
+    names, hosts = set[str](), set[str]()
+    for container in _containers(spec):
+        lifecycle = container.get("lifecycle") or {}
+        handlers = [container.get(f"{probe}Probe") or {} for probe in ("liveness", "readiness", "startup")]
+        handlers += [lifecycle.get(hook) or {} for hook in ("postStart", "preStop")]
+        found = {(one.get(way) or {}).get("host") for one in handlers for way in ("httpGet", "tcpSocket")} - {None, ""}
+        if found:
+            names.add(container["name"])
+            hosts |= {one for one in found if one}
+    use = "uses" if len(names) == 1 else "use"
+    words = f"{_those('container', sorted(names))} {use} {_those('probe or lifecycle host', sorted(hosts))}"
+    return Violation("probe or lifecycle host", words) if names else None
+
+
+def _host_process(spec: Json) -> Violation | None:
+    def is_wrong(holder: Json) -> bool:
+        return bool((_security(holder).get("windowsOptions") or {}).get("hostProcess"))
+
+    names = _of_containers(spec, is_wrong)
+    setters = [*(["pod"] if is_wrong(spec) else []), *([_those("container", names)] if names else [])]
+    words = f"{' and '.join(setters)} must not set securityContext.windowsOptions.hostProcess=true"
+    return Violation("hostProcess", words) if setters else None
+
+
 def _selinux(spec: Json) -> Violation | None:
     holders = [("pod", _security(spec)), *((one["name"], _security(one)) for one in _containers(spec))]
     wrong = [
@@ -252,7 +278,8 @@ def _confined(spec: Json) -> Violation | None:
 
 # Checks of both levels, those that only baseline has, and those that restricted has in their place.
 SHARED: tuple[Check, ...] = (
-    _apparmor, _host_namespaces, _host_paths, _host_ports, _privileged, _proc_mount, _selinux, _sysctls,
+    _apparmor, _host_namespaces, _host_paths, _host_ports, _handler_hosts, _privileged, _proc_mount, _selinux, _sysctls,
+    _host_process,
 )  # fmt: skip
 BASELINE: tuple[Check, ...] = (*SHARED, _default_capabilities, _unconfined)
 RESTRICTED: tuple[Check, ...] = (

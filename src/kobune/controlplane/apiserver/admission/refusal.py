@@ -7,8 +7,13 @@ from kobune.controlplane.apiserver.admission.attributes import Attributes
 def refused(attributes: Attributes, why: str, *causes: FieldError) -> Forbidden:
     """`pods "web" is forbidden: WHY`. Source: upstream admission.NewForbidden."""
     call = attributes.call
-    meta = (attributes.object or {}).get("metadata") or {}
-    name = call.name or meta.get("name") or meta.get("generateName") or "Unknown"
-    error = forbidden(call.kind.plural, name, why, group=call.kind.group)
+    error = forbidden(call.kind.plural, name_of(attributes), why, group=call.kind.group)
     error.causes = causes
     return error
+
+
+def name_of(attributes: Attributes) -> str:
+    """What the object is called, as far as it is known yet."""
+    meta = (attributes.object or {}).get("metadata") or {}
+    name: str = attributes.call.name or meta.get("name") or meta.get("generateName") or "Unknown"
+    return name

@@ -42,7 +42,7 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
     if media_type == JSON_PATCH:
         if not isinstance(patch, list):
             raise BadRequest(
-                "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
             )
     elif not isinstance(patch, dict):
         raise BadRequest(

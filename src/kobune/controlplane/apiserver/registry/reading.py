@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from kobune.api.catalogue import Kind
-from kobune.api.errors import BadRequest, Gone, Timeout, not_found, status_of
+from kobune.api.errors import BadRequest, FieldError, Gone, Timeout, not_found, status_of
 from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields, parse_labels
 from kobune.controlplane.apiserver.conversion import EVENT_FIELDS
 from kobune.controlplane.apiserver.options import ListOptions
@@ -202,7 +202,8 @@ def resource_version(text: str) -> int:
     if not text:
         return 0
     if not text.isdecimal():
-        raise BadRequest(f'invalid resource version "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise BadRequest(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
     return int(text)
 
 
@@ -215,7 +216,9 @@ async def reach(registry: "Registry", revision: int) -> None:
             await registry.feed.reached(revision)
     except TimeoutError as error:
         raise Timeout(
-            f"Too large resource version: {revision}, current: {registry.feed.revision}", retry_after_seconds=1
+            f"Timeout: Too large resource version: {revision}, current: {registry.feed.revision}",
+            FieldError("", "ResourceVersionTooLarge", "Too large resource version"),
+            retry_after_seconds=1,
         ) from error
 
 
@@ -248,5 +251,5 @@ def _read_continue(token: str, prefix: str) -> tuple[int, str]:
         if version != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str) or not start:
             raise ValueError("not a token of this version")
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise BadRequest(f"continue key is not valid: {error}") from error
+        raise BadRequest(f"invalid continue token: continue key is not valid: {error}") from error
     return revision, prefix + start.removesuffix("\0")

@@ -25,7 +25,7 @@ async def review_access(server: "ApiServer", request: Request, info: RequestInfo
     spec = review["spec"]
     if not spec.get("user") and not spec.get("groups"):
         fault = required("spec.user", "at least one of user or group must be specified")
-        raise invalid(review["kind"], "", fault, group=GROUP)
+        raise invalid("", "", fault, group=GROUP)
     if review["kind"] == "LocalSubjectAccessReview":
         attributes = spec.get("resourceAttributes") or {}
         if attributes.get("namespace") != info.namespace:
@@ -75,8 +75,8 @@ def _access(review: Json, user: User) -> Access:
         words = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         if resource is not None:
             words = "cannot be specified in combination with resourceAttributes"
-            raise invalid(review["kind"], "", invalid_field("spec.nonResourceAttributes", other, words), group=GROUP)
-        raise invalid(review["kind"], "", invalid_field("spec.resourceAttributes", None, words), group=GROUP)
+            raise invalid("", "", invalid_field("spec.nonResourceAttributes", other, words), group=GROUP)
+        raise invalid("", "", invalid_field("spec.resourceAttributes", None, words), group=GROUP)
     if other is not None:
         return Access(user, other.get("verb") or "", path=other.get("path") or "/")
     return Access(
