@@ -62,6 +62,24 @@ class World:
         self.outcome = lambda pod: "Succeeded"  # How a pod ends: a phase, or (phase, exit code).
         self.manager = None
 
+    def key(self, namespace, name):
+        return Key(namespace, name)
+
+    def new_manager(self, controllers, *, seed, faults=None, settings=None, leader_elect=False, identity=""):
+        """A manager with a transport of its own, that knows nothing of any before it; the caller runs it."""
+        transport = CountingTransport(self.server, MASTER)
+        if faults is not None:
+            transport.faults = faults
+        return ControllerManager(
+            Client(transport),
+            clock=self.clock,
+            rng=random.Random(seed),
+            controllers=controllers,
+            settings=settings or Settings(),
+            leader_elect=leader_elect,
+            identity=identity,
+        )
+
     def path(self, plural, namespace="default", name="", subresource=""):
         return resource_of(plural).path(namespace, name, subresource)
 
@@ -196,14 +214,17 @@ async def tell_story(story, controllers, settings, nodes, faults):
                 await world.create("namespaces", {"metadata": {"name": namespace}}, "")
         if faults is not None:
             transport.faults = faults(world)
-        world.manager = ControllerManager(
-            Client(transport), clock=clock, rng=rng, controllers=controllers, settings=settings or Settings()
-        )
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(world.manager.run())]
+            tasks = []
+            if controllers is not None:
+                world.manager = ControllerManager(
+                    Client(transport), clock=clock, rng=rng, controllers=controllers, settings=settings or Settings()
+                )
+                tasks.append(group.create_task(world.manager.run()))
             if nodes:
                 tasks.append(group.create_task(world.run_nodes()))
-            await world.manager.started.wait()
+            if world.manager is not None:
+                await world.manager.started.wait()
             try:
                 return await story(world)
             finally:
@@ -213,7 +234,7 @@ async def tell_story(story, controllers, settings, nodes, faults):
 
 @pytest.fixture
 def tell():
-    """tell(story, controllers="*"): the story's result, with those controllers running."""
+    """tell(story, controllers="*"): the story's result, with those controllers running; None: the story runs its own."""
 
     def run(story, controllers="*", *, settings=None, nodes=True, faults=None):
         return run_virtual(tell_story(story, controllers, settings, nodes, faults))

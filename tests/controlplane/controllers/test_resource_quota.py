@@ -1,3 +1,4 @@
+import orjson
 import pytest
 
 from kobune.controlplane.controllers.resource_quota import total
@@ -125,3 +126,29 @@ def test_a_count_never_undoes_what_admission_has_charged_since(tell):
     after = tell(story, ONLY, nodes=False)
     assert after
     assert set(after) == {"1"}
+
+
+def test_any_kind_can_be_counted_custom_ones_among_them(tell):
+    async def story(world):
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+        names = {"plural": "boats", "singular": "boat", "kind": "Boat"}
+        spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+        await world.create("customresourcedefinitions", {"metadata": {"name": "boats.example.com"}, "spec": spec}, "")
+        await world.sleep(5)
+        hard = {"count/boats.example.com": "5", "count/ingresses.networking.k8s.io": "2"}
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+        await world.sleep(5)
+        path = "/apis/example.com/v1/namespaces/default/boats"
+        for name in ("a", "b"):
+            boat = {"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": name}}
+            await world.client.call("POST", path, body=orjson.dumps(boat))
+        await world.sleep(5)
+        two = (await world.get("resourcequotas", "q"))["status"]["used"]
+        await world.client.call("DELETE", f"{path}/a")
+        await world.sleep(5)
+        return two, (await world.get("resourcequotas", "q"))["status"]["used"]
+
+    two, one = tell(story, "resourcequota-controller")
+    assert two == {"count/boats.example.com": "2", "count/ingresses.networking.k8s.io": "0"}
+    assert one["count/boats.example.com"] == "1"

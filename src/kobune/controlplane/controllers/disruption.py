@@ -62,7 +62,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
         message = f"Failed to calculate the number of expected pods: {error}"
         context.events.warning(budget, "CalculateExpectedPodCountFailed", message)
         failed = _condition(budget, "False", "SyncFailed", str(error), now)
-        await _write(context, budget, {"disruptionsAllowed": 0, "conditions": to_json(failed)})
+        await _write(context, budget, {"disruptionsAllowed": 0, "conditions": _to_json(failed)})
         return None
     await _report(context, budget, count, now)
     waits = [(moment - now).total_seconds() + DELETION_SECONDS for moment in count.disrupted.values()]
@@ -162,7 +162,7 @@ async def _report(context: Context, budget: PodDisruptionBudget, count: Count, n
         "desiredHealthy": count.desired,
         "currentHealthy": count.healthy,
         "disruptionsAllowed": count.allowed,
-        "conditions": to_json(conditions),
+        "conditions": _to_json(conditions),
     }
     if gone or kept:
         status["disruptedPods"] = {**gone, **kept}
@@ -175,6 +175,11 @@ async def _write(context: Context, budget: PodDisruptionBudget, status: Json) ->
     await context.client.patch(
         PodDisruptionBudget, budget.key, {"metadata": metadata, "status": status}, subresource="status"
     )
+
+
+def _to_json(conditions: Sequence[Condition]) -> list[Json]:
+    """Their message is written even when there is none: the field is required."""
+    return [{"message": "", **each} for each in to_json(conditions)]
 
 
 def _condition(budget: PodDisruptionBudget, status: str, reason: str, message: str, now: datetime) -> list[Condition]:

@@ -82,6 +82,7 @@ async def _create(
                 "name": f"{owner.name}-{mark}",
                 "namespace": owner.namespace,
                 "labels": {**labels, HASH_LABEL: mark},
+                "annotations": owner.metadata.annotations,
                 "ownerReferences": [controller_reference(owner)],
             },
             "data": {"spec": {"template": {**template, "$patch": "replace"}}},

@@ -54,8 +54,7 @@ def pod_manifest(template: bytes, owner: Object, *, name: str = "", labels: dict
             metadata[field] = given[field]
     if name:
         metadata["name"] = name
-    else:
-        metadata["generateName"] = f"{owner.name}-"
+    metadata["generateName"] = f"{owner.name}-"
     return {"metadata": metadata, "spec": parts.get("spec") or {}}
 
 

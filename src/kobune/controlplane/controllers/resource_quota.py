@@ -21,9 +21,11 @@ from kobune.api.quantity import format_binary, format_decimal, parse_quantity
 from kobune.client.client import resource_of
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.ownership import index_by_namespace
+from kobune.controlplane.controllers.quota_kinds import OtherKinds
 from kobune.controlplane.controllers.replicaset import ReplicationController
 
 RESYNC_SECONDS = 300.0  # Finds what was charged and never created. Source: upstream --resource-quota-sync-period.
+LOOK_SECONDS = 1.0  # While a kind that a quota names has not been counted for the first time.
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
 Number = int | Fraction
 
@@ -94,6 +96,9 @@ async def reconcile(key: Key, context: Context) -> float | None:
     namespace = key.namespace
     items = {view: context.informer(view).index("namespace", namespace) for view in COUNTED}
     used = plan(quota, items)
+    unknown = [name for name in quota.spec.hard if name.startswith("count/") and name not in used]
+    counts, missing = await context.own(OtherKinds).counts(unknown, namespace, context)
+    used |= counts
     hard = {name: str(amount) for name, amount in quota.spec.hard.items()}
     status = quota.status
     settled = hard == {name: str(amount) for name, amount in status.hard.items()}
@@ -103,8 +108,9 @@ async def reconcile(key: Key, context: Context) -> float | None:
         freed.counted[key] = now
     freed.counted.setdefault(key, now)
     freed.keys.discard(key)
+    again = RESYNC_SECONDS if not missing else LOOK_SECONDS
     if settled and used == status.used:
-        return RESYNC_SECONDS
+        return again
     gone: Json = {name: None for name in status.used if name not in used}
     gone_hard: Json = {name: None for name in status.hard if name not in hard}
     # Only over the record that was looked at: what admission has charged since would be lost.
@@ -115,7 +121,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
     except BaseException:
         freed.keys.add(key)
         raise
-    return RESYNC_SECONDS
+    return again
 
 
 def _greater(amount: str, recorded: str | int | float | None) -> str:
@@ -257,9 +263,21 @@ def _prepare(context: Context) -> None:
         index_by_namespace(context, view)
 
 
+async def _watch_other_kinds(context: Context) -> None:
+    others = context.own(OtherKinds)
+
+    def on_change(old: Object | None, new: Object | None) -> None:
+        for key in _quotas_of(context, old, new):
+            context.queue.add(key)
+
+    others.on_change = on_change
+    await others.run()
+
+
 CONTROLLER = Controller(
     "resourcequota-controller",
     (Maps(ResourceQuota, _changed), *(Maps(view, _quotas_of) for view in COUNTED if view is not ResourceQuota)),
     reconcile,
     prepare=_prepare,
+    beside=_watch_other_kinds,
 )

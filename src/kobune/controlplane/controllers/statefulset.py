@@ -213,11 +213,11 @@ async def _create_pod(context: Context, item: StatefulSet, manifest: Json) -> No
     except AlreadyExists:
         raise
     except ApiError as error:
-        message = f"create Pod {name} in StatefulSet {item.name} failed error: {error}"
+        message = f"Create Pod {name} in StatefulSet {item.name} failed error: {error}"
         context.events.warning(item, "FailedCreate", message)
         raise
     context.own(Unseen).wrote(item.key, pod, context.clock.monotonic())
-    context.events.normal(item, "SuccessfulCreate", f"create Pod {name} in StatefulSet {item.name} successful")
+    context.events.normal(item, "SuccessfulCreate", f"Create Pod {name} in StatefulSet {item.name} successful")
 
 
 async def _delete_pod(context: Context, item: StatefulSet, pod: Pod) -> None:
@@ -229,10 +229,10 @@ async def _delete_pod(context: Context, item: StatefulSet, pod: Pod) -> None:
         return
     except ApiError as error:
         unseen.spare(pod.uid)
-        message = f"delete Pod {pod.name} in StatefulSet {item.name} failed error: {error}"
+        message = f"Delete Pod {pod.name} in StatefulSet {item.name} failed error: {error}"
         context.events.warning(item, "FailedDelete", message)
         raise
-    context.events.normal(item, "SuccessfulDelete", f"delete Pod {pod.name} in StatefulSet {item.name} successful")
+    context.events.normal(item, "SuccessfulDelete", f"Delete Pod {pod.name} in StatefulSet {item.name} successful")
 
 
 async def _ensure_claim(context: Context, item: StatefulSet, template: dict[str, Any], ordinal: int) -> None:
@@ -252,10 +252,10 @@ async def _ensure_claim(context: Context, item: StatefulSet, template: dict[str,
     except AlreadyExists:
         return
     except ApiError as error:
-        message = f"create Claim {name} for Pod {pod} in StatefulSet {item.name} failed error: {error}"
+        message = f"Create Claim {name} for Pod {pod} in StatefulSet {item.name} failed error: {error}"
         context.events.warning(item, "FailedCreate", message)
         raise
-    message = f"create Claim {name} Pod {pod} in StatefulSet {item.name} success"
+    message = f"Create Claim {name} Pod {pod} in StatefulSet {item.name} success"
     context.events.normal(item, "SuccessfulCreate", message)
 
 

@@ -243,7 +243,13 @@ def test_custom_and_external_metrics_come_through_their_own_apis(tell):
 
         names = [pod["metadata"]["name"] for pod in await world.list("pods")]
         custom = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
+        metric = {"resource": "pods/rate", "scope": "Namespaced", "responseKind": {"kind": "MetricValueList"}}
+        group = {
+            "metadata": {"name": "custom.metrics.k8s.io"},
+            "versions": [{"version": "v1beta2", "resources": [metric]}],
+        }
         world.transport.adapters |= {
+            "/apis": lambda query: {"kind": "APIGroupDiscoveryList", "items": [group]},
             "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue": queue,
             f"{custom}/pods/*/rate": lambda query: {"items": [value("5", name) for name in names]},
             f"{custom}/services/front/hits": lambda query: {"items": [value("150")]},

@@ -122,6 +122,9 @@ class Metrics:
 
     async def _custom(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         version = _version(self._served, "custom.metrics.k8s.io", CUSTOM_VERSIONS)
+        if version is None:
+            why = "no custom metrics API (custom.metrics.k8s.io) registered"
+            raise MetricError(f"unable to fetch metrics from custom metrics API: {why}")
         body = await self._get(f"/apis/custom.metrics.k8s.io/{version}/{path}", query, "custom")
         items: list[dict[str, Any]] = orjson.loads(body).get("items") or []
         return items
@@ -137,7 +140,7 @@ def _metric_labels(selector: Json | None) -> dict[str, str]:
     return {"metricLabelSelector": str(labels_from_json(selector))} if selector is not None else {}
 
 
-def _version(served: Discovered, group: str, known: Iterable[str]) -> str:
-    """The first version known to both sides; without discovery the first known."""
+def _version(served: Discovered, group: str, known: Iterable[str]) -> str | None:
+    """The first version known to both sides."""
     versions = {each.resource.version for each in served.resources if each.resource.group == group}
-    return next((version for version in known if version in versions), next(iter(known)))
+    return next((version for version in known if version in versions), None)

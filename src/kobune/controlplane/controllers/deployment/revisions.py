@@ -85,7 +85,7 @@ def new_replica_set(deployment: Deployment, old: Sequence[ReplicaSet], replicas:
         },
         "spec": {
             "replicas": replicas,
-            "minReadySeconds": deployment.spec.min_ready_seconds,
+            **({"minReadySeconds": ready} if (ready := deployment.spec.min_ready_seconds) else {}),
             "selector": selector,
             "template": template,
         },
