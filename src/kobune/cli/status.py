@@ -9,9 +9,10 @@ import typer
 from kobune.api.errors import Json
 from kobune.cli.output import Output, columns
 from kobune.cli.state import StateDir, layout_of
+from kobune.host.instances import read_instances
 from kobune.host.layout import Layout
 from kobune.host.service import is_served
-from kobune.host.spec import read_spec, read_status
+from kobune.host.spec import OperationState, read_spec, read_status
 
 
 def command(
@@ -52,16 +53,17 @@ def describe(layout: Layout, name: str) -> Json | None:
     spec = read_spec(cluster)
     if spec is None:
         return None
-    status = read_status(cluster)
+    status, machines = read_status(cluster), read_instances(cluster).machines
+    failed = status.operation is not None and status.operation.state is OperationState.FAILED
     is_up = spec.running and is_served(layout)
     return {
         "name": name,
         "state": "Running" if is_up and status.running else "Starting" if is_up else "Stopped",
         "kubernetesVersion": spec.cluster.kubernetes_version,
-        "nodes": sum(pool.count for pool in spec.cluster.pools if not pool.simulated),
-        "simulatedNodes": sum(pool.count for pool in spec.cluster.pools if pool.simulated),
+        "nodes": sum(not machine.simulated for machine in machines),
+        "simulatedNodes": sum(machine.simulated for machine in machines),
         "server": f"https://127.0.0.1:{spec.api_port}",
         "kubeconfig": str(cluster.kubeconfig),
         "processes": msgspec.to_builtins(status.processes) if is_up else [],
-        "problem": status.problem,
+        "problem": status.problem or (status.operation.message if status.operation and failed else ""),
     }

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
     state_dir, cluster_name, name = arguments
     cluster = Layout(Path(state_dir)).cluster(cluster_name)
     spec = read_spec(cluster)
-    if spec is None or name not in replicas(spec):
+    if spec is None or name not in replicas(simulates=True):
         print(f"there is no replica {name!r} of a cluster {cluster_name!r} in {state_dir}", file=sys.stderr)
         return 1
     os.umask(0o077)

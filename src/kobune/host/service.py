@@ -263,7 +263,9 @@ class _Runner:
 
 def commands(layout: Layout, cluster: ClusterLayout, spec: Spec, instances: Instances) -> dict[str, Command]:
     """The processes of a running cluster: its control plane, and an agent for each real node."""
-    wanted = control_plane_commands(layout, cluster, spec)
+    # Nodes of a pool of real ones are simulated too, where the machine carries no more.
+    simulates = any(machine.simulated for machine in instances.machines)
+    wanted = control_plane_commands(layout, cluster, spec, simulates=simulates)
     if is_wanted(spec.cluster):
         argv = (sys.executable, "-m", "kobune.host.autoscaler", str(layout.root), cluster.name)
         profile = f"certificates {spec.cluster.certificate_generation}, {spec.cluster.autoscaler}"

@@ -65,10 +65,6 @@ class Spec:
         """Whether any one process of the control plane may die: only a store that several servers share allows that."""
         return self.store == "etcd" and self.cluster.tier != "Free"
 
-    @property
-    def has_real_nodes(self) -> bool:
-        return any(pool.count and not pool.simulated for pool in self.cluster.pools)
-
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:

@@ -14,8 +14,10 @@ SIMULATOR = "simulator"
 REPLICAS = 2  # Of each component of a redundant control plane: any one may die.
 
 
-def control_plane_commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -> dict[str, Command]:
-    """The processes of a running cluster's control plane, by name."""
+def control_plane_commands(
+    layout: Layout, cluster: ClusterLayout, spec: Spec, *, simulates: bool
+) -> dict[str, Command]:
+    """The processes of a running cluster's control plane, by name; `simulates` where it has simulated nodes."""
     where = (str(layout.root), cluster.name)
     wanted: dict[str, Command] = {}
     if spec.store == "etcd":
@@ -24,7 +26,7 @@ def control_plane_commands(layout: Layout, cluster: ClusterLayout, spec: Spec) -
     if not spec.is_redundant:
         argv = (sys.executable, "-m", "kobune.host.control_plane", *where)
         return wanted | {CONTROL_PLANE: Command(argv, stamp(spec))}
-    for name in replicas(spec):
+    for name in replicas(simulates=simulates):
         wanted[name] = Command((sys.executable, "-m", "kobune.host.replica", *where, name), stamp(spec))
     return wanted
 
@@ -38,11 +40,11 @@ def stamp(spec: Spec) -> str:
     )
 
 
-def replicas(spec: Spec) -> Sequence[str]:
+def replicas(*, simulates: bool) -> Sequence[str]:
     """The processes of a redundant control plane that are not etcd's."""
     names = [f"{part}-{n}" for part in (API_SERVER, SCHEDULER, CONTROLLER_MANAGER) for n in range(REPLICAS)]
     # Nodes without containers have no state beside the API: a second simulator would only be in the first one's way.
-    return [*names, SIMULATOR] if any(pool.simulated for pool in spec.cluster.pools) else names
+    return [*names, SIMULATOR] if simulates else names
 
 
 def component_of(process: str) -> str:
