@@ -22,7 +22,7 @@ from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.background import NotStarted, start_service
 from kobune.host.capacity import MOST_REAL_NODES
-from kobune.host.etcd_members import is_installed
+from kobune.host.etcd_members import REDUNDANT, is_installed, members
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.pki import write_private
 from kobune.host.placement import DEFAULT_PORT, PORTS_TRIED, SLOTS, find_port, find_slot, is_free
@@ -90,7 +90,7 @@ def command(
     previous = read_spec(found)
     if previous is not None and previous.running and is_served(layout):
         fail(f"cluster {cluster!r} already runs from {layout.root}; KUBECONFIG={found.kubeconfig} reaches it")
-    kind, chosen_tier = _store(previous, store, tier)
+    kind, chosen_tier = store_and_tier(found, previous, store, tier)
     if encryption_provider_config is not None:
         try:
             check_encryption(encryption_provider_config)
@@ -146,7 +146,9 @@ def command(
     typer.echo(f"export KUBECONFIG={found.kubeconfig}")
 
 
-def _store(previous: Spec | None, store: StoreKind | None, tier: Tier | None) -> tuple[StoreKind, Tier]:
+def store_and_tier(
+    cluster: ClusterLayout, previous: Spec | None, store: StoreKind | None, tier: Tier | None
+) -> tuple[StoreKind, Tier]:
     """The engine and the tier: those asked for, else those the cluster had. Ends the command if they cannot be."""
     before = StoreKind(previous.store) if previous else None
     chosen = tier or (Tier(previous.cluster.tier.lower()) if previous else Tier.FREE)
@@ -157,6 +159,8 @@ def _store(previous: Spec | None, store: StoreKind | None, tier: Tier | None) ->
         fail(
             f"the cluster's objects are kept by {before}: --store {kind} would start without them; see kobune snapshot"
         )
+    if chosen is not Tier.FREE and previous is not None and len(members(cluster, previous)) < REDUNDANT:
+        fail(f"--tier {chosen}: the cluster was made with one etcd member, on which everything would hang")
     if kind is StoreKind.ETCD and not is_installed():
         fail("--store etcd: the program etcd is not on the PATH (Debian package etcd-server)")
     return kind, chosen
