@@ -9,9 +9,10 @@ import numpy as np
 import yaml
 
 from kobune.api.errors import Json, NotFound
-from kobune.api.objects.core import ConfigMap, Node, Pod
+from kobune.api.objects.core import ConfigMap, Node
 from kobune.api.objects.meta import Key, find_condition
 from kobune.api.objects.policy import PodDisruptionBudget
+from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client
 from kobune.controlplane.autoscaler.model import Amounts, Estimate
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from kobune.api.objects.core import Pod
 from kobune.api.objects.policy import PodDisruptionBudget
+from kobune.api.objects.scheduling import Pod
 from kobune.api.selectors import labels_from_json
 from kobune.controlplane.autoscaler.model import Settings
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kobune.api.objects.core import Pod
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.autoscaler.model import Amounts, Group
 
 NAMES = ("random", "least-waste", "most-pods", "priority")

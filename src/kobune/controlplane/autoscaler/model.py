@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
 from kobune.api.objects.policy import PodDisruptionBudget
+from kobune.api.objects.scheduling import Pod
 
 Amounts = Mapping[str, int]  # By resource name: cpu in millicores, everything else in whole units.
 

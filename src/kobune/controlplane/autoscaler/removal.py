@@ -4,8 +4,9 @@ import logging
 
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, Json, NotFound
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
+from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client
 from kobune.client.events import EventRecorder
 from kobune.controlplane.autoscaler.drainability import is_daemon

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.autoscaler.drainability import Blocked, find_blocking, is_daemon, stays_behind
 from kobune.controlplane.autoscaler.model import Group, Settings, World
 

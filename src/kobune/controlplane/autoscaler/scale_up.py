@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kobune.api.objects.core import Pod
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.autoscaler.balance import are_similar, balance
 from kobune.controlplane.autoscaler.expanders import Option, choose
 from kobune.controlplane.autoscaler.model import Group, Settings, World

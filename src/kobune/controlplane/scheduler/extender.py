@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kobune.api.errors import ApiError, Json
-from kobune.api.objects.core import Pod
+from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, resource_of
 from kobune.controlplane.scheduler.pod_info import PodInfo
 

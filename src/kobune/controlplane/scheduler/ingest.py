@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Collection
 
 from kobune.api.errors import ApiError
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Object
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.events import NODE, POD, Action, ClusterEvent, node_actions, pod_actions
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable

@@ -8,8 +8,9 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from kobune.api.errors import ApiError, NotFound
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
 from kobune.api.objects.meta import GVK, Key, Object
+from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.listers import KINDS, Listers

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from kobune.api.errors import Json
-from kobune.api.objects.core import Pod
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations

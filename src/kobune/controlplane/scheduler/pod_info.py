@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobune.api.objects import core
-from kobune.api.objects.core import Pod, Toleration
+from kobune.api.objects.core import Toleration
 from kobune.api.objects.meta import Key
+from kobune.api.objects.scheduling import Pod
 from kobune.api.selectors import EVERYTHING, NOTHING, LabelSelector, Requirement, labels_from_json
 from kobune.controlplane.scheduler.node_rules import (
     RequiredNodes,

@@ -7,7 +7,8 @@ resources, Pod Overhead; upstream component-helpers resource.PodRequests.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from kobune.api.objects.core import Container, ContainerStatus, Pod, PodSpec, Quantities
+from kobune.api.objects.core import ContainerStatus, Quantities
+from kobune.api.objects.scheduling import Pod, PodContainer, PodSpec
 from kobune.api.quantity import cpu_millicores, to_bytes
 
 CPU, MEMORY, EPHEMERAL_STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
@@ -66,7 +67,7 @@ def _total(spec: PodSpec, missing: Amounts, resized: Mapping[str, Amounts]) -> A
 
 
 def _largest_start(
-    init_containers: Iterable[Container], missing: Amounts, resized: Mapping[str, Amounts], running: Amounts
+    init_containers: Iterable[PodContainer], missing: Amounts, resized: Mapping[str, Amounts], running: Amounts
 ) -> Amounts:
     """The most that is needed while starting; sidecars are added to `running` and to every init container after them."""
     sidecars: Amounts = {}
@@ -83,7 +84,7 @@ def _largest_start(
     return largest
 
 
-def _of_container(container: Container, missing: Amounts, resized: Mapping[str, Amounts]) -> Amounts:
+def _of_container(container: PodContainer, missing: Amounts, resized: Mapping[str, Amounts]) -> Amounts:
     own = amounts_of(container.resources.requests)
     _raise_to(own, resized.get(container.name, {}))
     return {**missing, **own} if missing else own

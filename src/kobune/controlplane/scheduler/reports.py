@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from kobune.api.errors import Json
-from kobune.api.objects.core import Pod
 from kobune.api.objects.meta import find_condition
+from kobune.api.objects.scheduling import Pod
 from kobune.api.timestamps import format_time
 
 NOTE_LIMIT = 1024  # Characters of an event's text. Source: upstream NoteLengthLimit.

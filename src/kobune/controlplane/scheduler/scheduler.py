@@ -9,8 +9,9 @@ from typing import Any
 
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Object
+from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, Patch, resource_of
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from kobune.api.errors import Invalid, Json
-from kobune.api.objects.core import Pod
 from kobune.api.objects.meta import Key
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.listers import KINDS, Listers
 
 # What every DaemonSet's pod tolerates. Source: Kubernetes documentation, DaemonSet, Taints and tolerations.
