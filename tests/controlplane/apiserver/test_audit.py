@@ -82,3 +82,35 @@ def test_the_first_matching_rule_decides(rule, expected):
 def test_a_policy_that_is_none_is_refused():
     with pytest.raises(ValueError, match="level"):
         Policy(policy({"level": "All"}))
+
+
+async def test_what_a_policy_only_audits_is_in_the_event():
+    root = "/apis/admissionregistration.k8s.io/v1"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "true"}, {"expression": "object.data.k == 'w'", "message": "wrong k"}],
+        "auditAnnotations": [
+            {"key": "had", "valueExpression": "'k=' + object.data.k"}, {"key": "none", "valueExpression": "null"},
+        ],
+    }  # fmt: skip
+    binding = {"policyName": "p", "validationActions": ["Audit"]}
+    setup = (
+        (f"{root}/validatingadmissionpolicies", {"metadata": {"name": "p"}, "spec": spec}),
+        (f"{root}/validatingadmissionpolicybindings", {"metadata": {"name": "b"}, "spec": binding}),
+    )
+    made = [Request("POST", path, {}, {}, orjson.dumps(obj), MASTER) for path, obj in setup]
+    only = {
+        "level": "Metadata",
+        "omitStages": ["RequestReceived"],
+        "resources": [{"group": "", "resources": ["configmaps"]}],
+    }
+    events = await audited(policy(only, {"level": "None"}), *made, post())
+    found = next(one for one in events if one["user"]["username"] == MASTER.name and one["verb"] == "create")
+    assert found["responseStatus"]["code"] == 201, "what is only audited passes"
+    assert found["annotations"]["p/had"] == "k=v"
+    assert "p/none" not in found["annotations"]
+    (failure,) = orjson.loads(found["annotations"]["validation.policy.admission.k8s.io/validation_failure"])
+    assert failure == {
+        "message": "wrong k", "policy": "p", "binding": "b", "expressionIndex": 1, "validationActions": ["Audit"],
+    }  # fmt: skip

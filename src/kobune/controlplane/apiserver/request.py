@@ -52,6 +52,7 @@ class Request:
     flow_headers: Mapping[str, str] | None = None  # Which flow the request belongs to, for the answer.
     started: float = 0.0  # On the clock that never goes back.
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)  # For the audit log.
 
 
 @dataclass(slots=True)

@@ -194,6 +194,7 @@ def new_call(server: "ApiServer", request: Request, info: RequestInfo, *, writin
         verb=info.verb,
         user_agent=request.headers.get("user-agent") or "",
         warnings=request.warnings,
+        annotations=request.annotations,
     )
 
 

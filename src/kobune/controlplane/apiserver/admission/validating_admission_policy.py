@@ -5,15 +5,18 @@ Source: Kubernetes documentation, Validating Admission Policy; upstream admissio
 
 from collections.abc import Awaitable
 
+import orjson
+
 from kobune.api.catalogue import Kind
 from kobune.api.errors import ApiError, FieldError, forbidden
 from kobune.controlplane.apiserver.admission.attributes import Attributes
-from kobune.controlplane.apiserver.admission.conditions import hold, values_of
+from kobune.controlplane.apiserver.admission.conditions import Failed, hold, values_of
 from kobune.controlplane.apiserver.admission.policies.bindings import Binding, Bindings
-from kobune.controlplane.apiserver.admission.policies.policy import Decision, decisions
+from kobune.controlplane.apiserver.admission.policies.policy import Decision, annotations, decisions
 from kobune.controlplane.apiserver.admission.webhooks.review import review_of
 from kobune.controlplane.apiserver.registry.registry import Registry
 
+FAILURE = "validation.policy.admission.k8s.io/validation_failure"  # The audit annotation of what did not pass.
 CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
 
 
@@ -51,13 +54,26 @@ class ValidatingAdmissionPolicy:
         except LookupError as error:
             return [] if ignores else [Decision(f"failed to configure binding: {error}", "Invalid")]
         for one in params:
-            found += decisions(binding.policy, {**values, "params": one})
+            seen = {**values, "params": one}
+            found += decisions(binding.policy, seen)
+            try:
+                for key, value in annotations(binding.policy, seen):
+                    known = call.annotations.get(key)
+                    call.annotations[key] = value if known in (None, value) else f"{known}, {value}"
+            except Failed as error:
+                found.append(Decision(str(error), "Invalid"))
         return found
 
     def _tell(self, binding: Binding, decision: Decision, attributes: Attributes) -> None:
         """Warn, refuse, or both. Raises ApiError."""
         call, policy = attributes.call, binding.policy["metadata"]["name"]
         who = f"ValidatingAdmissionPolicy '{policy}' with binding '{binding.name}'"
+        if "Audit" in binding.actions:
+            failure = {
+                "message": decision.message, "policy": policy, "binding": binding.name,
+                "expressionIndex": decision.position, "validationActions": [*binding.actions],
+            }  # fmt: skip
+            call.annotations[FAILURE] = orjson.dumps([failure]).decode()
         if "Warn" in binding.actions:
             call.warnings.append(f"Validation failed for {who}: {decision.message}")
         if "Deny" in binding.actions:

@@ -78,7 +78,11 @@ class Auditor:
             event["requestObject"] = _decoded(entry.request.body, depth)
         event["responseStatus"] = _status(response)
         decision = "forbid" if response.status == 403 else "allow"
-        event["annotations"] = {"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": ""}
+        event["annotations"] = {
+            "authorization.k8s.io/decision": decision,
+            "authorization.k8s.io/reason": "",
+            **entry.request.annotations,
+        }
         response.headers = {**response.headers, "Audit-Id": event["auditID"]}
         if isinstance(response.body, bytes):
             if depth.level is Level.REQUEST_RESPONSE and not entry.access.path:

@@ -26,6 +26,7 @@ class Call:
     user_agent: str = ""
     applying: bool = False  # The write keeps account of managed fields itself.
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)  # For the audit log.
 
     @property
     def key(self) -> str:

@@ -10,6 +10,7 @@ from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.conditions import Failed, evaluate
 
 MAX_MESSAGE = 5 * 1024
+MAX_ANNOTATION = 10 * 1024  # Source: upstream maxAuditAnnotationValueLength.
 
 
 class Decision(NamedTuple):
@@ -17,6 +18,7 @@ class Decision(NamedTuple):
 
     message: str
     reason: str  # A StatusReason.
+    position: int = 0  # Of the validation.
 
 
 def decisions(policy: Json, values: Mapping[str, Any]) -> Iterator[Decision]:
@@ -24,15 +26,32 @@ def decisions(policy: Json, values: Mapping[str, Any]) -> Iterator[Decision]:
     spec = policy["spec"]
     ignores = spec.get("failurePolicy") == "Ignore"
     seen = with_variables(policy, values)
-    for validation in spec.get("validations") or ():
+    for index, validation in enumerate(spec.get("validations") or ()):
         try:
             passed = evaluate(validation["expression"], seen) is True
         except Failed as error:
             if not ignores:
-                yield Decision(str(error), "Invalid")
+                yield Decision(str(error), "Invalid", index)
             continue
         if not passed:
-            yield Decision(_message(validation, seen), validation.get("reason") or "Invalid")
+            yield Decision(_message(validation, seen), validation.get("reason") or "Invalid", index)
+
+
+def annotations(policy: Json, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, value) of what the policy has to say for the audit log. Raises Failed unless it ignores failures."""
+    spec = policy["spec"]
+    if not spec.get("auditAnnotations"):
+        return
+    seen = with_variables(policy, values)
+    for annotation in spec["auditAnnotations"]:
+        try:
+            value = evaluate(annotation["valueExpression"], seen)
+        except Failed:
+            if spec.get("failurePolicy") == "Ignore":
+                continue
+            raise
+        if isinstance(value, str) and value:
+            yield f"{policy['metadata']['name']}/{annotation['key']}", value[:MAX_ANNOTATION]
 
 
 def with_variables(policy: Json, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class Dispatcher:
                 f'Internal error occurred: failed calling webhook "{webhook.name}": {what}: {error}'
             ) from error
         attributes.call.warnings.extend(verdict.warnings)
+        for key, value in verdict.annotations.items():
+            attributes.call.annotations.setdefault(f"{webhook.name}/{key}", value)
         if not verdict.allowed:
             raise denial(webhook, verdict.status)
         return verdict

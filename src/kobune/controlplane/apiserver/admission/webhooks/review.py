@@ -25,6 +25,7 @@ class Verdict(NamedTuple):
     patch: list[Json]
     warnings: list[str]
     status: Json
+    annotations: dict[str, str]  # For the audit log.
 
 
 def review_of(attributes: Attributes, kind: Kind, uid: str) -> Json:
@@ -88,7 +89,8 @@ def read_verdict(answer: bytes, uid: str, *, may_patch: bool) -> Verdict:
     elif response.get("patchType"):
         raise BadAnswer("webhook returned response.patchType but not response.patch")
     warnings = [str(text) for text in response.get("warnings") or ()]
-    return Verdict(bool(response.get("allowed")), patch, warnings, response.get("status") or {})
+    annotations = {str(key): str(value) for key, value in (response.get("auditAnnotations") or {}).items()}
+    return Verdict(bool(response.get("allowed")), patch, warnings, response.get("status") or {}, annotations)
 
 
 def denial(webhook: Webhook, status: Json) -> ApiError:
