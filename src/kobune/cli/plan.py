@@ -50,8 +50,8 @@ def command(
         ]
         existing = None
         if kubeconfig is not None:
-            existing = asyncio.run(_observed(observe, kubeconfig)).table
-        if not (planned or alone or existing):
+            existing = asyncio.run(_observed(observe, kubeconfig))
+        if not (planned or alone or existing is not None):
             fail(
                 "on which nodes? For example --pool size=Standard_D4s_v5,count=3, --size Standard_D4s_v5 or --kubeconfig"
             )

@@ -3,10 +3,16 @@
 import runpy
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kobune.api.errors import Invalid
-from kobune.controlplane.scheduler.plan import make_plan, plan_json, render_plan
+from kobune.controlplane.scheduler import views
+from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.observe import Observation
+from kobune.controlplane.scheduler.plan import Left, make_plan, plan_json, render_plan
+from kobune.controlplane.scheduler.quotas import ResourceQuota
 from kobune.controlplane.scheduler.why import Pool
 from kobune.controlplane.scheduler.workloads import workloads_of
 
@@ -98,7 +104,11 @@ def test_daemon_sets_take_their_share_of_every_node_that_they_may_run_on(build):
 
 def test_a_plan_on_top_of_what_runs_already_changes_nothing_there(build):
     table = build.table(build.node("old"), pods=[build.info(on="old", requests={"cpu": "3"})])
-    plan = make_plan(workloads_of([workload("Deployment", replicas=2)]), [pool(build, 1)], existing=table)
+    plan = make_plan(
+        workloads_of([workload("Deployment", replicas=2)]),
+        [pool(build, 1)],
+        existing=Observation(table, Listers(), Nominations(), {}, []),
+    )
     assert plan.fits
     assert {load.name for load in plan.nodes} == {"old", "pool-0"}
     assert (len(table), int(table.requested[0, table.row_of["old"]])) == (1, 3000)
@@ -132,3 +142,47 @@ def test_the_online_shop_is_planned():
     assert answer["cheapest"] == "Standard_D8s_v5"
     assert all(0 < node["utilization"]["cpu"] <= 1 for node in answer["nodes"])
     assert render_plan(plan).count("\n") == 1 + len(plan.nodes) + len(plan.left) + len(plan.sizes)
+
+
+CLUSTER_QUOTA = {
+    "kind": "ResourceQuota", "metadata": {"name": "team", "namespace": "default"},
+    "spec": {"hard": {"requests.cpu": "5", "pods": "9"}}, "status": {"used": {"requests.cpu": "2", "pods": "2"}},
+}  # fmt: skip
+
+
+def observed(build, *, nodes=3, claims=(), quotas=()):
+    """A running cluster."""
+    table = build.table(*(build.node(f"node-{number}") for number in range(nodes)))
+    return Observation(table, Listers(claims={one.key: one for one in claims}), Nominations(), {}, list(quotas))
+
+
+def test_a_clusters_quota_keeps_pods_out_whatever_its_nodes(build):
+    quota = msgspec.convert(CLUSTER_QUOTA, ResourceQuota)
+    shop = workloads_of([workload("Deployment", replicas=4)])  # One cpu each.
+    plan = make_plan(shop, [], existing=observed(build, quotas=[quota]), sizes=[pool(build, 0)])
+    assert len(plan.placements) == 3
+    refused = 'pods "web-3" is forbidden: exceeded quota: team, requested: requests.cpu=1, used: requests.cpu=5, limited: requests.cpu=5'
+    assert plan.left == (Left("default/web-3", refused, created=False),)
+    assert plan.sizes[0].nodes is not None
+
+
+def test_a_quota_among_the_manifests_counts_too_and_one_with_scopes_does_not(build):
+    scoped = {**CLUSTER_QUOTA, "spec": {"hard": {"pods": "0"}, "scopes": ["BestEffort"]}}
+    few = {**CLUSTER_QUOTA, "spec": {"hard": {"count/pods": "1"}}, "status": {}}
+    assert make_plan(workloads_of([workload("Deployment", replicas=2), scoped]), [pool(build, 2)]).fits
+    assert len(make_plan(workloads_of([workload("Deployment", replicas=2), few]), [pool(build, 2)]).left) == 1
+
+
+def test_claims_that_the_cluster_has_are_found(build):
+    bound = {
+        "metadata": {"name": "data", "namespace": "default"},
+        "spec": {"storageClassName": ""},
+        "status": {"phase": "Pending"},
+    }
+    claim = msgspec.convert(bound, views.PersistentVolumeClaim)
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    pod = {"kind": "Pod", "metadata": {"name": "db"}, "spec": {"containers": [{"name": "c"}], "volumes": volumes}}
+    missing = make_plan(workloads_of([pod]), [], existing=observed(build)).left[0].message
+    waiting = make_plan(workloads_of([pod]), [], existing=observed(build, claims=[claim])).left[0].message
+    assert 'persistentvolumeclaim "data" not found' in missing
+    assert "pod has unbound immediate PersistentVolumeClaims" in waiting

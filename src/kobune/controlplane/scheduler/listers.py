@@ -43,6 +43,14 @@ class Listers:
         return namespace.metadata.labels if namespace is not None else {}
 
 
+def overlaid(below: Listers, above: Listers) -> Listers:
+    """Both, what is in `above` in place of what has the same key in `below`."""
+    both = Listers()
+    for name in KINDS:
+        setattr(both, name, {**getattr(below, name), **getattr(above, name)})
+    return both
+
+
 # The kinds that `Listers` holds: field name to view.
 KINDS: dict[str, type[Object]] = {
     "namespaces": views.Namespace,

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from msgspec import Struct, field
 
@@ -18,7 +18,10 @@ from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
 from kobune.controlplane.scheduler.profiles import build_profile
+from kobune.controlplane.scheduler.quotas import ResourceQuota
 from kobune.controlplane.scheduler.why import Explanation, Pool, Situation, explain, refused_at_admission
+
+T = TypeVar("T", bound=Object)
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Observation:
     listers: Listers
     nominated: Nominations
     pending: dict[Key, PodInfo]
+    quotas: list[ResourceQuota]
 
 
 class _Involved(Struct, rename="camel"):
@@ -56,6 +60,7 @@ async def observe(client: Client) -> Observation:
     async with asyncio.TaskGroup() as tasks:
         nodes = tasks.create_task(client.list(Node))
         pods = tasks.create_task(client.list(Pod, fields="status.phase!=Succeeded,status.phase!=Failed"))
+        quotas = tasks.create_task(_list(client, ResourceQuota))
         others = {name: tasks.create_task(_list(client, view)) for name, view in KINDS.items()}
     table, nominated, parser = NodeTable(), Nominations(), PodParser()
     for node in nodes.result().items:
@@ -71,10 +76,10 @@ async def observe(client: Client) -> Observation:
     listers = Listers()
     for name, task in others.items():
         setattr(listers, name, {item.key: item for item in task.result()})
-    return Observation(table, listers, nominated, pending)
+    return Observation(table, listers, nominated, pending, quotas.result())
 
 
-async def _list(client: Client, view: type[Object]) -> list[Object]:
+async def _list(client: Client, view: type[T]) -> list[T]:
     try:
         return (await client.list(view)).items
     except ApiError:

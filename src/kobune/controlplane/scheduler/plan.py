@@ -13,12 +13,15 @@ import msgspec
 from kobune.api.errors import Json
 from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
+from kobune.controlplane.scheduler.listers import overlaid
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.observe import Observation
 from kobune.controlplane.scheduler.pod_info import PodParser
 from kobune.controlplane.scheduler.pod_requests import PODS, Amounts, amounts_of
 from kobune.controlplane.scheduler.profile import Profile
 from kobune.controlplane.scheduler.profiles import build_profile
+from kobune.controlplane.scheduler.quotas import Quotas
 from kobune.controlplane.scheduler.why import Pool, amount_text, fresh_node
 from kobune.controlplane.scheduler.workloads import Workloads, daemon_pod
 
@@ -32,10 +35,11 @@ class Placement(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A pod that fits nowhere, with upstream's message."""
+    """A pod that fits nowhere, or is not let in, with upstream's message."""
 
     pod: str
     message: str
+    created: bool = True  # False: a quota is in the way, whatever the nodes.
 
 
 class NodeLoad(NamedTuple):
@@ -89,7 +93,7 @@ def make_plan(
     workloads: Workloads,
     pools: Sequence[Pool],
     *,
-    existing: NodeTable | None = None,
+    existing: Observation | None = None,
     sizes: Sequence[Pool] = (),
     profile: ProfileConfiguration | None = None,
     seed: int = 0,
@@ -98,13 +102,15 @@ def make_plan(
 
     Args:
         pools: nodes to place on, `size` of each; without any node, sizes alone are answered.
-        existing: nodes and pods that are there already; it is copied, not changed.
+        existing: a cluster to plan on top of, with its nodes, pods, Services, volumes and quotas; it is not changed.
         sizes: kinds of node to answer "how many of these alone would do?" for.
     """
-    running = build_profile(profile or ProfileConfiguration(), workloads.listers)
-    table = existing.copy() if existing is not None else NodeTable()
+    listers = workloads.listers if existing is None else overlaid(existing.listers, workloads.listers)
+    running = build_profile(profile or ProfileConfiguration(), listers)
+    table = existing.table.copy() if existing is not None else NodeTable()
     pool_of = _add_pools(table, pools)
-    placements, left = _place(workloads, table, running.profile, seed) if len(table) else ([], [])
+    quotas = Quotas((*(existing.quotas if existing is not None else ()), *workloads.quotas))
+    placements, left = _place(workloads, table, running.profile, quotas, seed) if len(table) else ([], [])
     return Plan(
         tuple(placements),
         tuple(left),
@@ -123,17 +129,25 @@ def _add_pools(table: NodeTable, pools: Sequence[Pool]) -> dict[str, str]:
     return pool_of
 
 
-def _place(workloads: Workloads, table: NodeTable, profile: Profile, seed: int) -> tuple[list[Placement], list[Left]]:
+def _place(
+    workloads: Workloads, table: NodeTable, profile: Profile, quotas: Quotas, seed: int
+) -> tuple[list[Placement], list[Left]]:
     parser, rng = PodParser(), random.Random(seed)
     for name in list(table.row_of):
         for daemon in workloads.daemons:
             info = parser.parse(daemon_pod(daemon, name))
             # A DaemonSet's pod is made only where it may run, and waits there when there is no room.
-            if profile.find_node(info, table, _NOBODY, rng) is not None:
+            if profile.find_node(info, table, _NOBODY, rng) is not None and not quotas.charge(info):
                 table.add_pod(info, name)
-    placements, left = [], []
-    for pod in sorted(workloads.pods, key=lambda one: -one.spec.priority):
+    placements, left, admitted = [], [], []
+    for pod in workloads.pods:
         info = parser.parse(pod)
+        refusal = quotas.charge(info)
+        if refusal:
+            left.append(Left(str(info.key), refusal, created=False))
+        else:
+            admitted.append((pod, info))
+    for pod, info in sorted(admitted, key=lambda one: -one[1].priority):
         row = profile.find_node(info, table, _NOBODY, rng)
         if row is None:
             left.append(Left(str(info.key), profile.diagnose(info, table, _NOBODY).message()))
@@ -173,7 +187,8 @@ def _loads(table: NodeTable, pool_of: Mapping[str, str]) -> Iterable[NodeLoad]:
 
 def _size_answer(workloads: Workloads, size: Pool, profile: ProfileConfiguration | None, seed: int) -> SizeAnswer:
     def fits(nodes: int) -> bool:
-        return make_plan(workloads, [size._replace(size=nodes)], profile=profile, seed=seed).fits
+        plan = make_plan(workloads, [size._replace(size=nodes)], profile=profile, seed=seed)
+        return not any(one.created for one in plan.left)
 
     cores = amounts_of(size.node.status.capacity).get("cpu", 0) // 1000
     enough = _least_by_sums(workloads, size)

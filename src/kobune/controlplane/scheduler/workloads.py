@@ -15,6 +15,7 @@ from kobune.api.errors import Invalid, Json
 from kobune.api.objects.meta import Key
 from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.listers import KINDS, Listers
+from kobune.controlplane.scheduler.quotas import ResourceQuota
 
 # What every DaemonSet's pod tolerates. Source: Kubernetes documentation, DaemonSet, Taints and tolerations.
 DAEMON_TOLERATIONS = [
@@ -35,6 +36,7 @@ class Workloads:
     pods: list[Pod] = field(default_factory=list)
     daemons: list[Json] = field(default_factory=list)  # Pod manifests, one per DaemonSet, to be put on every node.
     listers: Listers = field(default_factory=Listers)
+    quotas: list[ResourceQuota] = field(default_factory=list)
 
 
 def workloads_of(manifests: Iterable[Json]) -> Workloads:
@@ -64,6 +66,8 @@ def workloads_of(manifests: Iterable[Json]) -> Workloads:
 
 def _take(document: Json, result: Workloads, objects: dict[str, dict[Key, Any]], priorities: dict[str, int]) -> None:
     kind = document.get("kind", "")
+    if kind == "ResourceQuota":
+        result.quotas.append(msgspec.convert(_in_namespace(document), ResourceQuota, strict=False))
     lister = _LISTER_OF.get(kind)
     if lister is not None:
         one = msgspec.convert(_in_namespace(document), KINDS[lister], strict=False)
