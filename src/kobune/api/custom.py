@@ -53,8 +53,13 @@ def scale_paths(version: Json) -> ScalePaths | None:
 def selected_fields(version: Json, obj: Json) -> Iterator[tuple[str, str]]:
     """The values of a version's selectable fields in an object, each with its label ("spec.color")."""
     for label in _selectable(version):
-        found = parse_path(f".{label}").find(obj)
-        yield label, _text(found[0]) if found else ""
+        yield label, field_text(label, obj)
+
+
+def field_text(label: str, obj: Json) -> str:
+    """What a selectable field holds, as selectors write it; empty when it is not there."""
+    found = parse_path(f".{label}").find(obj)
+    return _text(found[0]) if found else ""
 
 
 def row_of(definition: Json, version: Json) -> Kind:

@@ -13,6 +13,7 @@ from kobune.api.errors import BadRequest, FieldError, Gone, Timeout, not_found, 
 from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields, parse_labels
 from kobune.controlplane.apiserver.conversion import EVENT_FIELDS
 from kobune.controlplane.apiserver.options import ListOptions
+from kobune.controlplane.apiserver.registry.version_fields import OF_EVERY_KIND, VersionFields, split, unknown_field
 from kobune.controlplane.apiserver.request import Part
 from kobune.controlplane.store.cache import Cache, Listing
 from kobune.controlplane.store.encoding import bookmark, frame
@@ -47,9 +48,12 @@ async def get(registry: "Registry", kind: Kind, namespace: str, name: str) -> by
 
 async def list_items(registry: "Registry", kind: Kind, namespace: str, options: ListOptions) -> Listing:
     """The items a list shows, in the stored version. Raises BadRequest, Gone, Timeout."""
+    options, late = split(registry, kind, options)
     listing = await _list_items(registry, kind, namespace, options)
     if kind.custom:
         await registry.custom.prepare(kind, [item.body for item in listing.items])
+    if late is not None:
+        return listing._replace(items=[item for item in listing.items if late.choose(item.body)])
     return listing
 
 
@@ -134,6 +138,7 @@ async def watch(
         BadRequest, Timeout.
     """
     cache = await registry.cache(kind)
+    options, late = split(registry, kind, options)
     chosen = selection(cache, kind, namespace, options, name=name)
     wanted = resource_version(options.resource_version)
     await reach(registry, wanted)
@@ -144,7 +149,7 @@ async def watch(
         after = None
     seconds = float(options.timeout_seconds) or SHORTEST_WATCH_SECONDS * (1 + registry.mint.seconds_between(0, 1))
     marks = (mark or _bookmarks(kind)) if options.bookmarks else None
-    asked = render if kind.custom and registry.custom.asks_webhook(kind) else None
+    asked = render if kind.custom and (late is not None or registry.custom.asks_webhook(kind)) else None
     try:
         watcher = cache.watch(
             chosen, after=after, initial_events_end=bool(initial), bookmark=marks, render=render if asked is None else frame
@@ -158,24 +163,30 @@ async def watch(
                 async with asyncio.timeout(seconds):
                     async for batch in watcher:
                         if asked is not None:
-                            batch = await _converted(registry, kind, batch, asked)
-                        yield batch
+                            batch = await _converted(registry, kind, batch, asked, late)
+                        if batch:
+                            yield batch
             except TimeoutError:
                 return
 
     return frames()
 
 
-async def _converted(registry: "Registry", kind: Kind, batch: Sequence[bytes], render: Render) -> Frames:
-    """Frames of the stored objects as frames in the version of `kind`, for kinds that a webhook converts."""
+async def _converted(
+    registry: "Registry", kind: Kind, batch: Sequence[bytes], render: Render, late: VersionFields | None
+) -> Frames:
+    """Frames of the stored objects as frames in the version of `kind`: of those that are selected there."""
     events = [(line[9 : line.index(b'"', 9)], line) for line in batch]  # {"type":"ADDED",…
     bodies = [line[line.index(b'"object":') + 9 : -2] for _, line in events]
     wanted = [body for (event, _), body in zip(events, bodies, strict=True) if event in _ABOUT_OBJECTS]
     await registry.custom.prepare(kind, wanted)
-    return Frames(
-        render(event, body) if event in _ABOUT_OBJECTS else line
-        for (event, line), body in zip(events, bodies, strict=True)
-    )
+    frames = []
+    for (event, line), body in zip(events, bodies, strict=True):
+        if event not in _ABOUT_OBJECTS:
+            frames.append(line)
+        elif (told := event if late is None else late.event(event, body)) is not None:
+            frames.append(render(told, body))
+    return Frames(frames)
 
 
 def selection(cache: Cache, kind: Kind, namespace: str, options: ListOptions, *, name: str = "") -> Selection:
@@ -189,11 +200,8 @@ def selection(cache: Cache, kind: Kind, namespace: str, options: ListOptions, *,
              for one in fields.requirements]
         )  # fmt: skip
     for one in fields.requirements:
-        known = one.field in ("metadata.name", "metadata.namespace") or one.field in cache.selectable
-        if not known:
-            if kind.selectable:
-                raise BadRequest(f"field label not supported: {one.field}")
-            raise BadRequest(f'"{one.field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+        if one.field not in OF_EVERY_KIND and one.field not in cache.selectable:
+            raise unknown_field(kind, one.field)
     return Selection(namespace if kind.namespaced else "", name, parse_labels(options.labels), fields)
 
 
