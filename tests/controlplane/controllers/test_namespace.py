@@ -49,3 +49,30 @@ def test_a_namespace_that_cannot_go_says_why(tell):
         "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances",
     )
     assert condition(stuck, "NamespaceDeletionDiscoveryFailure")[:2] == ("False", "ResourcesDiscovered")
+
+
+def test_pods_go_before_everything_else(tell):
+    """Source: upstream's conformance test of ordered namespace deletion."""
+
+    async def story(world):
+        await world.create("namespaces", {"metadata": {"name": "gone"}}, "")
+        await world.create("configmaps", {"metadata": {"name": "a"}}, "gone")
+        spec = {"containers": [{"name": "c", "image": "i"}]}
+        await world.create(
+            "pods", {"metadata": {"name": "p", "finalizers": ["example.com/wait"]}, "spec": spec}, "gone"
+        )
+        await world.delete("namespaces", "gone", "")
+        await world.sleep(60)
+        pod, kept = await world.get("pods", "p", "gone"), await world.find("configmaps", "a", "gone")
+        conditions = (await world.get("namespaces", "gone", ""))["status"]["conditions"]
+        await world.patch("pods", "p", {"metadata": {"finalizers": None}}, "gone")
+
+        async def gone():
+            return await world.find("namespaces", "gone", "") is None
+
+        await world.until(gone)
+        return "deletionTimestamp" in pod["metadata"], kept is not None, [each["type"] for each in conditions]
+
+    is_going, is_kept, told = tell(story, ONLY)
+    assert (is_going, is_kept) == (True, True)
+    assert "NamespaceDeletionContentFailure" in told

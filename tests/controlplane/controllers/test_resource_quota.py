@@ -152,3 +152,15 @@ def test_any_kind_can_be_counted_custom_ones_among_them(tell):
     two, one = tell(story, "resourcequota-controller")
     assert two == {"count/boats.example.com": "2", "count/ingresses.networking.k8s.io": "0"}
     assert one["count/boats.example.com"] == "1"
+
+
+def test_resources_of_devices_are_counted(tell):
+    async def story(world):
+        device = "requests.example.com/dongle"
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {device: "3"}}})
+        await used(world, {device: "0"})
+        wish = {"example.com/dongle": "2"}
+        await world.create("pods", pod("a", wish, wish))
+        return await used(world, {device: "2"})
+
+    assert tell(story, ONLY)

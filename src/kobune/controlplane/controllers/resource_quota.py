@@ -183,7 +183,7 @@ def _pod_amounts(name: str, pods: Sequence[Pod]) -> list[str | int | float] | No
     """Each pod's amount of a resource; None for what is no resource of pods."""
     if name in ("pods", "count/pods"):
         return [1 for _ in pods]
-    kind, _, resource = name.rpartition(".")
+    kind, _, resource = name.partition(".")
     if name in COMPUTE:
         kind, resource = "requests", name
     if kind not in ("requests", "limits") or resource == "storage":
