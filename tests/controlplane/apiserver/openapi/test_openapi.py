@@ -159,7 +159,9 @@ def test_custom_kinds_join_with_their_schemas():
     document = orjson.loads(openapi.v3("apis/example.com/v1").body)
     ship = document["components"]["schemas"]["com.example.v1.Ship"]
     assert ship["properties"]["spec"] == SHIP_SCHEMA["properties"]["spec"]
-    assert ship["properties"]["metadata"]["$ref"].endswith("ObjectMeta")
+    metadata = ship["properties"]["metadata"]  # Told of as `kubectl explain` tells of every kind's.
+    assert metadata["allOf"][0]["$ref"].endswith("ObjectMeta")
+    assert metadata["description"].startswith("Standard object's metadata")
     assert ship["x-kubernetes-group-version-kind"] == [{"group": "example.com", "version": "v1", "kind": "Ship"}]
     assert "/apis/example.com/v1/namespaces/{namespace}/ships/{name}/status" in document["paths"]
     assert document["components"]["schemas"]["com.example.v1.ShipList"]["properties"]["items"]["items"] == {

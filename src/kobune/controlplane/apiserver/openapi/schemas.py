@@ -25,6 +25,7 @@ _EITHER: Mapping[tuple[int, str], Json] = {
 # Keywords of custom schemas that OpenAPI v2 does not have.
 _ONLY_IN_3 = ("oneOf", "anyOf", "allOf", "not", "nullable")
 _ABOUT_OBJECTS = ("apiVersion", "kind")
+_OBJECT, _LIST = "io.k8s.api.core.v1.ConfigMap", "io.k8s.api.core.v1.ConfigMapList"  # What they say, all objects say.
 
 
 def builtin_types(schemas: Schemas, roots: Iterable[str], form: int) -> dict[str, Json]:
@@ -86,7 +87,9 @@ def custom_types(schemas: Schemas, kind: Kind, schema: Mapping[str, Any], form: 
     if form == 2 and schema.get("x-kubernetes-preserve-unknown-fields"):
         node = {"type": "object"}  # v2 clients refuse what such a schema leaves open.
     node["type"] = "object"
-    metadata = {"$ref": REFERENCE[form] + OBJECT_META}
+    metadata, list_metadata = (
+        rendered(schemas.definition(like).raw["properties"]["metadata"], form) for like in (_OBJECT, _LIST)
+    )
     node["properties"] = {**(node.get("properties") or {}), **about, "metadata": metadata}
     name = custom_name(kind)
     listed: Json = {
@@ -96,7 +99,7 @@ def custom_types(schemas: Schemas, kind: Kind, schema: Mapping[str, Any], form: 
         "properties": {
             **about,
             "items": {"type": "array", "items": {"$ref": REFERENCE[form] + name}},
-            "metadata": {"$ref": REFERENCE[form] + LIST_META},
+            "metadata": list_metadata,
         },
     }
     for one, what in ((node, kind.name), (listed, kind.list_name)):
