@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kobune.client.kubeconfig import load_kubeconfig
 from kobune.client.transport import Transport
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.pulse import last_beat
-from kobune.host.spec import ProcessStatus, read_status
+from kobune.host.spec import ProcessStatus, read_spec, read_status, write_spec
 from kobune.host.topology import component_of
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(400)]
@@ -207,4 +208,23 @@ async def test_a_watch_goes_on_at_the_other_server(cluster: ClusterLayout) -> No
                 os.kill(victim.pid, signal.SIGKILL)
                 await until_restarted(cluster, victim)
     assert seen == [f"watched-{number}" for number in range(stop)]
+    await transport.close()
+
+
+@pytest.mark.slow
+async def test_a_configuration_that_needs_new_processes_costs_no_request(cluster: ClusterLayout) -> None:
+    transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
+    spec, before = read_spec(cluster), processes(cluster)
+    assert spec is not None
+    write_spec(cluster, replace(spec, cluster=replace(spec.cluster, audited=not spec.cluster.audited)))
+    number = 0
+    async with asyncio.timeout(2 * RECOVERY_SECONDS):
+        while not all(
+            component_of(name) == "etcd" or (now.pid != before[name].pid and is_at_work(cluster, now))
+            for name, now in processes(cluster).items()
+        ):
+            body = orjson.dumps({"metadata": {"name": f"meanwhile-{number}"}})
+            assert (await transport.request("POST", CONFIG_MAPS, body=body)).status == 201
+            number += 1
+    assert number > 0
     await transport.close()

@@ -1,6 +1,7 @@
 """`kobune logs`: what a component of the cluster logged; the way to look into a control plane one cannot log into."""
 
 import contextlib
+import heapq
 import re
 import time
 from collections.abc import Iterator
@@ -64,10 +65,10 @@ def _lines(files: list[Path], *, follow: bool) -> Iterator[str]:
         open_files = [stack.enter_context(open(path)) for path in files]
         while True:
             some = False
-            for file in open_files:
-                for line in file:
-                    some = True
-                    yield line
+            # A line begins with its time, so lines of several processes come in its order.
+            for line in heapq.merge(*open_files):
+                some = True
+                yield line
             if not follow:
                 return
             if not some:
