@@ -1,7 +1,7 @@
 """The catalogue of built-in kinds. Routes, discovery, storage keys, RBAC names and CLI columns all read these rows."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -182,6 +182,7 @@ class Catalogue:
         self._by_name: dict[tuple[str, str, str], Kind] = {}
         self._groups: tuple[Group, ...] | None = None
         self.generation = 0  # Counts changes, so that what is derived from the rows can be kept.
+        self.listeners: list[Callable[[], object]] = []  # Called after each change.
         for kind in kinds:
             self.add(kind)
 
@@ -240,6 +241,8 @@ class Catalogue:
     def _changed(self) -> None:
         self._groups = None
         self.generation += 1
+        for listener in self.listeners:
+            listener()
 
 
 def group_priority(group: str) -> int:

@@ -8,7 +8,9 @@ import orjson
 from kobune.api.catalogue import Resource
 from kobune.api.errors import ApiError, Json
 from kobune.client.client import Client, error_of
+from kobune.client.transport import Answer
 
+AGGREGATED_KIND = b'"APIGroupDiscoveryList"'
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
@@ -27,14 +29,42 @@ class Discovered(NamedTuple):
     failed: list[str]
 
 
+class Rediscovery:
+    """Discovers again and again; a document that has not changed is not read again."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._seen: list[bytes] = []
+        self._found = Discovered([], [])
+
+    async def __call__(self) -> Discovered:
+        """As `discover`; the same object as before when nothing has changed."""
+        answers = await _ask_roots(self._client)
+        bodies = [answer.body for answer in answers]
+        # What older servers answer here does not tell of the resources.
+        if bodies != self._seen or AGGREGATED_KIND not in bodies[0]:
+            self._found = await _read_roots(self._client, answers)
+            self._seen = bodies
+        return self._found
+
+
 async def discover(client: Client) -> Discovered:
     """Everything that is served, without subresources. Raises ApiError when the server does not answer at all."""
-    served: list[ServedResource] = []
-    failed: list[str] = []
-    for root in ("/api", "/apis"):
-        answer = await client.transport.request("GET", root, accept=AGGREGATED)
+    return await _read_roots(client, await _ask_roots(client))
+
+
+async def _ask_roots(client: Client) -> list[Answer]:
+    answers = [await client.transport.request("GET", root, accept=AGGREGATED) for root in ("/api", "/apis")]
+    for answer in answers:
         if answer.status >= 300:
             raise error_of(answer)
+    return answers
+
+
+async def _read_roots(client: Client, answers: Iterable[Answer]) -> Discovered:
+    served: list[ServedResource] = []
+    failed: list[str] = []
+    for answer in answers:
         body = orjson.loads(answer.body)
         if body.get("kind") == "APIGroupDiscoveryList":
             for group in body["items"]:

@@ -81,6 +81,7 @@ async def _make(server: "ApiServer") -> None:
 
 async def keep(server: "ApiServer") -> None:
     """Put the namespaces and the endpoints right again and again, until cancelled."""
+    kept: object = None  # The state of the flow control's objects that was found right.
     while True:
         await server.clock.sleep(KEEP_SECONDS)
         try:
@@ -88,10 +89,19 @@ async def keep(server: "ApiServer") -> None:
                 await _ensure(server, "", "v1", "Namespace", "", {"metadata": {"name": name}})
             await _ensure(server, "", "v1", "Service", "default", kubernetes_service(server))
             await keep_endpoints(server)
-            await _flow_control(server)
+            if (state := await _flow_control_state(server)) != kept:
+                await _flow_control(server)
+                kept = state
         except (ApiError, Unavailable) as error:
             # A store that is away for a while is no reason to end: what is cached can still be read.
             log.warning("the cluster's own objects could not be kept", extra={"failure": str(error)})
+
+
+async def _flow_control_state(server: "ApiServer") -> tuple[int, ...]:
+    kinds = [
+        server.catalogue.find_kind(FLOW_GROUP, "v1", name) for name in ("PriorityLevelConfiguration", "FlowSchema")
+    ]
+    return tuple([(await server.registry.cache(kind)).changed_at for kind in kinds if kind is not None])
 
 
 async def _flow_control(server: "ApiServer") -> None:

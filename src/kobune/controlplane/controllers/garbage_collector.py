@@ -15,7 +15,7 @@ from kobune.api.catalogue import Resource
 from kobune.api.errors import ApiError, Conflict, Json, NotFound
 from kobune.api.objects.lean import AnyObject
 from kobune.api.objects.meta import Key, Object, ObjectMeta, OwnerReference
-from kobune.client.discovery import ServedResource, discover
+from kobune.client.discovery import Discovered, Rediscovery, ServedResource
 from kobune.client.informer import Informer
 from kobune.client.queue import WorkQueue
 from kobune.controlplane.controllers.controller import Context, Controller
@@ -290,14 +290,18 @@ class GarbageCollector:
     # Kinds come and go
 
     async def _follow_discovery(self, group: asyncio.TaskGroup) -> None:
+        discover = Rediscovery(self._client)
+        known: Discovered | None = None
         while True:
             try:
-                found = await discover(self._client)
+                found = await discover()
             except ApiError as error:
                 log.warning("discovery failed", extra={"error": str(error)})
             else:
-                self._kinds.update({(each.resource.group, each.kind): each for each in found.resources})
-                await self._watch(group, found.resources, {name.partition("/")[0] for name in found.failed})
+                if found is not known:
+                    self._kinds.update({(each.resource.group, each.kind): each for each in found.resources})
+                    await self._watch(group, found.resources, {name.partition("/")[0] for name in found.failed})
+                    known = found
                 self._ready.set()
             await self._news.wait()
             self._news.clear()

@@ -1,5 +1,6 @@
 """One kind's objects in memory, as bytes: reads without the store, lists at one revision, watches from any recent one."""
 
+import asyncio
 import sys
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
@@ -73,6 +74,7 @@ class Cache:
         self._positions = {field: self.selectable.index(field) for field in indexed}
         self._pins: OrderedDict[int, tuple[float, list[Item]]] = OrderedDict()
         self._history = History(0, tuning.events, tuning.seconds, tuning.bytes)
+        self._news = asyncio.Event()  # Set by the next change, and replaced.
 
     # Reading
 
@@ -85,6 +87,11 @@ class Cache:
     def changed_at(self) -> int:
         """The revision of the newest change to anything here; what was made from the objects since then still holds."""
         return self._history.newest
+
+    async def changed_since(self, seen: int) -> None:
+        """Return when `changed_at` is no longer `seen`."""
+        while self.changed_at == seen:
+            await self._news.wait()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -235,6 +242,7 @@ class Cache:
         """Everything has been added; `missed` is what changed since loading began, up to the state at `revision`."""
         self.apply(missed)
         self._history = History(revision, self._tuning.events, self._tuning.seconds, self._tuning.bytes)
+        self._tell()
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take over committed changes and send them to the watchers."""
@@ -257,6 +265,11 @@ class Cache:
             while self._pins and next(iter(self._pins.values()))[0] < now:
                 self._pins.popitem(last=False)
             self.watchers.dispatch(events)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     def _item(self, key: str, value: bytes, revision: int) -> Item:
         facts = (self._written and self._written.get(value)) or self._reader.decode(value)

@@ -191,16 +191,17 @@ class Aggregator:
 
     async def _keep_registered(self) -> None:
         """Have an APIService for each version that this server answers."""
-        catalogue, generation = self._registry.catalogue, -1
+        changed = asyncio.Event()
+        self._registry.catalogue.listeners.append(changed.set)
         while True:
-            if generation != catalogue.generation:
-                now = catalogue.generation
-                try:
-                    await self._register()
-                    generation = now
-                except (ApiError, Conflict, Unavailable) as error:
-                    log.warning("API versions not registered: %s", error)
+            changed.clear()
+            try:
+                await self._register()
+            except (ApiError, Conflict, Unavailable) as error:
+                log.warning("API versions not registered: %s", error)
+                changed.set()
             await self._registry.clock.sleep(LOOK_SECONDS)
+            await changed.wait()
 
     async def _register(self) -> None:
         cache = await self._registry.cache(self._kind)

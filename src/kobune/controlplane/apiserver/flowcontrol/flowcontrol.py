@@ -1,5 +1,6 @@
 """Gives requests their seats: classifies them, lets them in, has them wait, or sends them away."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -116,16 +117,18 @@ class FlowControl:
 
     async def run(self) -> None:
         """Keep the schemas' statuses, until cancelled."""
-        seen = (-1, -1)
         while True:
             caches = self._caches
             assert caches is not None
-            now = (caches[0].changed_at, caches[1].changed_at)
-            if now != seen:
-                seen = now
-                names = {item.name for item in caches[1].list()}
-                for item in caches[0].list():
-                    await self._settle(orjson.loads(item.body), names)
+            seen = [cache.changed_at for cache in caches]
+            names = {item.name for item in caches[1].list()}
+            for item in caches[0].list():
+                await self._settle(orjson.loads(item.body), names)
+            async with asyncio.TaskGroup() as tasks:
+                waits = [tasks.create_task(cache.changed_since(at)) for cache, at in zip(caches, seen, strict=True)]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()
             await self._registry.clock.sleep(CHECK_SECONDS)
 
     def _read(self, caches: "tuple[Cache, Cache]") -> None:

@@ -31,16 +31,15 @@ async def keep_checked(registry: "Registry") -> None:
     kind = registry.catalogue.find_kind("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy")
     if kind is None:
         return
-    seen = -1
+    cache = await registry.cache(kind)
     while True:
-        cache = await registry.cache(kind)
-        if cache.changed_at != seen:
-            seen = cache.changed_at
-            for item in cache.list():
-                policy: Json = orjson.loads(item.body)
-                if (policy.get("status") or {}).get("observedGeneration", 0) < policy["metadata"].get("generation", 0):
-                    await _settle(registry, kind, policy)
-        await registry.clock.sleep(CHECK_SECONDS)
+        seen = cache.changed_at
+        for item in cache.list():
+            policy: Json = orjson.loads(item.body)
+            if (policy.get("status") or {}).get("observedGeneration", 0) < policy["metadata"].get("generation", 0):
+                await _settle(registry, kind, policy)
+        await cache.changed_since(seen)
+        await registry.clock.sleep(CHECK_SECONDS)  # Changes that come together are looked at together.
 
 
 async def _settle(registry: "Registry", kind: Kind, policy: Json) -> None:
