@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 IDENTITY_VERSION = "2019-08-01"  # Of the managed identity endpoint.
 SHUTDOWN_SECONDS = 2.0
+AFTER_FAULT_SECONDS = 2.0
 TRIM_SECONDS = 10.0  # Between two looks at the clusters' logs when nobody asks.
 LOG_ANALYTICS = "https://api.loganalytics.io"  # The audience of tokens for queries.
 
@@ -35,6 +36,7 @@ class ArmServer:
     def __init__(self, service: ArmService, *, adopt: Callable[[ArmService], None] | None = None) -> None:
         self._service = service
         self._adopt = adopt
+        self._trimmed = 0.0  # When the logs were last looked after.
 
     async def follow(self) -> None:
         """Carry operations on until cancelled, those of an earlier service too."""
@@ -42,18 +44,27 @@ class ArmServer:
         async with asyncio.TaskGroup() as tasks:
             for number in range(run_command.WORKERS):
                 tasks.create_task(run_command.work(self._service), name=f"run command {number}")
-            trimmed = self._service.clock.monotonic()
             while True:
-                if self._adopt is not None:
-                    self._adopt(self._service)
-                follow(self._service)
-                follow_group_deletions(self._service)
-                follow_audit(self._service)
-                if self._service.clock.monotonic() - trimmed > TRIM_SECONDS:
-                    trimmed = self._service.clock.monotonic()
-                    collect(self._service)
-                    self._service.logs.trim(self._service.clock.now())
+                try:
+                    self._look()
+                except Exception:
+                    # One cluster's fault, a full disk: the others and their owners are still to be answered.
+                    log.exception("operations could not be followed")
+                    await self._service.clock.sleep(AFTER_FAULT_SECONDS)
                 await self._service.clock.sleep(LOOK_SECONDS)
+
+    def _look(self) -> None:
+        """Note what has ended, begin what is due."""
+        if self._adopt is not None:
+            self._adopt(self._service)
+        follow(self._service)
+        follow_group_deletions(self._service)
+        follow_audit(self._service)
+        now = self._service.clock.monotonic()
+        if now - self._trimmed > TRIM_SECONDS:
+            self._trimmed = now
+            collect(self._service)
+            self._service.logs.trim(self._service.clock.now())
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_LIMIT)
