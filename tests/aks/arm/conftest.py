@@ -71,11 +71,15 @@ class FakeFleet:
         if kind == "delete" and not self.holds and self.outcome is None:
             del self.views[place]
         elif not self.holds:
-            self.finish(place)
+            self.finish(place, canceled=kind == "abort")
 
-    def finish(self, place: str) -> None:
+    def finish(self, place: str, *, canceled: bool = False) -> None:
         view = self.views[place]
-        ending = replace(self.outcome, id=view.wish) if self.outcome else Outcome(view.wish, "Succeeded", percent=100)
+        ending = (
+            replace(self.outcome, id=view.wish)
+            if self.outcome
+            else Outcome(view.wish, "Canceled" if canceled else "Succeeded", percent=100)
+        )
         cluster = view.cluster
         pools = tuple(
             PoolView(pool.name, pool.kubernetes_version, pool.image_version, pool.count, pool.running)

@@ -195,8 +195,10 @@ def test_abort_leaves_the_operation_canceled(arm):
     operation = arm.headers["Azure-AsyncOperation"].removeprefix("https://localhost:8443").partition("?")[0]
     arm.fleet.holds = False
     assert arm.call("POST", f"{arm.path()}/abort")[0] == 202
+    abort = arm.headers["Azure-AsyncOperation"].removeprefix("https://localhost:8443").partition("?")[0]
     assert arm.show()["properties"]["provisioningState"] == "Canceling"
     arm.settle()
+    assert arm.call("GET", abort)[1]["status"] == "Succeeded"
     assert arm.call("GET", operation)[1]["status"] == "Canceled"
     assert arm.show()["properties"]["provisioningState"] == "Canceled"
     assert arm.call("POST", f"{arm.path()}/abort")[0] == 409

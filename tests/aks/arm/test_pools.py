@@ -100,6 +100,17 @@ def test_simulated_nodes_are_asked_for_by_a_tag(arm):
     assert [pool.simulated for pool in arm.fleet.views["c1-0"].cluster.pools] == [False, True]
 
 
+def test_a_spot_pool_shows_its_taint_and_takes_it_back(arm):
+    arm.created("c1", arm.pool(), arm.pool("spot", mode="User", scaleSetPriority="Spot"))
+    for _ in range(2):
+        shown = arm.call("GET", arm.pool_path("spot"))[1]
+        assert shown["properties"]["nodeTaints"] == ["kubernetes.azure.com/scalesetpriority=spot:NoSchedule"]
+        assert shown["properties"]["nodeLabels"] == {"kubernetes.azure.com/scalesetpriority": "spot"}
+        assert arm.call("PUT", arm.pool_path("spot"), shown)[0] == 200
+        arm.settle()
+    assert arm.fleet.views["c1-0"].cluster.pools[1].spot
+
+
 @pytest.mark.parametrize("field, value", [("vmSize", "Standard_D4s_v5"), ("maxPods", 30), ("availabilityZones", ["1"])])
 def test_what_is_fixed_cannot_be_changed(arm, field, value):
     arm.created()

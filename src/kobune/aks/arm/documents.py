@@ -19,6 +19,8 @@ KEPT = "_kept"
 CLUSTER_TYPE = "Microsoft.ContainerService/ManagedClusters"
 POOL_TYPE = "Microsoft.ContainerService/managedClusters/agentPools"
 SCALE_SETS = "VirtualMachineScaleSets"
+SPOT_TAINT = "kubernetes.azure.com/scalesetpriority=spot:NoSchedule"
+SPOT_LABEL = ("kubernetes.azure.com/scalesetpriority", "spot")
 WINDOWS_VM_SIZE = "Standard_D2s_v3"  # AKS's choice for Windows pools.
 MOST_POOLS = 100
 # Nodes take this many pods when nobody says; by network plugin. Source: AKS's page on planning addresses.
@@ -163,6 +165,9 @@ def pool_document(body: Json, existing: Json | None, cluster: Json) -> Json:
     if not pool["enableAutoScaling"]:
         pool.pop("minCount", None)
         pool.pop("maxCount", None)
+    # Theirs by being spot pools, whether clients send them back or not.
+    pool["nodeTaints"] = [taint for taint in pool.get("nodeTaints") or () if taint != SPOT_TAINT]
+    pool["nodeLabels"] = {k: v for k, v in (pool.get("nodeLabels") or {}).items() if (k, v) != SPOT_LABEL}
     if pool["scaleSetPriority"] == "Spot":
         pool.setdefault("scaleSetEvictionPolicy", "Delete")
         pool.setdefault("spotMaxPrice", -1)
@@ -271,6 +276,9 @@ def render_cluster(document: Json, view: View | None, etag: str) -> Json:
 def render_pool(pool: Json, view: View | None, *, cluster_runs: bool = True) -> Json:
     """A pool as ARM shows it, flat with its name, as in `agentPoolProfiles`."""
     shown = without(pool, frozenset({KEPT}))
+    if pool["scaleSetPriority"] == "Spot":
+        shown["nodeTaints"] = [*shown["nodeTaints"], SPOT_TAINT]
+        shown["nodeLabels"] = shown["nodeLabels"] | dict([SPOT_LABEL])
     seen = view.pool(pool["name"]) if view else None
     shown["currentOrchestratorVersion"] = (seen.kubernetes_version if seen else "") or pool[KEPT]["version"]
     shown["nodeImageVersion"] = (seen.image_version if seen else "") or pool[KEPT]["image"]

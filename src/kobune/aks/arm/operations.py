@@ -275,11 +275,12 @@ def _take_note(service: ArmService, cluster: Resource, operation: Operation, out
     if operation.wish == "delete" and outcome.state == "Succeeded":
         _deleted(service, cluster, operation)
         return
+    aborted = operation.wish == "abort" and outcome.state != "Failed"
+    status = "Succeeded" if aborted else outcome.state  # An abort has done its work when the other one is canceled.
+    code = "" if status == "Succeeded" else outcome.code or "InternalOperationError"
     with service.store.transaction():
-        state = "Canceled" if operation.wish == "abort" and outcome.state == "Succeeded" else outcome.state
-        _ended(service, cluster, operation, state)
-        code = "" if outcome.state == "Succeeded" else outcome.code or "InternalOperationError"
-        end(service, operation, outcome.state, code, outcome.message if code else "")
+        _ended(service, cluster, operation, "Canceled" if aborted else outcome.state)
+        end(service, operation, status, code, outcome.message if code else "")
 
 
 def _ended(service: ArmService, cluster: Resource, operation: Operation, state: str) -> None:
