@@ -231,3 +231,53 @@ def test_an_expression_that_is_none_selects_nothing(build, table):
 def test_what_is_no_expression_is_refused():
     with pytest.raises(ValueError, match="Syntax error"):
         selects("device.", {})
+
+
+def card(*parts, memory="40Gi", pool="card"):
+    """A card of which devices take parts: a slice with the counters, and one with the devices."""
+    where = {"pool": {"name": pool, "generation": 1, "resourceSliceCount": 2}}
+    counters = slices(pool=pool, number=1, sharedCounters=[{"name": "card", "counters": {"memory": {"value": memory}}}])
+    devices = slices(*(part(name, size) for name, size in parts), pool=pool, number=2)
+    for one in (counters, devices):
+        one["spec"].update(where)
+    return [counters, devices]
+
+
+def part(name, memory):
+    return {**device(name), "consumesCounters": [{"counterSet": "card", "counters": {"memory": {"value": memory}}}]}
+
+
+def held(name):
+    result = {"request": "gpu", "driver": DRIVER, "pool": "card", "device": name}
+    return claim(request(), name=f"of-{name}", status={"allocation": {"devices": {"results": [result]}}})
+
+
+HALVES = (("whole", "40Gi"), ("half-1", "20Gi"), ("half-2", "20Gi"))
+
+
+@pytest.mark.parametrize(
+    ("users", "count", "fits"),
+    [
+        pytest.param((), 1, True, id="an-unused-card"),
+        pytest.param((), 2, True, id="two-halves-found-although-the-whole-is-looked-at-first"),
+        pytest.param((), 3, False, id="no-more-than-there-is"),
+        pytest.param(("half-1",), 1, True, id="the-other-half"),
+        pytest.param(("half-1",), 2, False, id="not-the-whole-beside-a-half"),
+        pytest.param(("whole",), 1, False, id="nothing-beside-the-whole"),
+    ],
+)
+def test_devices_share_what_a_card_has(build, table, users, count, fits):
+    listers = world([claim(request(count=count)), *(held(name) for name in users)], card(*HALVES))
+    assert accepted(listers, user(build), table) == ({"a"} if fits else set())
+
+
+def test_claims_of_one_pod_share_too(build, table):
+    both = [claim(request(), name="one"), claim(request(), name="two")]
+    halves = card(*HALVES[1:])
+    assert accepted(world(both, halves), user(build, "one", "two"), table) == {"a"}
+    assert accepted(world(both, card(*HALVES[1:], memory="30Gi")), user(build, "one", "two"), table) == set()
+
+
+def test_a_counter_that_nobody_publishes_has_nothing(build, table):
+    alone = [slices(part("half", "20Gi"))]
+    assert accepted(world([claim(request())], alone), user(build), table) == set()

@@ -1,10 +1,10 @@
 """Which devices there are, and which of them would satisfy a pod's claims on a node. Pure.
 
-Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamic-resource-allocation/structured. Devices that
-share counters with others, and capacity that is consumed in parts, are left alone.
+Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamic-resource-allocation/structured. Capacity that
+is consumed in parts is left alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +27,18 @@ class DeviceId(NamedTuple):
     name: str
 
 
+class CounterId(NamedTuple):
+    """Something that devices of one pool share, as the memory of a card that can be divided."""
+
+    driver: str
+    pool: str
+    counter_set: str
+    counter: str
+
+
+Counters = dict[CounterId, int]  # In thousandths, as quantities are compared.
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Device:
     """A device as its driver publishes it, and where it can be used."""
@@ -38,6 +50,7 @@ class Device:
     node_name: str = ""
     selector: Json | None = None
     everywhere: bool = False
+    consumes: tuple[tuple[CounterId, int], ...] = ()  # What it takes of shared counters while it is in use.
 
     def is_on(self, node: Node) -> bool:
         if self.everywhere or self.node_name == node.name:
@@ -68,7 +81,10 @@ class Inventory:
     """The devices of all complete pools."""
 
     def __init__(self, slices: Iterable[ResourceSlice]) -> None:
-        self.devices = list(_devices(slices))
+        pools = list(_complete_pools(slices))
+        self.devices = list(_devices(pools))
+        self.counters: Counters = dict(_counters(pools))
+        self._sharing = {device.id: device for device in self.devices if device.consumes}
         self._matches: dict[tuple[str, DeviceId], bool] = {}
 
     def matches(self, expression: str, device: Device) -> bool:
@@ -83,8 +99,22 @@ class Inventory:
             self._matches[key] = known
         return known
 
+    def left(self, taken: Set[DeviceId]) -> Counters:
+        """What the devices in use leave of the shared counters."""
+        left = dict(self.counters)
+        for device in (self._sharing[one] for one in self._sharing.keys() & taken):
+            for counter, amount in device.consumes:
+                left[counter] = left.get(counter, 0) - amount
+        return left
 
-def _devices(slices: Iterable[ResourceSlice]) -> Iterator[Device]:
+
+class _Pool(NamedTuple):
+    driver: str
+    name: str
+    slices: list[Json]  # Of the newest generation, all of them.
+
+
+def _complete_pools(slices: Iterable[ResourceSlice]) -> Iterator[_Pool]:
     pools: dict[tuple[str, str], list[Json]] = {}
     for one in slices:
         spec = one.spec
@@ -94,10 +124,26 @@ def _devices(slices: Iterable[ResourceSlice]) -> Iterator[Device]:
         current = [spec for spec in specs if spec["pool"].get("generation", 0) == newest]
         if len(current) < current[0]["pool"].get("resourceSliceCount", 1):
             continue  # The driver is still publishing.
-        for spec in current:
+        yield _Pool(driver, pool, current)
+
+
+def _devices(pools: Iterable[_Pool]) -> Iterator[Device]:
+    for pool in pools:
+        for spec in pool.slices:
             for device in spec.get("devices") or ():
-                if not device.get("consumesCounters"):
-                    yield _device(driver, pool, spec, device)
+                yield _device(pool.driver, pool.name, spec, device)
+
+
+def _counters(pools: Iterable[_Pool]) -> Iterator[tuple[CounterId, int]]:
+    for pool in pools:
+        for spec in pool.slices:
+            for one in spec.get("sharedCounters") or ():
+                yield from _amounts(pool.driver, pool.name, one["name"], one)
+
+
+def _amounts(driver: str, pool: str, counter_set: str, holder: Json) -> Iterator[tuple[CounterId, int]]:
+    for name, value in (holder.get("counters") or {}).items():
+        yield CounterId(driver, pool, counter_set, name), as_quantity(value["value"])
 
 
 def _device(driver: str, pool: str, spec: Json, device: Json) -> Device:
@@ -119,6 +165,11 @@ def _device(driver: str, pool: str, spec: Json, device: Json) -> Device:
         where.get("nodeName") or "",
         where.get("nodeSelector"),
         bool(where.get("allNodes")),
+        tuple(
+            amount
+            for one in device.get("consumesCounters") or ()
+            for amount in _amounts(driver, pool, one["counterSet"], one)
+        ),
     )
 
 
@@ -164,14 +215,16 @@ def allocate(
     present: Sequence[Device],
     classes: Mapping[Key, DeviceClass],
     inventory: Inventory,
+    left: Counters,
 ) -> list[Grant] | None:
     """Devices for every request of one claim that keep its constraints together; None when there are none.
 
     Args:
         free: the node's devices that nobody has; `present`: all of them, for administrative access.
+        left: what is left of the shared counters.
     """
     constraints = (claim.spec.get("devices") or {}).get("constraints") or ()
-    search = _Search(free, present, classes, inventory, constraints)
+    search = _Search(free, present, classes, inventory, constraints, left)
     grants: list[Grant] = []
     return grants if search.fill(requests_of(claim), grants) and len(grants) <= MOST_DEVICES else None
 
@@ -186,7 +239,9 @@ class _Search:
         classes: Mapping[Key, DeviceClass],
         inventory: Inventory,
         constraints: Sequence[Json],
+        left: Counters,
     ) -> None:
+        self._left = left
         self._free, self._present, self._classes = free, present, classes
         self._inventory, self._constraints = inventory, constraints
 
@@ -244,10 +299,19 @@ class _Search:
         return all(self._inventory.matches(expression, device) for expression in (*of_class, *request.selectors))
 
     def _may(self, request: Request, device: Device, grants: Sequence[Grant]) -> bool:
-        """Not granted twice within the claim, and in keeping with the constraints."""
+        """Not granted twice within the claim, in keeping with the constraints, and with enough left of what it shares."""
         if any(grant.device is device for grant in grants):
             return False
+        if device.consumes and not request.admin and not self._has_counters(device, grants):
+            return False
         return all(_keeps(constraint, request, device, grants) for constraint in self._constraints)
+
+    def _has_counters(self, device: Device, grants: Sequence[Grant]) -> bool:
+        spent: Counters = {}
+        for grant in grants:
+            for counter, amount in grant.device.consumes if not grant.request.admin else ():
+                spent[counter] = spent.get(counter, 0) + amount
+        return all(self._left.get(counter, 0) - spent.get(counter, 0) >= amount for counter, amount in device.consumes)
 
 
 def _tolerated(device: Device, tolerations: Sequence[Json]) -> bool:

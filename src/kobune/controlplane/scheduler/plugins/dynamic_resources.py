@@ -168,7 +168,8 @@ class DynamicResources:
             if claim.status.get("allocation"):
                 continue
             free = [device for device in present if device.id not in taken]
-            grants = allocate(claim, free, present, self._listers.device_classes, inventory)
+            left = inventory.left(taken)
+            grants = allocate(claim, free, present, self._listers.device_classes, inventory, left)
             if grants is None:
                 return None
             granted[claim.key] = grants
