@@ -101,7 +101,6 @@ def story(*, settings=None, after=30.0, pools=None):
             parts = Parts(controllers="")
             async with control_plane(config, MemoryStore(), parts, clock=clock, seed=1) as server:
                 client = Client(LocalTransport(server, MASTER))
-                await client.create(Node, node("base", "system", "10m"))
                 groups = Pools(client, clock, after, **(pools or {"np1": (0, 5, "4")}))
                 rng = random.Random(1)
                 autoscaler = ClusterAutoscaler(
@@ -128,7 +127,7 @@ async def reasons(client):
 
 
 async def names(client):
-    return {each.name for each in (await client.list(Node)).items} - {"base"}
+    return {each.name for each in (await client.list(Node)).items}
 
 
 @story()

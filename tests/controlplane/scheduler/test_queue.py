@@ -214,3 +214,17 @@ def test_each_arrival_is_counted_with_its_reason(build, world):
         ("backoff", "NodeAdd"),
         ("active", "BackoffComplete"),
     ]
+
+
+def test_a_pod_that_no_plugin_refused_waits_out_its_pause(build, world):
+    """In a cluster without nodes nobody is there to refuse it; trying it again at once would never end."""
+    world.queue.add(build.info(name="alone"))
+    world.refuse()
+    assert world.pop() is None
+    world.queue.happened(EVENT)
+    world.clock.time += 0.9
+    world.queue.tick()
+    assert world.pop() is None
+    world.clock.time += 0.2
+    world.queue.tick()
+    assert world.pop() == "alone"

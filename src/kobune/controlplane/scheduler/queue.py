@@ -150,21 +150,24 @@ class SchedulingQueue:
         return queued
 
     def refused(self, queued: QueuedPod, plugins: frozenset[str]) -> None:
-        """No node would do. The pod is parked until an event may help with what these plugins said."""
+        """No node would do. The pod is parked until an event may help with what these plugins said.
+
+        When none said anything, as in a cluster without nodes, it is as with an error: tried again after a pause, never
+        earlier. Source: upstream's queue, AddUnschedulableIfNotPresent and its queue of errors.
+        """
         if self._pods.get(queued.pod.uid) is not queued:
             return  # Deleted meanwhile.
+        if not plugins:
+            self.failed(queued)
+            return
         queued.refusals += 1
         queued.errors = 0
         queued.plugins = plugins
         queued.since = self._clock.monotonic()
         queued.backoff_until = queued.since + self._pause(queued.refusals)
-        if plugins:
-            gated_by = self._gate(queued.pod)
-            queued.gated_by = gated_by
-            self._place(queued, GATED if gated_by else UNSCHEDULABLE)
-            self.on_incoming(UNSCHEDULABLE, FAILED)
-        else:
-            self._back_off(queued, FAILED)
+        queued.gated_by = self._gate(queued.pod)
+        self._place(queued, GATED if queued.gated_by else UNSCHEDULABLE)
+        self.on_incoming(UNSCHEDULABLE, FAILED)
 
     def failed(self, queued: QueuedPod) -> None:
         """The attempt ended in an error: the pod is tried again after a pause, never earlier."""
