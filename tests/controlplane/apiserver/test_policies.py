@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
+from kobune.controlplane.apiserver.request import User
+
 ROOT = "/apis/admissionregistration.k8s.io/v1"
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -153,3 +155,32 @@ async def test_expressions_that_fit_leave_nothing_to_say(ask: Any) -> None:
         "messageExpression": "'got ' + string(object.spec.replicas) + object.metadata.name",
     }
     assert await checked(ask, of_deployments(fine)) == {}
+
+
+@pytest.mark.parametrize(
+    ("expression", "status"),
+    [
+        ("authorizer.group('').resource('secrets').namespace('default').name('x').check('get').allowed()", 201),
+        ("authorizer.group('').resource('secrets').namespace('kube-system').check('get').allowed()", 422),
+        ("authorizer.group('').resource('pods').subresource('log').namespace('default').check('get').allowed()", 422),
+        ("authorizer.path('/version').check('get').allowed()", 201),
+        ("authorizer.path('/metrics').check('get').allowed()", 422),
+        ("authorizer.requestResource.check('create').allowed()", 201),
+        ("authorizer.requestResource.check('delete').allowed()", 422),
+        ("!authorizer.serviceAccount('default', 'x').group('').resource('secrets').check('get').allowed()", 201),
+        ("authorizer.path(' ').check('get').allowed()", 422),
+    ],
+)
+async def test_expressions_ask_what_the_user_may(ask: Any, expression: str, status: int) -> None:
+    roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    rules = [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+    ]
+    await ask.create(f"{roles}/roles", {"metadata": {"name": "r"}, "rules": rules})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}
+    subjects = [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jo"}]
+    await ask.create(f"{roles}/rolebindings", {"metadata": {"name": "r"}, "roleRef": reference, "subjects": subjects})
+    await bind(ask, policy({"expression": expression}), binding())
+    jo = type(ask)(ask.server, User("jo", groups=("system:authenticated",)))
+    await jo("POST", MAPS, config_map(), status=status)

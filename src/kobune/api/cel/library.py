@@ -10,13 +10,17 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from kobune.api.cel import network, versions
+from kobune.api.cel import authorizer, network, versions
 from kobune.api.cel.formats import faults
 from kobune.api.go_regexp import compile_go
 from kobune.api.quantity import canonical, parse_quantity
 
 # What expressions call these types; while they are evaluated all are one.
-OPAQUE = ("kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.CIDR", "net.IP")
+_AUTH = "kubernetes.authorization"
+OPAQUE = (
+    f"{_AUTH}.Authorizer", f"{_AUTH}.PathCheck", f"{_AUTH}.GroupCheck", f"{_AUTH}.ResourceCheck", f"{_AUTH}.Decision",
+    "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.CIDR", "net.IP",
+)  # fmt: skip
 VALUE = "kubernetes.Value"
 _MAX_INT = 2**63 - 1
 
@@ -150,12 +154,33 @@ def _of(name: str, owner: str, result: str, run: Callable[..., Any]) -> Function
     return Function(name, True, (((owner,), result),), run)
 
 
+def _step(name: str, owner: str, result: str, run: Callable[..., str], texts: int = 1) -> Function:
+    """A step of a check of authorization, that takes so many texts."""
+    given = (f"{_AUTH}.{owner}", *(["string"] * texts))
+    return Function(name, True, ((given, f"{_AUTH}.{result}"),), lambda one, *more: _Value(text=run(one.text, *more)))
+
+
 FUNCTIONS: tuple[Function, ...] = (
     # Lists
     Function("isSorted", True, [((f"list({one})",), "bool") for one in _ORDERED], lambda values: values == sorted(values)),
     Function("sum", True, [((f"list({one})",), one) for one in ("int", "double", "duration")], lambda values: sum(values)),
     Function("min", True, [((f"list({one})",), one) for one in _ORDERED], _least),
     Function("max", True, [((f"list({one})",), one) for one in _ORDERED], _greatest),
+    # Authorization
+    _step("path", "Authorizer", "PathCheck", authorizer.part("path", required=True)),
+    _step("group", "Authorizer", "GroupCheck", authorizer.part("group")),
+    _step("serviceAccount", "Authorizer", "Authorizer", authorizer.account, 2),
+    _step("requestResource", "Authorizer", "ResourceCheck", authorizer.request_resource, 0),
+    _step("resource", "GroupCheck", "ResourceCheck", authorizer.part("resource", required=True)),
+    *(_step(name, "ResourceCheck", "ResourceCheck", authorizer.part(name)) for name in ("subresource", "namespace", "name")),
+    Function(
+        "check", True, [((f"{_AUTH}.{sort}", "string"), f"{_AUTH}.Decision") for sort in ("PathCheck", "ResourceCheck")],
+        lambda asked, verb: _Value(text=authorizer.check(asked.text, verb)),
+    ),
+    _of("allowed", f"{_AUTH}.Decision", "bool", _text(authorizer.allowed)),
+    _of("errored", f"{_AUTH}.Decision", "bool", lambda _decision: False),
+    _of("error", f"{_AUTH}.Decision", "string", lambda _decision: ""),
+    _of("reason", f"{_AUTH}.Decision", "string", lambda _decision: ""),
     # Patches
     Function(
         "jsonpatch.escapeKey", False, ((("string",), "string"),),
@@ -224,3 +249,8 @@ FUNCTIONS: tuple[Function, ...] = (
         lambda one, two: versions.compare(_ordered(one), _ordered(two)),
     ),
 )  # fmt: skip
+
+
+def authorizer_value() -> Any:
+    """What `authorizer` is at the beginning of an expression."""
+    return _Value(text=authorizer.BEGINNING)

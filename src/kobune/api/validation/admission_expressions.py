@@ -1,7 +1,7 @@
 """The CEL expressions of webhooks and policies: whether they compile, and give what they should.
 
 What an expression sees of a request has no type here, so what upstream knows better passes; so do expressions with what the
-engine does not have yet: the authorizer, named formats, places in lists. Source: upstream admission/plugin/cel/compile.go.
+engine does not have yet: named formats, places in lists. Source: upstream admission/plugin/cel/compile.go.
 """
 
 import re
@@ -14,8 +14,8 @@ from kobune.api.validation.checks import Errors
 if TYPE_CHECKING:
     from kobune.api.cel.environment import Checker
 
-SEEN = ("object", "oldObject", "request", "namespaceObject")
-_BEYOND = re.compile(r"\bauthorizer\b|\bformat\.|[iI]ndexOf\(")
+SEEN = ("object", "oldObject", "request", "namespaceObject", "authorizer")
+_BEYOND = re.compile(r"\bformat\.|[iI]ndexOf\(")
 
 
 def check_expression(
@@ -27,11 +27,12 @@ def check_expression(
     if _BEYOND.search(text):
         return
     # Here, because few clusters have such expressions, and the engine takes time to load.
+    from kobune.api.cel.authorizer import with_request
     from kobune.api.cel.environment import CelError
 
     names = (*SEEN, *(("params",) if params else ()), *(("variables",) if variables else ()))
     try:
-        found = _checker(names).type_of(text).lower()
+        found = _checker(names).type_of(with_request(text)).lower()
     except CelError as error:
         errors.append(invalid(path, written or text, f"compilation failed: {error}"))
         return

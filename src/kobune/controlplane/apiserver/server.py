@@ -128,6 +128,7 @@ class ApiServer:
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
         self.authorization = Authorization(self._authorizers())
+        self.registry.may = self.authorization.allows_now
         self.webhooks = WebhookClient(self.registry)
         self.registry.custom.send, self.registry.custom.new_uid = self.webhooks.convert, self.registry.mint.uid
         plugins = make_plugins(

@@ -4,16 +4,20 @@ Source: Kubernetes documentation, ValidatingAdmissionPolicy, and webhook matchCo
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import Json, forbidden
 from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.authorization.authorizer import Access
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.request import User
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
 
-VARIABLES = ("object", "oldObject", "request", "namespaceObject", "params", "variables")
+VARIABLES = ("object", "oldObject", "request", "namespaceObject", "params", "variables", "authorizer")
 
 
 class Failed(Exception):
@@ -23,13 +27,17 @@ class Failed(Exception):
 def evaluate(expression: str, values: Mapping[str, Any]) -> Any:
     """The value of an expression over VARIABLES; compiled once. Raises Failed."""
     # Here, because few clusters have conditions, and the engine takes time to load.
+    from kobune.api.cel.authorizer import deciding, with_request
     from kobune.api.cel.environment import CelError, Evaluation, compiled
+    from kobune.api.cel.library import authorizer_value
 
-    evaluator, program = compiled(expression, VARIABLES)
+    evaluator, program = compiled(with_request(expression), VARIABLES)
     if isinstance(program, CelError):
         raise Failed(f"compilation failed: {program}")
+    decide, request = values["authorizer"]
     try:
-        return program.run(evaluator.activation(values))
+        with deciding(decide, request):
+            return program.run(evaluator.activation({**values, "authorizer": authorizer_value()}))
     except (Evaluation, RuntimeError) as error:
         raise Failed(f"expression '{expression}' resulted in error: {error}") from error
 
@@ -47,7 +55,30 @@ async def values_of(registry: "Registry", attributes: Attributes, request: Json)
         "namespaceObject": namespace,
         "params": None,
         "variables": {},
+        "authorizer": (partial(_decide, registry, call.user), _about(call)),
     }
+
+
+def _about(call: Call) -> Json:
+    """What a request is about, as the parts of a check of authorization."""
+    return {
+        "group": call.kind.group, "resource": call.kind.plural, "subresource": call.subresource,
+        "namespace": call.namespace, "name": call.name,
+    }  # fmt: skip
+
+
+def _decide(registry: "Registry", user: User, parts: Mapping[str, str]) -> bool:
+    if "account" in parts:
+        namespace, _, name = parts["account"].partition(":")
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+        user = User(f"system:serviceaccount:{namespace}:{name}", groups=groups)
+    if "path" in parts:
+        return registry.may(Access(user, parts["verb"], path=parts["path"]))
+    resource, subresource = parts.get("resource", ""), parts.get("subresource", "")
+    namespace, name = parts.get("namespace", ""), parts.get("name", "")
+    return registry.may(
+        Access(user, parts["verb"], parts.get("group", ""), "*", resource, subresource, namespace, name)
+    )
 
 
 def hold(

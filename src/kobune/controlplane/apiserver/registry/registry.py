@@ -1,6 +1,6 @@
 """What every verb needs: the kinds, their caches, schemas and defaults, and the way to the store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from kobune.api.errors import FieldError, Json
 from kobune.api.schema import Schema, Schemas, load_schemas
 from kobune.api.validation import validate_create, validate_subresource_update, validate_update
 from kobune.controlplane.apiserver.admission.chain import Admission
+from kobune.controlplane.apiserver.authorization.authorizer import Access
 from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
@@ -55,6 +56,7 @@ class Registry:
         self.clock = clock
         self.mint = mint
         self.admission = admission
+        self.may: Callable[[Access], bool] = lambda _access: False  # What authorization says, for expressions that ask.
         self.shared_store = False  # Others write to the store too: consistent reads must ask it.
         self.allocators: dict[tuple[str, str], Allocator] = {}
         self._caches: dict[str, Cache] = {}
