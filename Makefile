@@ -15,6 +15,7 @@ help:
 	@echo "make down    stop it"
 	@echo "make test    check and run every test"
 	@echo "make test-faults  the long form of the tests with faults: processes killed, disks full, networks cut"
+	@echo "make test-az-packages  the real az, in an environment of its own, for the tests"
 	@echo "make check   format, lint, types, import arrows"
 	@echo "make format  put the code into its form"
 	@echo "make benchmarks  print the figures of docs/performance.md"

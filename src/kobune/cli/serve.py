@@ -26,7 +26,15 @@ def command(
     arm_address: Annotated[
         str, typer.Option(metavar="IP", help="Where the endpoint listens; other machines reach all but loopback.")
     ] = DEFAULT_ADDRESS,
-    arm_port: Annotated[int, typer.Option(metavar="PORT", help="0: any free one.", min=0, max=65535)] = DEFAULT_PORT,
+    arm_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help=f"0: any free one; else the one it had, {DEFAULT_PORT}, or any free one.",
+            min=0,
+            max=65535,
+        ),
+    ] = None,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Pools made through the endpoint get nodes without containers.")
     ] = False,

@@ -1,6 +1,7 @@
 """The ARM endpoint of a state directory: its keys, its first principal, its address, and its running."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -20,7 +21,7 @@ from kobune.aks.arm.store import ArmStore
 from kobune.aks.arm.tokens import Issuer, Principal, new_key_pem
 from kobune.aks.clusters import DEFAULT_SUBSCRIPTION
 from kobune.api.clock import Clock
-from kobune.host.endpoint import Endpoint, EndpointOptions, endpoint_file
+from kobune.host.endpoint import DEFAULT_PORT, Endpoint, EndpointOptions, endpoint_file, read_endpoint
 from kobune.host.fleet import LocalFleet
 from kobune.host.layout import Layout
 from kobune.host.pki import Authority, is_current, write_private
@@ -35,7 +36,7 @@ async def endpoint(layout: Layout, clock: Clock, options: EndpointOptions) -> As
     """Serve the endpoint for as long as the context lasts. Raises OSError when the address cannot be had."""
     folder = layout.root / "arm"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sock = listener(options.address, options.port)
+    sock = _listen(layout, options)
     store, logs = ArmStore(folder / "state.db"), LogStore(folder / "logs.db")
     try:
         service = open_service(layout, store, logs, clock, options)
@@ -83,6 +84,17 @@ def open_service(
         logs=logs,
         simulated=options.simulated,
     )
+
+
+def _listen(layout: Layout, options: EndpointOptions) -> socket.socket:
+    """A bound socket. Several services may run on one machine, each with a state directory of its own."""
+    if options.port is not None:
+        return listener(options.address, options.port)
+    known = read_endpoint(layout)
+    for port in (*([int(known.url.rpartition(":")[2])] if known else ()), DEFAULT_PORT):
+        with contextlib.suppress(OSError):
+            return listener(options.address, port)
+    return listener(options.address, 0)
 
 
 def _describe(folder: Path, service: ArmService, address: str, port: int, clock: Clock) -> Endpoint:

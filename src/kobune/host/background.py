@@ -14,7 +14,7 @@ from kobune.host.endpoint import Endpoint, endpoint_file, read_endpoint
 from kobune.host.layout import Layout
 from kobune.host.service import is_served
 
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 CONNECT_SECONDS = 2.0
 
 

@@ -16,7 +16,7 @@ class EndpointOptions:
     """How the endpoint is to be served."""
 
     address: str = DEFAULT_ADDRESS
-    port: int = DEFAULT_PORT  # 0: any.
+    port: int | None = None  # None: the one it had, else the default one, else any free one; 0: any.
     simulated: bool = False  # New pools get nodes without containers unless a tag says otherwise.
     cores_quota: int = DEFAULT_CORES_QUOTA  # Of each VM family in a region.
 
