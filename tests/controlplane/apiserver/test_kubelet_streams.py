@@ -8,10 +8,13 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from kobune.api.clock import SystemClock
+from kobune.api.errors import ServiceUnavailable
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.https import serve
+from kobune.controlplane.apiserver.kubelets import Kubelets
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.pki import Authority
@@ -131,3 +134,24 @@ async def test_a_proxy_passes_every_method_on(session, name):
 async def test_links_of_a_proxied_page_lead_through_the_proxy(session):
     async with session.get("/api/v1/nodes/n/proxy/pages/one") as answer:
         assert await answer.text() == '<a href="/api/v1/nodes/n/proxy/x">'
+
+
+async def test_a_proxy_s_own_path_is_that_of_a_folder(session):
+    async with session.get("/api/v1/nodes/n/proxy?a=1&b=2", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (301, "/api/v1/nodes/n/proxy/?a=1&b=2")
+
+
+async def test_what_runs_in_pods_may_have_certificates_of_its_own(tls):
+    """A kubelet's certificate is looked at; that of a pod says nothing to us."""
+    application = web.Application()
+    application.router.add_get("/", method)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls[0]).start()
+    url = URL(f"https://127.0.0.1:{runner.addresses[0][1]}/")
+    async with Kubelets(ssl.create_default_context()) as kubelets:
+        with pytest.raises(ServiceUnavailable):
+            await kubelets.forward("GET", url, {}, b"")
+        status, _, body = await kubelets.forward("GET", url, {}, b"", verified=False)
+        assert (status, b"".join([piece async for piece in body])) == (200, b"GET")
+    await runner.cleanup()

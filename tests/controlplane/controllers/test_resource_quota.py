@@ -164,3 +164,29 @@ def test_resources_of_devices_are_counted(tell):
         return await used(world, {device: "2"})
 
     assert tell(story, ONLY)
+
+
+def test_a_count_that_came_too_late_is_not_taken_for_something_freed(tell):
+    """Admission charges while a count goes up; the charge stands, whether or not its pods are seen yet."""
+
+    async def story(world):
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "9"}}})
+        await used(world, {"pods": "0"})
+        await world.create("pods", pod("a"))
+        send, charged = world.transport.request, []
+
+        async def request(method, path, **rest):
+            if method == "PATCH" and path.endswith("/resourcequotas/q/status") and not charged:
+                charged.append(path)
+                await world.patch("resourcequotas", "q", {"status": {"used": {"pods": "5"}}}, subresource="status")
+            return await send(method, path, **rest)
+
+        world.transport.request = request
+        await world.patch("resourcequotas", "q", {"status": {"used": {"pods": "0"}}}, subresource="status")
+        await world.create("pods", pod("b"))
+        await world.sleep(10)
+        return charged, (await world.get("resourcequotas", "q"))["status"]["used"]
+
+    charged, recorded = tell(story, ONLY, nodes=False)
+    assert charged
+    assert recorded == {"pods": "5"}

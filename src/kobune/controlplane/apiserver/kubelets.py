@@ -68,13 +68,20 @@ class Kubelets:
             raise unreachable(node, error) from error
 
     async def forward(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes, *, verified: bool = True
     ) -> tuple[int, Mapping[str, str], AsyncIterator[bytes]]:
-        """Status, headers and body of any request. Raises ServiceUnavailable when nobody answers."""
+        """Status, headers and body of any request. Raises ServiceUnavailable when nobody answers.
+
+        Args:
+            verified: the certificate must be a kubelet's; what runs in pods has certificates of its own making.
+        """
         session = self._open()
+        tls = self._tls if verified and self._tls is not None else False
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                answer = await session.request(method, url, headers=headers, data=body or None, allow_redirects=False)
+                answer = await session.request(
+                    method, url, headers=headers, data=body or None, allow_redirects=False, ssl=tls
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ServiceUnavailable(f"error trying to reach service: {error}") from error
         return answer.status, answer.headers, _pieces(answer)

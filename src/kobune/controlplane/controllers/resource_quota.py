@@ -107,6 +107,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
     else:
         freed.counted[key] = now
     freed.counted.setdefault(key, now)
+    was_freed = key in freed.keys
     freed.keys.discard(key)
     again = RESYNC_SECONDS if not missing else LOOK_SECONDS
     if settled and used == status.used:
@@ -119,7 +120,8 @@ async def reconcile(key: Key, context: Context) -> float | None:
     try:
         await context.client.patch(ResourceQuota, key, {"metadata": version, "status": wanted}, subresource="status")
     except BaseException:
-        freed.keys.add(key)
+        if was_freed:
+            freed.keys.add(key)
         raise
     return again
 

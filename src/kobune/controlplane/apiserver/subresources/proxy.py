@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from yarl import URL
 
@@ -35,6 +36,10 @@ async def proxy(server: "ApiServer", request: Request, info: RequestInfo) -> Res
     obj = await server.registry.find(call.kind, call.namespace, name)
     if obj is None:
         raise call.not_found()
+    if not info.rest and not request.path.endswith("/") and request.method in ("GET", "HEAD"):
+        # Relative links of the page lead astray otherwise.
+        query = f"?{urlencode(request.repeated)}" if request.repeated else ""
+        return Response(301, b"", "text/plain", {"Location": f"{request.path}/{query}"})
     path = "/" + info.rest
     if request.path.endswith("/") and not path.endswith("/"):
         path += "/"
@@ -45,7 +50,9 @@ async def proxy(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         host, number = await find(server, call, obj, port)
         url = URL.build(scheme=scheme or "http", host=host, port=number, path=path, query=list(request.repeated))
     headers = {field: value for field, value in request.headers.items() if field.lower() not in KEPT_BACK}
-    status, answered, body = await server.kubelets.forward(request.method, url, headers, request.body)
+    status, answered, body = await server.kubelets.forward(
+        request.method, url, headers, request.body, verified=call.kind.name == "Node"
+    )
     kept, content_type = _kept(answered), answered.get("Content-Type", "application/octet-stream")
     prefix = _prefix(request.path, info.rest)
     hosts = {url.authority, f"{url.host}:{url.port}", request.headers.get("host") or ""}
