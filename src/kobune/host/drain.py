@@ -77,7 +77,9 @@ async def _evict(client: Client, pod: DrainedPod) -> str:
     except NotFound:
         return ""
     except ApiError as error:
-        return f"eviction of pod {key.namespace}/{key.name}: {error}"
+        # The cause names the budget, and how many healthy pods it needs.
+        words = " ".join([str(error), *(cause.message for cause in error.causes)])
+        return f"eviction of pod {key.namespace}/{key.name}: {words.rstrip('.')}"
     return ""
 
 
