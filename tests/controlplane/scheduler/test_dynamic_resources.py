@@ -5,6 +5,7 @@ import pytest
 
 from kobune.controlplane.scheduler import views
 from kobune.controlplane.scheduler.device_cel import as_quantity, selects
+from kobune.controlplane.scheduler.devices import allocation
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
 
@@ -281,3 +282,67 @@ def test_claims_of_one_pod_share_too(build, table):
 def test_a_counter_that_nobody_publishes_has_nothing(build, table):
     alone = [slices(part("half", "20Gi"))]
     assert accepted(world([claim(request())], alone), user(build), table) == set()
+
+
+def network(policy=None, value="10Gi"):
+    """A device that several claims may share."""
+    capacity = {"memory": {"value": value, **({"requestPolicy": policy} if policy else {})}}
+    return slices({**device("card"), "allowMultipleAllocations": True, "capacity": capacity})
+
+
+def shared_by(amount, name):
+    result = {
+        "request": "gpu", "driver": DRIVER, "pool": "a", "device": "card", "shareID": name, "consumedCapacity": {"memory": amount}
+    }  # fmt: skip
+    return claim(request(), name=name, status={"allocation": {"devices": {"results": [result]}}})
+
+
+def wanting(amount, **more):
+    return request(capacity={"requests": {"memory": amount}}, **more)
+
+
+RANGE = {"default": "1Gi", "validRange": {"min": "2Gi", "step": "2Gi", "max": "8Gi"}}
+VALUES = {"default": "1Gi", "validValues": ["1Gi", "4Gi"]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "others", "asked", "fits"),
+    [
+        pytest.param(None, (), wanting("10Gi"), True, id="all-of-it"),
+        pytest.param(None, ("6Gi",), wanting("4Gi"), True, id="what-is-left"),
+        pytest.param(None, ("6Gi", "1Gi"), wanting("4Gi"), False, id="more-than-is-left"),
+        pytest.param(None, ("1Gi",), request(), False, id="without-a-request-all-of-it"),
+        pytest.param(VALUES, ("9Gi",), request(), True, id="or-the-policys-default"),
+        pytest.param(VALUES, ("7Gi",), wanting("2Gi"), False, id="rounded-up-to-a-valid-value"),
+        pytest.param(VALUES, (), wanting("5Gi"), False, id="above-every-valid-value"),
+        pytest.param(RANGE, ("7Gi",), wanting("3Gi"), False, id="rounded-up-to-a-step"),
+        pytest.param(RANGE, ("6Gi",), wanting("3Gi"), True, id="a-step-that-is-left"),
+        pytest.param(RANGE, (), wanting("9Gi"), False, id="above-the-range"),
+        pytest.param(None, (), wanting("5Gi", count=2), True, id="the-same-device-twice"),
+        pytest.param(None, (), wanting("6Gi", count=2), False, id="but-not-beyond-its-capacity"),
+        pytest.param(None, (), request(capacity={"requests": {"cores": "1"}}), False, id="a-capacity-it-does-not-have"),
+    ],
+)
+def test_a_device_is_shared_as_far_as_its_capacity_goes(build, table, policy, others, asked, fits):
+    users = [shared_by(amount, f"user-{number}") for number, amount in enumerate(others)]
+    listers = world([claim(asked), *users], [network(policy)])
+    assert accepted(listers, user(build), table) == ({"a"} if fits else set())
+
+
+def test_a_share_is_written_with_its_size_and_a_name_of_its_own(build, table):
+    listers = world([claim(wanting("3Gi", count=2))], [network(RANGE)])
+    plugin = DynamicResources(listers)
+    pod = user(build)
+    plugin.reserve(pod, table, table.row_of["a"])
+    (one,) = listers.resource_claims.values()
+    grants = plugin._decisions[pod.uid].grants[one.key]
+    results = allocation(one, grants, "a", listers.device_classes)["devices"]["results"]
+    assert [result["consumedCapacity"] for result in results] == [{"memory": str(4 * 2**30)}] * 2
+    assert len({result["shareID"] for result in results}) == 2
+
+
+def test_what_is_promised_of_a_shared_device_counts_before_it_is_written(build, table):
+    listers = world([claim(wanting("6Gi")), claim(wanting("6Gi"), name="other")], [network()])
+    plugin, pod = DynamicResources(listers), user(build)
+    plugin.reserve(pod, table, table.row_of["a"])
+    assert not plugin.filter(user(build, "other"), table, table.rows)[table.row_of["a"]]

@@ -1,11 +1,11 @@
 """Which devices there are, and which of them would satisfy a pod's claims on a node. Pure.
 
-Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamic-resource-allocation/structured. Capacity that
-is consumed in parts is left alone.
+Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamic-resource-allocation/structured.
 """
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from kobune.api.errors import Json
 from kobune.api.objects.core import Node, NodeSelector
 from kobune.api.objects.meta import Key
+from kobune.controlplane.scheduler.device_capacity import Shares, fits, share_of, share_text
 from kobune.controlplane.scheduler.device_cel import as_quantity, selects
 from kobune.controlplane.scheduler.node_rules import compile_selector
 from kobune.controlplane.scheduler.views import DeviceClass, ResourceClaim, ResourceSlice
@@ -50,6 +51,8 @@ class Device:
     node_name: str = ""
     selector: Json | None = None
     everywhere: bool = False
+    capacity: Mapping[str, Json] = field(default_factory=dict)  # As published.
+    is_shared: bool = False  # Several claims may use it at once, each for a part of its capacity.
     consumes: tuple[tuple[CounterId, int], ...] = ()  # What it takes of shared counters while it is in use.
 
     def is_on(self, node: Node) -> bool:
@@ -70,11 +73,13 @@ class Request(NamedTuple):
     selectors: tuple[str, ...]
     tolerations: tuple[Json, ...]
     admin: bool
+    capacity: Mapping[str, int]  # What it wants of each capacity.
 
 
 class Grant(NamedTuple):
     request: Request
     device: Device
+    shares: Shares | None = None  # What it takes of a shared device.
 
 
 class Inventory:
@@ -165,6 +170,8 @@ def _device(driver: str, pool: str, spec: Json, device: Json) -> Device:
         where.get("nodeName") or "",
         where.get("nodeSelector"),
         bool(where.get("allNodes")),
+        device.get("capacity") or {},
+        bool(device.get("allowMultipleAllocations")),
         tuple(
             amount
             for one in device.get("consumesCounters") or ()
@@ -206,6 +213,7 @@ def _request(name: str, exact: Json) -> Request:
         tuple(one["cel"]["expression"] for one in exact.get("selectors") or () if one.get("cel")),
         tuple(exact.get("tolerations") or ()),
         bool(exact.get("adminAccess")),
+        {name: as_quantity(value) for name, value in ((exact.get("capacity") or {}).get("requests") or {}).items()},
     )
 
 
@@ -216,15 +224,17 @@ def allocate(
     classes: Mapping[Key, DeviceClass],
     inventory: Inventory,
     left: Counters,
+    shares: Mapping[DeviceId, Sequence[Shares]],
 ) -> list[Grant] | None:
     """Devices for every request of one claim that keep its constraints together; None when there are none.
 
     Args:
         free: the node's devices that nobody has; `present`: all of them, for administrative access.
         left: what is left of the shared counters.
+        shares: what others have of devices that are shared.
     """
     constraints = (claim.spec.get("devices") or {}).get("constraints") or ()
-    search = _Search(free, present, classes, inventory, constraints, left)
+    search = _Search(free, present, classes, inventory, constraints, left, shares)
     grants: list[Grant] = []
     return grants if search.fill(requests_of(claim), grants) and len(grants) <= MOST_DEVICES else None
 
@@ -240,8 +250,9 @@ class _Search:
         inventory: Inventory,
         constraints: Sequence[Json],
         left: Counters,
+        shares: Mapping[DeviceId, Sequence[Shares]],
     ) -> None:
-        self._left = left
+        self._left, self._shares = left, shares
         self._free, self._present, self._classes = free, present, classes
         self._inventory, self._constraints = inventory, constraints
 
@@ -267,7 +278,7 @@ class _Search:
             if not self._may(request, device, grants):
                 del grants[before:]
                 return False
-            grants.append(Grant(request, device))
+            grants.append(_grant(request, device))
         if self.fill(rest, grants):
             return True
         del grants[before:]
@@ -285,8 +296,9 @@ class _Search:
             return self.fill(rest, grants)
         for index, device in enumerate(candidates):
             if self._may(request, device, grants):
-                grants.append(Grant(request, device))
-                if self._take(request, count - 1, candidates[index + 1 :], rest, grants):
+                grants.append(_grant(request, device))
+                following = index if device.is_shared else index + 1
+                if self._take(request, count - 1, candidates[following:], rest, grants):
                     return True
                 grants.pop()
         return False
@@ -300,9 +312,18 @@ class _Search:
 
     def _may(self, request: Request, device: Device, grants: Sequence[Grant]) -> bool:
         """Not granted twice within the claim, in keeping with the constraints, and with enough left of what it shares."""
-        if any(grant.device is device for grant in grants):
+        own = [grant for grant in grants if grant.device is device]
+        if own and not device.is_shared:
             return False
-        if device.consumes and not request.admin and not self._has_counters(device, grants):
+        wanted = share_of(device.capacity, request.capacity) if device.is_shared or request.capacity else {}
+        if wanted is None:
+            return False
+        in_use = bool(own or self._shares.get(device.id))
+        if device.is_shared and not request.admin:
+            others = [*self._shares.get(device.id, ()), *(grant.shares or {} for grant in own)]
+            if not fits(device.capacity, [*others, wanted]):
+                return False
+        if device.consumes and not in_use and not request.admin and not self._has_counters(device, grants):
             return False
         return all(_keeps(constraint, request, device, grants) for constraint in self._constraints)
 
@@ -312,6 +333,11 @@ class _Search:
             for counter, amount in grant.device.consumes if not grant.request.admin else ():
                 spent[counter] = spent.get(counter, 0) + amount
         return all(self._left.get(counter, 0) - spent.get(counter, 0) >= amount for counter, amount in device.consumes)
+
+
+def _grant(request: Request, device: Device) -> Grant:
+    shared = device.is_shared and not request.admin
+    return Grant(request, device, share_of(device.capacity, request.capacity) if shared else None)
 
 
 def _tolerated(device: Device, tolerations: Sequence[Json]) -> bool:
@@ -352,13 +378,29 @@ def _keeps(constraint: Json, request: Request, device: Device, grants: Sequence[
 
 
 def allocated(claims: Iterable[ResourceClaim]) -> set[DeviceId]:
-    """The devices that claims have; administrative access takes none."""
-    taken = set()
+    """The devices that claims have for themselves; administrative access takes none."""
+    return {
+        DeviceId(result["driver"], result["pool"], result["device"])
+        for claim in claims
+        for result in _results(claim)
+        if not result.get("adminAccess") and not result.get("shareID")
+    }
+
+
+def shared(claims: Iterable[ResourceClaim]) -> dict[DeviceId, list[Shares]]:
+    """What claims have of devices that are shared."""
+    found: dict[DeviceId, list[Shares]] = {}
     for claim in claims:
-        for result in ((claim.status.get("allocation") or {}).get("devices") or {}).get("results") or ():
-            if not result.get("adminAccess"):
-                taken.add(DeviceId(result["driver"], result["pool"], result["device"]))
-    return taken
+        for result in _results(claim):
+            if result.get("shareID") and not result.get("adminAccess"):
+                consumed = {name: as_quantity(value) for name, value in (result.get("consumedCapacity") or {}).items()}
+                device = DeviceId(result["driver"], result["pool"], result["device"])
+                found.setdefault(device, []).append(consumed)
+    return found
+
+
+def _results(claim: ResourceClaim) -> Iterable[Json]:
+    return ((claim.status.get("allocation") or {}).get("devices") or {}).get("results") or ()
 
 
 def allocation(
@@ -370,8 +412,9 @@ def allocation(
             "request": grant.request.name, "driver": grant.device.id.driver, "pool": grant.device.id.pool,
             "device": grant.device.id.name, **({"adminAccess": True} if grant.request.admin else {}),
             **({"tolerations": list(grant.request.tolerations)} if grant.request.tolerations else {}),
+            **(_share(claim, number, grant.shares) if grant.shares is not None else {}),
         }
-        for grant in grants
+        for number, grant in enumerate(grants)
     ]  # fmt: skip
     config = []
     for grant in {grant.request.name: grant for grant in grants}.values():
@@ -382,6 +425,15 @@ def allocation(
     devices: Json = {"results": results} | ({"config": config} if config else {})
     selector = _node_selector(grants, node_name)
     return {"devices": devices} | ({"nodeSelector": selector} if selector else {})
+
+
+def _share(claim: ResourceClaim, number: int, shares: Shares) -> Json:
+    """A share's name, which no other share has, and its size."""
+    share_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{claim.metadata.uid}/{claim.metadata.resource_version}/{number}")
+    return {
+        "shareID": str(share_id),
+        "consumedCapacity": {name: share_text(amount) for name, amount in shares.items()},
+    }
 
 
 def _node_selector(grants: Sequence[Grant], node_name: str) -> Json | None:

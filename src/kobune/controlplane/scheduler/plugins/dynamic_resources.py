@@ -15,6 +15,7 @@ from kobune.api.objects.core import NodeSelector
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.controlplane.scheduler.arrays import Mask, Rows
+from kobune.controlplane.scheduler.device_capacity import Shares
 from kobune.controlplane.scheduler.devices import (
     DeviceId,
     Grant,
@@ -23,6 +24,7 @@ from kobune.controlplane.scheduler.devices import (
     allocated,
     allocation,
     requests_of,
+    shared,
 )
 from kobune.controlplane.scheduler.events import NODE, POD, Action, ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
@@ -162,18 +164,23 @@ class DynamicResources:
         if node is None:
             return None
         present = [device for device in inventory.devices if device.is_on(node)]
-        taken = allocated(self._listers.resource_claims.values()) | self._promised()
+        existing = self._listers.resource_claims.values()
+        promised = self._promised()
+        taken = allocated(existing) | _whole(promised)
+        shares = shared(existing)
+        _add_shares(shares, promised)
         granted: dict[Key, list[Grant]] = {}
         for claim in claims:
             if claim.status.get("allocation"):
                 continue
             free = [device for device in present if device.id not in taken]
-            left = inventory.left(taken)
-            grants = allocate(claim, free, present, self._listers.device_classes, inventory, left)
+            left = inventory.left(taken | shares.keys())
+            grants = allocate(claim, free, present, self._listers.device_classes, inventory, left, shares)
             if grants is None:
                 return None
             granted[claim.key] = grants
-            taken |= {grant.device.id for grant in grants if not grant.request.admin}
+            taken |= _whole(grants)
+            _add_shares(shares, grants)
         return granted
 
     def _current(self) -> Inventory:
@@ -182,14 +189,10 @@ class DynamicResources:
             self._inventory = (version, Inventory(self._listers.resource_slices.values()))
         return self._inventory[1]
 
-    def _promised(self) -> set[DeviceId]:
-        return {
-            grant.device.id
-            for decision in self._decisions.values()
-            for grants in decision.grants.values()
-            for grant in grants
-            if not grant.request.admin
-        }
+    def _promised(self) -> list[Grant]:
+        return [
+            grant for decision in self._decisions.values() for grants in decision.grants.values() for grant in grants
+        ]
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         """Claims, slices and classes that come, change or go; a claim made for the pod; a new node."""
@@ -242,3 +245,14 @@ class DynamicResources:
     def _is_seen(self, key: Key) -> bool:
         claim = self._listers.resource_claims.get(key)
         return claim is None or bool(claim.status.get("allocation"))
+
+
+def _whole(grants: Sequence[Grant]) -> set[DeviceId]:
+    """The devices that nobody else can have."""
+    return {grant.device.id for grant in grants if not grant.request.admin and grant.shares is None}
+
+
+def _add_shares(shares: dict[DeviceId, list[Shares]], grants: Sequence[Grant]) -> None:
+    for grant in grants:
+        if grant.shares is not None:
+            shares.setdefault(grant.device.id, []).append(grant.shares)
