@@ -245,3 +245,22 @@ async def test_a_secrets_plain_text_becomes_data(ask):
 async def test_a_namespace_with_a_generated_name_is_labelled_with_it(ask):
     created = await ask.create("/api/v1/namespaces", {"metadata": {"generateName": "x-"}})
     assert created["metadata"]["labels"]["kubernetes.io/metadata.name"] == created["metadata"]["name"]
+
+
+async def test_a_patch_that_makes_no_object_of_the_kind_is_invalid(ask):
+    path = "/api/v1/namespaces/default/configmaps"
+    await ask.create(path, {"metadata": {"name": "typed"}})
+    for body, media_type in (
+        ({"data": {"a": 1}}, "application/merge-patch+json"),
+        ([{"op": "add", "path": "/data", "value": {"a": 1}}], "application/json-patch+json"),
+    ):
+        answer = await ask("PATCH", f"{path}/typed", body, content_type=media_type, status=422)
+        (cause,) = answer["details"]["causes"]
+        assert cause["field"] == "patch"
+        assert cause["message"].endswith(
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
+        )
+    applied = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "typed"}}
+    media_type = "application/apply-patch+yaml"
+    answer = await ask("PATCH", f"{path}/typed?fieldManager=f", applied, content_type=media_type, status=400)
+    assert answer["message"] == "invalid object type: /v1, Kind=Secret"

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kobune.api.errors import BadRequest, Json, UnsupportedMediaType
+from kobune.api import field_errors
+from kobune.api.errors import BadRequest, Invalid, Json, UnsupportedMediaType, invalid
 from kobune.api.patch import jsonpatch, merge, strategic
 from kobune.controlplane.apiserver.negotiation import media_type_of
 from kobune.controlplane.apiserver.registry.call import Call
@@ -18,6 +19,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+DECODING = " cannot be handled as a "  # What the complaint about a field of another type says.
 BUILTIN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 
 
@@ -51,6 +53,12 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
     return media_type, patch
 
 
+def _no_object(patched: str, error: BadRequest) -> Invalid:
+    """What a patch makes is none of the kind. Source: upstream patch.go, applyPatchToCurrentObject."""
+    why = str(error).partition(DECODING)[2].partition(": ")[2]
+    return invalid("", "", field_errors.invalid("patch", patched, why))
+
+
 async def patch(registry: "Registry", call: Call, media_type: str, document: Any, *, prepare: Prepare = whole) -> bytes:
     """Patch an object; the body as stored. Raises BadRequest, Conflict, Invalid, NotFound."""
     kind = call.kind
@@ -64,9 +72,13 @@ async def patch(registry: "Registry", call: Call, media_type: str, document: Any
         else:
             new = strategic.apply(old, document, schema)
         warnings: list[str] = []
-        new = checked_object(
-            new, kind, schema, validation=call.options.field_validation, warnings=warnings, repeated=[]
-        )
+        patched = orjson.dumps(new).decode() if media_type != STRATEGIC_PATCH else ""
+        try:
+            new = checked_object(
+                new, kind, schema, validation=call.options.field_validation, warnings=warnings, repeated=[]
+            )
+        except BadRequest as error:
+            raise _no_object(patched, error) if patched and DECODING in str(error) else error from error
         call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
         registry.default(kind, new)
         check_name(call, new["metadata"])
