@@ -49,7 +49,7 @@ async def rollouts(deployments: int, replicas: int, nodes: int) -> None:
         await in_parallel(deployments, lambda number: client.create(Deployment, deployment(f"d{number}", replicas)))
         report("Deployments created", deployments, began)
         await until(lambda: all(map(is_rolled_out, watch.items.values())))
-        report("pods Ready", deployments * replicas, began)
+        report("pods Ready", deployments * replicas, began, requests=await requests_of(client))
         began = start()
         change = {"spec": {"template": {"metadata": {"annotations": {"round": "two"}}}}}
         await in_parallel(deployments, lambda number: client.patch(Deployment, Key(NAMESPACE, f"d{number}"), change))
@@ -159,8 +159,15 @@ def start() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def report(stage: str, count: int, began: tuple[float, float]) -> None:
+async def requests_of(client: Client) -> int:
+    """How many requests the API server has answered so far."""
+    lines = (await client.call("GET", "/metrics")).decode().splitlines()
+    return sum(int(line.rpartition(" ")[2]) for line in lines if line.startswith("apiserver_request_total{"))
+
+
+def report(stage: str, count: int, began: tuple[float, float], **more: int) -> None:
     figures = {
+        **more,
         "seconds": round(time.perf_counter() - began[0], 2),
         "cpu_seconds": round(time.process_time() - began[1], 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -25,7 +25,7 @@ from kobune.controlplane.controllers.quota_kinds import OtherKinds
 from kobune.controlplane.controllers.replicaset import ReplicationController
 
 RESYNC_SECONDS = 300.0  # Finds what was charged and never created. Source: upstream --resource-quota-sync-period.
-LOOK_SECONDS = 1.0  # While a kind that a quota names has not been counted for the first time.
+LOOK_SECONDS = 0.1  # While a kind that a quota names has not been counted for the first time.
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
 Number = int | Fraction
 

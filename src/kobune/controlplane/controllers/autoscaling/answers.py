@@ -157,7 +157,7 @@ class Asking:
         except MetricError as error:
             # The parts stand in the wrong places; upstream has them so.
             why = f"unable to get metric {name}: {described.kind} on {self.hpa.namespace} {described.name}/{error}"
-            raise MetricError(f"failed to get {name} object metric: {why}" if per_pod else why) from error
+            raise MetricError(f"failed to get {name} object metric: {why}" if per_pod else why, told=why) from error
         proposal, words = self._whole(usage, source.target, per_pod=per_pod)
         status: Json = {
             "describedObject": {"kind": described.kind, "name": described.name, "apiVersion": described.api_version},
@@ -183,7 +183,8 @@ class Asking:
         except MetricError as error:
             where = f"{namespace}/{name}/{_go_selector(source.metric.selector)}"
             outer = f"failed to get {name} external metric" if per_pod else f"failed to get external metric {name}"
-            raise MetricError(f"{outer}: unable to get external metric {where}: {error}") from error
+            why = f"unable to get external metric {where}: {error}"
+            raise MetricError(f"{outer}: {why}", told=why) from error
         proposal, words = self._whole(min(sum(values), 2**63 - 1), source.target, per_pod=per_pod)
         status = {"metric": _identifier(source.metric), "current": {words: _written(proposal.usage)}}
         return Answer(proposal.replicas, _external_name(source.metric), {"type": spec.type, "external": status})
@@ -204,8 +205,8 @@ async def _or_fail(answer: Awaitable[Answer], reason: str, outer: str) -> Answer
     try:
         return await answer
     except MetricError as error:
-        text = f"the HPA was unable to compute the replica count: {error}"
-        raise Failure(reason, text, f"{outer}: {error}", brief=str(error)) from error
+        text = f"the HPA was unable to compute the replica count: {error.told}"
+        raise Failure(reason, text, f"{outer}: {error}", brief=error.told) from error
 
 
 def _amount(text: str | int | float | None) -> int:

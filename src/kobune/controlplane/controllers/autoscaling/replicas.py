@@ -18,7 +18,11 @@ CPU_INITIALIZATION, INITIAL_READINESS = timedelta(minutes=5), timedelta(seconds=
 
 
 class MetricError(Exception):
-    """A metric gives no number of replicas; the message says why."""
+    """A metric gives no number of replicas; the message says why, `told` what condition and event say of it."""
+
+    def __init__(self, message: str, *, told: str = "") -> None:
+        super().__init__(message)
+        self.told = told or message
 
 
 class Sample(NamedTuple):
