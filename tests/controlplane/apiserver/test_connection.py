@@ -8,6 +8,7 @@ import pytest
 
 from kobune.api.clock import SystemClock
 from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.connection import Front
 from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.apiserver.wire import NotPlain, date_of, read_plain
@@ -107,6 +108,40 @@ async def test_a_server_that_stops_ends_its_watches_and_closes_its_connections()
         assert await idle.read() == b""
         writer.close()
         other.close()
+
+
+class Slow(asyncio.Transport):
+    """A transport whose client takes nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = b""
+
+    def write(self, data):
+        self.written += data
+
+    def is_closing(self):
+        return False
+
+    def get_extra_info(self, name, default=None):
+        return default
+
+
+async def test_a_client_that_takes_nothing_is_answered_no_more_until_it_does():
+    async with ApiServer(CONFIG, MemoryStore(), clock=SystemClock()) as server, asyncio.TaskGroup() as tasks:
+        connection, transport = Front(server, tasks)(), Slow()
+        connection.connection_made(transport)
+        connection.pause_writing()
+        connection.data_received(request("POST", MAPS, b'{"metadata":{"name":"a"}}') + request("GET", f"{MAPS}/a") * 3)
+        while b"201" not in transport.written:
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert transport.written.count(b"HTTP/1.1") == 1
+        connection.resume_writing()
+        while transport.written.count(b"HTTP/1.1 200") < 3:
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
 
 
 def test_the_date_is_as_http_writes_it():

@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         self._front.open.discard(self)
         self._transport = None
         if self._blocked is not None and not self._blocked.done():
-            self._blocked.set_exception(ConnectionResetError("the client has gone"))
+            self._blocked.set_result(None)  # Whoever waits finds the transport gone.
         if self._streaming and self._task is not None:
             self._task.cancel()
 
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         if plain.method != b"GET" or plain.head != self._known or b"?" in plain.target or b"%" in plain.target:
             return False
         now, transport = self._loop.time(), self._transport
-        if now > self._known_until or transport is None or self._known_user is None:
+        if now > self._known_until or transport is None or self._known_user is None or self._blocked is not None:
             return False
         body = self._front.server.read_now(self._known_user, plain.target.decode("latin-1"))
         if body is None:
@@ -276,6 +276,7 @@ class Connection(asyncio.Protocol):
             date = self._front.date(self._loop.time())
             head = plain_head(response.status, date, response.content_type, len(body), own)
             self._open_transport().write(head + body)
+            await self._drain()
             return
         headers = {"Content-Type": response.content_type, "Cache-Control": "no-cache, private", **response.headers}
         if self._ending:
