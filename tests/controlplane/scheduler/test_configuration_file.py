@@ -37,7 +37,7 @@ def test_default_weights_are_upstreams():
     weights = {use.name: use.weight for use in default_points()["score"]}
     assert weights == {
         "TaintToleration": 3, "NodeAffinity": 2, "NodeResourcesFit": 1, "PodTopologySpread": 2, "InterPodAffinity": 2,
-        "NodeResourcesBalancedAllocation": 1, "ImageLocality": 1,
+        "NodeResourcesBalancedAllocation": 1, "ImageLocality": 1, "DynamicResources": 2,
     }  # fmt: skip
 
 

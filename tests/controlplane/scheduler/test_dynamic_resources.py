@@ -346,3 +346,19 @@ def test_what_is_promised_of_a_shared_device_counts_before_it_is_written(build, 
     plugin, pod = DynamicResources(listers), user(build)
     plugin.reserve(pod, table, table.row_of["a"])
     assert not plugin.filter(user(build, "other"), table, table.rows)[table.row_of["a"]]
+
+
+def test_a_node_with_the_preferred_alternative_is_better(build, table):
+    large = {
+        "name": "large",
+        "deviceClassName": "gpu",
+        "selectors": cel(f"device.attributes['{DRIVER}'].size == 'large'"),
+    }
+    small = {"name": "small", "deviceClassName": "gpu"}
+    preferring = {"name": "gpu", "firstAvailable": [large, small]}
+    published = [slices(device("one", size="small"), node="a"), slices(device("two", size="large"), node="b")]
+    plugin = DynamicResources(world([claim(preferring)], published))
+    scores = plugin.rank(user(build), table, table.exists[table.rows])
+    assert {name: int(scores[row]) for name, row in table.row_of.items()} == {"a": 87, "b": 100}
+    alike = DynamicResources(world([claim(request())], published))
+    assert alike.rank(user(build), table, table.exists[table.rows]) is None

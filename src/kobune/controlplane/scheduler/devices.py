@@ -19,6 +19,7 @@ from kobune.controlplane.scheduler.node_rules import compile_selector
 from kobune.controlplane.scheduler.views import DeviceClass, ResourceClaim, ResourceSlice
 
 MOST_DEVICES = 32  # Of one claim. Source: resource.k8s.io AllocationResultsMaxSize.
+MOST_ALTERNATIVES = 8  # Of one request. Source: resource.k8s.io FirstAvailableDeviceRequestMaxSize.
 BLOCKING = ("NoSchedule", "NoExecute")
 
 
@@ -195,6 +196,16 @@ def _by_domain(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def requests_of(claim: ResourceClaim) -> list[list[Request]]:
     """The claim's requests, each as its alternatives in order of preference."""
     return [_alternatives(request) for request in (claim.spec.get("devices") or {}).get("requests") or ()]
+
+
+def preference_of(claim: ResourceClaim) -> dict[str, int]:
+    """What each alternative of the claim's requests is worth: the first one most. Empty when there are none."""
+    requests = [one for one in (claim.spec.get("devices") or {}).get("requests") or () if one.get("firstAvailable")]
+    return {
+        alternative.name: MOST_ALTERNATIVES - place
+        for request in requests
+        for place, alternative in enumerate(_alternatives(request))
+    }
 
 
 def _alternatives(request: Json) -> list[Request]:

@@ -88,7 +88,8 @@ PLUGINS = (
     PluginRow(
         "DynamicResources",
         lambda args, listers: DynamicResources(listers),
-        ("preFilter", "filter", "postFilter", "reserve", "preBind"),
+        ("preFilter", "filter", "postFilter", "score", "reserve", "preBind"),
+        2,
     ),
     PluginRow(
         "DefaultPreemption",
