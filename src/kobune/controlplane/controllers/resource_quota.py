@@ -240,7 +240,9 @@ def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iter
     if item is None:
         return ()
     if isinstance(old, Pod) and isinstance(new, Pod):
-        if (old.is_finished, old.spec) == (new.is_finished, new.spec):
+        # Being sent to a node frees nothing, and a recount now might miss pods that were charged a moment ago.
+        before = msgspec.structs.replace(old.spec, node_name=new.spec.node_name)
+        if (old.is_finished, before) == (new.is_finished, new.spec):
             return ()
     elif isinstance(old, Service | PersistentVolumeClaim) and isinstance(new, Service | PersistentVolumeClaim):
         if old.spec == new.spec:
