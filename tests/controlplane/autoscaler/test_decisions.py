@@ -200,6 +200,17 @@ def test_machines_are_counted_as_far_as_they_have_come():
     assert expected(some, counts) == 1
 
 
+def test_a_new_node_that_is_not_ready_yet_is_still_on_its_way():
+    some = Group("np1", node(), 2, 0, 10, {"a": 0.0, "b": 0.0})
+    new = node("b", ready=False)
+    new.metadata.creation_timestamp = NOW
+    counts = count(some, {"a": node("a"), "b": new}, SETTINGS, NOW.timestamp() + 60)
+    assert counts == Counts(registered=2, ready=1, not_started=1)
+    assert expected(some, counts) == 1
+    later = count(some, {"a": node("a"), "b": new}, SETTINGS, NOW.timestamp() + 900)
+    assert (later.unready, expected(some, later)) == (1, 0)
+
+
 @pytest.mark.parametrize("ready, unready, healthy", [(10, 3, True), (0, 3, True), (5, 4, True), (4, 4, False)])
 def test_too_many_unready_nodes_stop_everything(ready, unready, healthy):
     assert is_healthy([Counts(ready + unready, ready, unready)], SETTINGS) is healthy

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kobune.api.objects.core import Node
 from kobune.controlplane.autoscaler.model import Group, Settings
 
+STARTUP_SECONDS = 900.0  # A node that young and not Ready is still starting. Source: upstream's MaxNodeStartupTime.
 FIRST_BACKOFF, MAX_BACKOFF, BACKOFF_RESET = 300.0, 1800.0, 10800.0  # Seconds. Source: upstream's flags.
 
 
@@ -16,6 +17,7 @@ class Counts:
     registered: int = 0
     ready: int = 0
     unready: int = 0
+    not_started: int = 0  # Nodes that are new and not Ready yet.
     unregistered: int = 0  # Machines that are no nodes yet.
     long_unregistered: int = 0  # Those of them for too long.
 
@@ -24,6 +26,7 @@ class Counts:
             self.registered + other.registered,
             self.ready + other.ready,
             self.unready + other.unready,
+            self.not_started + other.not_started,
             self.unregistered + other.unregistered,
             self.long_unregistered + other.long_unregistered,
         )
@@ -32,10 +35,16 @@ class Counts:
 def count(group: Group, nodes: Mapping[str, Node], settings: Settings, now: float) -> Counts:
     """How far the group's machines have come; `now` in seconds since 1970."""
     there = [nodes[name] for name in group.machines if name in nodes]
-    ready = sum(node.is_ready for node in there)
+    ready = sum(node.takes_pods for node in there)
+    starting = sum(not node.takes_pods and _is_young(node, now) for node in there)
     late = late_machines(group, nodes, settings, now)
     waiting = len(group.machines) - len(there)
-    return Counts(len(there), ready, len(there) - ready, waiting - len(late), len(late))
+    return Counts(len(there), ready, len(there) - ready - starting, starting, waiting - len(late), len(late))
+
+
+def _is_young(node: Node, now: float) -> bool:
+    created = node.metadata.creation_timestamp
+    return created is not None and now - created.timestamp() < STARTUP_SECONDS
 
 
 def late_machines(group: Group, nodes: Mapping[str, Node], settings: Settings, now: float) -> list[str]:
@@ -48,8 +57,8 @@ def late_machines(group: Group, nodes: Mapping[str, Node], settings: Settings, n
 
 
 def expected(group: Group, counts: Counts) -> int:
-    """How many nodes of the group are still on their way."""
-    return max(0, group.target - counts.registered - counts.long_unregistered)
+    """How many nodes of the group are still on their way, those included that are there and not Ready yet."""
+    return max(0, group.target - counts.ready - counts.unready - counts.long_unregistered)
 
 
 def is_healthy(counts: Sequence[Counts], settings: Settings) -> bool:

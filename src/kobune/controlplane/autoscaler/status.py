@@ -89,7 +89,7 @@ def _counts(counts: Counts) -> Json:
     registered = {
         "total": counts.registered,
         "ready": counts.ready,
-        "notStarted": 0,
+        "notStarted": counts.not_started,
         "unready": {"total": counts.unready},
     }
     return {
