@@ -96,9 +96,10 @@ async def play(place: str, rounds: int) -> None:
 def killed_while_writing(place: str, number: int, seconds: float) -> list[dict[str, Any]]:
     """What the writers said until they were killed."""
     with subprocess.Popen(
-        [sys.executable, "-c", WRITERS, place, str(number)], stdout=subprocess.PIPE, process_group=0
+        [sys.executable, "-c", WRITERS, place, str(number)], stdout=subprocess.PIPE, process_group=0, bufsize=0
     ) as writers:
         assert writers.stdout is not None
+        # Unbuffered: what a buffer has read ahead, communicate would not see.
         first = writers.stdout.readline()
         os.set_blocking(writers.stdout.fileno(), True)
         try:
