@@ -25,9 +25,12 @@ class ApiError(Exception):
         group, resource, name, uid: what the failure is about, for `Status.details`; empty when it is about nothing in
             particular. `resource` is the plural, except in `Invalid`, where upstream gives the kind.
         retry_after_seconds: when to try again; 0 is not said.
+
+    `continue_` is a token with which a list that cannot go on as it was goes on nevertheless.
     """
 
     code, reason = 500, "InternalError"
+    continue_ = ""
 
     def __init__(
         self,
@@ -140,6 +143,8 @@ def status_of(error: ApiError) -> Json:
         details["retryAfterSeconds"] = error.retry_after_seconds
     status: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": str(error)}
     status["reason"] = error.reason
+    if error.continue_:
+        status["metadata"] = {"continue": error.continue_}
     if details:
         status["details"] = details
     status["code"] = error.code

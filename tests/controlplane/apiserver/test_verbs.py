@@ -264,3 +264,20 @@ async def test_a_patch_that_makes_no_object_of_the_kind_is_invalid(ask):
     media_type = "application/apply-patch+yaml"
     answer = await ask("PATCH", f"{path}/typed?fieldManager=f", applied, content_type=media_type, status=400)
     assert answer["message"] == "invalid object type: /v1, Kind=Secret"
+
+
+async def test_a_list_that_took_too_long_can_go_on_as_things_are_now(ask):
+    """Source: upstream's conformance test of lists in chunks."""
+    for name in "abcde":
+        await ask.create(PODS, pod(name))
+    first = await ask("GET", f"{PODS}?limit=2")
+    await ask("DELETE", f"{PODS}/c?gracePeriodSeconds=0")
+    store = ask.server.registry.feed.store
+    ask.server.registry.open_cache(ask.server.registry.builtin("", "v1", "Pod"))._pins.clear()
+    await store.compact(ask.server.registry.feed.revision)
+    path = f"{PODS}?limit=1&continue="
+    refused = await ask("GET", path + first["metadata"]["continue"], status=410)
+    assert refused["reason"] == "Expired"
+    second = await ask("GET", path + refused["metadata"]["continue"])
+    assert [one["metadata"]["name"] for one in second["items"]] == ["d"]
+    assert second["metadata"]["remainingItemCount"] == 1

@@ -190,3 +190,17 @@ def test_a_count_that_came_too_late_is_not_taken_for_something_freed(tell):
     charged, recorded = tell(story, ONLY, nodes=False)
     assert charged
     assert recorded == {"pods": "5"}
+
+
+def test_a_pod_that_is_given_a_node_frees_nothing(tell):
+    async def story(world):
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "9"}}})
+        await used(world, {"pods": "0"})
+        await world.create("pods", pod("a"))
+        await world.patch("resourcequotas", "q", {"status": {"used": {"pods": "5"}}}, subresource="status")
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"name": "n"}}
+        await world.client.call("POST", world.path("pods", name="a", subresource="binding"), body=orjson.dumps(binding))
+        await world.sleep(10)
+        return (await world.get("resourcequotas", "q"))["status"]["used"]
+
+    assert tell(story, ONLY, nodes=False) == {"pods": "5"}

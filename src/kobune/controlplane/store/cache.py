@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 EVERYTHING = Selection()
 EXPIRED_LIST = (
     "The provided continue parameter is too old to display a consistent list result. "
-    "You can start a new list without the continue parameter."
+    "You can start a new list without the continue parameter, or use the continue token in this response to retrieve "
+    "the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that "
+    "were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
 )
 _key = attrgetter("key")
 
@@ -110,11 +112,13 @@ class Cache:
         candidates = self._candidates(selection)
         return candidates if predicate is None else [item for item in candidates if predicate(item)]
 
-    def page(self, selection: Selection, limit: int) -> Listing:
-        """The first `limit` that match, as of now."""
+    def page(self, selection: Selection, limit: int, *, after: str = "") -> Listing:
+        """The first `limit` that match and follow after the key `after`, as of now."""
         revision = self._feed.revision
         predicate = selection.predicate(self.selectable)
         candidates = self._candidates(selection)
+        if after:
+            candidates = candidates[bisect_right(candidates, after, key=_key) :]
         listing = _cut(candidates, predicate, limit, revision, selection)
         if listing.more and revision not in self._pins:
             self._pin(revision)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 256 * 1024  # Of a list that is sent in parts.
 WAIT_FOR_REVISION_SECONDS = 3.0  # Source: upstream watch cache, blockTimeout.
 _ABOUT_OBJECTS = frozenset({b"ADDED", b"MODIFIED", b"DELETED"})
+AS_OF_NOW = -1  # In a token: go on, whatever has changed since. Source: upstream handleCompactedErrorForPaging.
 SHORTEST_WATCH_SECONDS = 1800.0  # Without timeoutSeconds a watch ends at random between this and twice this.
 
 
@@ -62,7 +63,13 @@ async def _list_items(registry: "Registry", kind: Kind, namespace: str, options:
     chosen = selection(cache, kind, namespace, options)
     if options.continue_:
         revision, after = _read_continue(options.continue_, cache.prefix)
-        return await cache.next_page(chosen, options.limit, after=after, revision=revision or cache.revision)
+        if revision == AS_OF_NOW:
+            return cache.page(chosen, options.limit, after=after)
+        try:
+            return await cache.next_page(chosen, options.limit, after=after, revision=revision or cache.revision)
+        except Gone as error:
+            error.continue_ = _token(AS_OF_NOW, after.removeprefix(cache.prefix))
+            raise
     wanted = resource_version(options.resource_version)
     await reach(registry, wanted)
     if options.match == "Exact":
@@ -246,8 +253,11 @@ async def _one(line: bytes) -> AsyncIterator[bytes]:
 
 
 def _continue_token(revision: int, last: Item, prefix: str) -> str:
-    start = last.key.removeprefix(prefix) + "\0"
-    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})
+    return _token(revision, last.key.removeprefix(prefix))
+
+
+def _token(revision: int, after: str) -> str:
+    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": after + "\0"})
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
