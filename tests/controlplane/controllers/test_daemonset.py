@@ -177,3 +177,19 @@ def test_failed_pods_are_replaced_ever_more_slowly(tell):
     count, reasons = tell(story, ONLY)
     assert 5 <= count <= 9
     assert "FailedDaemonPod" in reasons
+
+
+def test_a_revision_bears_its_pods_label_and_its_fields_in_order(tell):
+    """Source: upstream's conformance test of rolling updates compares the bytes."""
+
+    async def story(world):
+        await world.create("nodes", {"metadata": {"name": "n1"}}, "")
+        await world.create("daemonsets", daemon_set())
+        await world.sleep(10)
+        return (await world.list("controllerrevisions"))[0], (await world.list("pods"))[0]
+
+    revision, pod = tell(story, ONLY)
+    label = "controller-revision-hash"
+    assert revision["metadata"]["labels"][label] == pod["metadata"]["labels"][label]
+    template = revision["data"]["spec"]["template"]
+    assert list(template) == sorted(template)

@@ -56,7 +56,8 @@ def template_of(revision: ControllerRevision) -> bytes:
 
 def hash_of(revision: ControllerRevision) -> str:
     """The short hash that names the revision."""
-    return revision.metadata.labels.get(HASH_LABEL) or revision.name
+    labels = revision.metadata.labels
+    return labels.get(HASH_LABEL) or labels.get(POD_LABEL) or revision.name
 
 
 async def truncate(
@@ -75,17 +76,23 @@ async def _create(
     template = orjson.loads(bytes(owner.spec.template))
     content = comparable(bytes(owner.spec.template))
     labels = (template.get("metadata") or {}).get("labels") or {}
+    # A DaemonSet's revisions bear the label that its pods bear. Source: upstream DaemonSetsController.snapshot.
+    hash_label = POD_LABEL if isinstance(owner, DaemonSet) else HASH_LABEL
+    # In Go's order of fields: whoever looks for the current revision compares bytes.
+    data = orjson.loads(
+        orjson.dumps({"spec": {"template": {**template, "$patch": "replace"}}}, option=orjson.OPT_SORT_KEYS)
+    )
     while True:
         mark = safe_hash(content + (str(collisions).encode() if collisions else b""))
         manifest: Json = {
             "metadata": {
                 "name": f"{owner.name}-{mark}",
                 "namespace": owner.namespace,
-                "labels": {**labels, HASH_LABEL: mark},
+                "labels": {**labels, hash_label: mark},
                 "annotations": owner.metadata.annotations,
                 "ownerReferences": [controller_reference(owner)],
             },
-            "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+            "data": data,
             "revision": number,
         }
         try:
