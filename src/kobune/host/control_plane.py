@@ -29,6 +29,7 @@ from kobune.controlplane.store.contract import Damaged, Store, Unavailable
 from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host import storage_classes
+from kobune.host.authorized_ranges import admission_of
 from kobune.host.etcd_members import answering
 from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout
@@ -122,6 +123,7 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
         client_ca=(cluster.pki / "ca.crt").read_bytes(),
         service_account_keys=ServiceAccountKeys(key, previous),
         kubelet_tls=to_kubelets,
+        admits_connection=admission_of(spec),
         audit_policy=POLICY if spec.cluster.audited else None,
         audit_sink=write_audit,
         front_proxy=FrontProxy(

@@ -37,6 +37,7 @@ def stamp(spec: Spec) -> str:
     return (
         f"Kubernetes {cluster.kubernetes_version}, certificates {cluster.certificate_generation},"
         f" signing key {cluster.service_account_key_generation}{', audited' if cluster.audited else ''}"
+        f"{''.join(f', reached from {text}' for text in cluster.authorized_ranges)}"
     )
 
 

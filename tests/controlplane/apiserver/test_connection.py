@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -180,3 +181,23 @@ async def test_nonsense_is_answered_and_the_connection_closed(client):
 def test_what_is_not_plain_is_left_to_the_general_server(data):
     with pytest.raises(NotPlain):
         read_plain(data)
+
+
+async def test_a_client_that_may_not_connect_is_cut_off_without_an_answer():
+    asked = []
+
+    def admits(address, certificate):
+        asked.append((address, certificate))
+        return False
+
+    config = replace(CONFIG, admits_connection=admits)
+    async with (
+        ApiServer(config, MemoryStore(), clock=SystemClock()) as server,
+        serve(server, host="127.0.0.1", port=0, tls=None) as (host, port),
+    ):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(request("GET", "/healthz"))
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+    assert asked == [("127.0.0.1", None)]

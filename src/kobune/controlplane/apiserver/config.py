@@ -45,6 +45,8 @@ class ApiServerConfig:
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
+        admits_connection: whether a client at this address, with this certificate (DER; None: it has none), may speak
+            at all; others are cut off without an answer. None: everybody may.
         authorization_mode: of "Node", "RBAC", "AlwaysAllow".
         max_requests_inflight, max_mutating_requests_inflight: how many requests are answered at the same time; with
             priority and fairness the sum of both counts.
@@ -68,6 +70,7 @@ class ApiServerConfig:
     max_token_expiration_seconds: int = 0
     kubelet_tls: ssl.SSLContext | None = None
     front_proxy: FrontProxy | None = None
+    admits_connection: Callable[[str, bytes | None], bool] | None = None
     authorization_mode: tuple[str, ...] = ("Node", "RBAC")
     anonymous_health: bool = True
     disabled_admission_plugins: tuple[str, ...] = ()

@@ -132,6 +132,11 @@ class Connection(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         self._certificate = tls.getpeercert(True) if tls is not None else None
         self._peer = transport.get_extra_info("peername")
+        admits = self._front.server.config.admits_connection
+        if admits is not None and not admits(self._peer[0], self._certificate):
+            self._ending = True
+            self._transport.abort()
+            return
         self._front.open.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
