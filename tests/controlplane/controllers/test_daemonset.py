@@ -183,9 +183,9 @@ def test_a_revision_bears_its_pods_label_and_its_fields_in_order(tell):
     """Source: upstream's conformance test of rolling updates compares the bytes."""
 
     async def story(world):
-        await world.create("nodes", {"metadata": {"name": "n1"}}, "")
+        await add_nodes(world, "a")
         await world.create("daemonsets", daemon_set())
-        await world.sleep(10)
+        await settled(world, 1)
         return (await world.list("controllerrevisions"))[0], (await world.list("pods"))[0]
 
     revision, pod = tell(story, ONLY)
