@@ -25,7 +25,7 @@ def case(name, inner=""):
 def test_the_newest_result_of_each_test_counts(tmp_path):
     one, other = "[sig-apps] Job runs [Conformance]", "[sig-node] Pods run [Conformance]"
     failed = '<failure message="it did&#10;not run"/>'
-    report(tmp_path, "old", 60, case(f"{one} [sig-apps, Conformance]", failed), case(other))
+    report(tmp_path, "old", 60, case(f"[It] {one} [sig-apps, Conformance]", failed), case(other))
     report(
         tmp_path, "new", 0, case(one), case(other, failed), case("[sig-apps] Other", failed), case("x", "<skipped/>")
     )

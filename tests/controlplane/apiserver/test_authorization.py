@@ -194,3 +194,12 @@ async def test_a_review_is_no_table(ask):
     table = "application/json;as=Table;v=v1;g=meta.k8s.io"
     assert (await ask.raw("POST", path, review, accept=table)).status == 406
     assert (await ask.raw("POST", path, review, accept=f"{table},application/json")).status == 201
+
+
+async def test_who_may_see_one_object_may_list_it(ask, bob):
+    """Extension API servers read the configuration of authentication so."""
+    await allow(ask, {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"], "resourceNames": ["a"]})
+    await bob("GET", f"{PODS}?fieldSelector=metadata.name=a")
+    await bob("GET", f"{PODS}?fieldSelector=metadata.name=b", status=403)
+    await bob("GET", f"{PODS}?fieldSelector=metadata.name!=a", status=403)
+    await bob("GET", PODS, status=403)

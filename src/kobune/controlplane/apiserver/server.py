@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kobune.api.catalogue import METRICS_KINDS, Kind, builtin
 from kobune.api.clock import Clock
-from kobune.api.errors import ApiError, InsufficientStorage, MethodNotAllowed, NotFound, ServiceUnavailable, Timeout
+from kobune.api.errors import (
+    ApiError,
+    BadRequest,
+    InsufficientStorage,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    Timeout,
+)
+from kobune.api.selectors import parse_fields
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
@@ -390,11 +399,23 @@ def is_lasting(request: Request, info: RequestInfo | None) -> bool:
     return info.subresource in LASTING and (info.subresource != "log" or "follow" in request.query)
 
 
+def _named(fields: str) -> str:
+    """The only name that a field selector lets through; empty when there may be others."""
+    try:
+        return parse_fields(fields).exact("metadata.name") or ""
+    except BadRequest:
+        return ""  # It is refused when it is read.
+
+
 def access_of(user: User, info: RequestInfo, query: Mapping[str, str] = NOTHING) -> Access:
     """What a request for a resource wants to do."""
     fields = query.get("fieldSelector", "") if query else ""
+    name = info.name
+    if not name and fields and info.verb in ("list", "watch"):
+        # Who may see one object may list it. Source: upstream RequestInfoFactory.
+        name = _named(fields)
     return Access(
-        user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, info.name, "", fields
+        user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, name, "", fields
     )
 
 
