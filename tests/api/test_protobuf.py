@@ -53,6 +53,12 @@ def test_what_go_writes_for_empty_is_left_out():
 def test_an_optional_zero_stays():
     spec = message((1, 0), (5, 0), (7, False))
     assert decode(enveloped("apps/v1", "Deployment", (1, META), (2, spec)))["spec"] == {"replicas": 0}
+    none = message((1, 0), (2, 0), (3, ""))  # IntOrString's form of it.
+    budget = decode(enveloped("policy/v1", "PodDisruptionBudget", (1, META), (2, message((3, none)))))
+    assert budget["spec"] == {"maxUnavailable": 0}
+    strategy = message((1, "RollingUpdate"), (2, message((1, none), (2, message((1, 1), (3, "20%"))))))
+    found = decode(enveloped("apps/v1", "DaemonSet", (1, META), (2, message((3, strategy)))))
+    assert found["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": "20%"}
 
 
 def test_inlined_messages_stand_in_the_outer_object():
