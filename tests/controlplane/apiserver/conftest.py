@@ -28,9 +28,9 @@ class Asker:
         path, _, query = path.partition("?")
         pairs = [part.partition("=")[::2] for part in query.split("&")] if query else []
         data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-        request = Request(
-            method, path, dict(pairs), {"content-type": content_type, **headers}, data, self.user, repeated=pairs
-        )
+        if content_type:
+            headers["content-type"] = content_type
+        request = Request(method, path, dict(pairs), headers, data, self.user, repeated=pairs)
         return await self.server.handle(request)
 
     async def __call__(

@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from kobune.api.errors import ApiError, BadRequest, Json, NotFound, ServiceUnavailable
+from kobune.controlplane.apiserver.wire import ADDED_BY_LIBRARY
 
 ENDPOINT_ANNOTATION = "kobune.local/kubelet-endpoint"  # HOST:PORT of a kubelet that is not at its node's address.
 # Which address of a node is tried first. Source: upstream --kubelet-preferred-address-types, as kubeadm sets it.
@@ -94,6 +95,7 @@ class Kubelets:
                 connector=aiohttp.TCPConnector(ssl=self._tls, limit=0),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 auto_decompress=False,
+                skip_auto_headers=ADDED_BY_LIBRARY,
             )
         return self._session
 

@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl, unquote
 
 from kobune.controlplane.apiserver.request import NOTHING, Request
 
+# Headers that the HTTP client's library adds unasked. What is passed on for somebody goes without them: a body that came
+# without a type would get a wrong one, and whoever does not read gzip would be sent some.
+ADDED_BY_LIBRARY = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 MAX_BODY_BYTES = 3 * 1024 * 1024  # Source: upstream MaxRequestBodyBytes.
 MAX_HEAD_BYTES = 64 * 1024
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))

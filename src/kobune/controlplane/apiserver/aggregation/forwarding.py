@@ -16,6 +16,7 @@ from kobune.controlplane.apiserver.config import FrontProxy
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.request import Request, Response, User
 from kobune.controlplane.apiserver.services.endpoints import Unreachable, find_endpoint
+from kobune.controlplane.apiserver.wire import ADDED_BY_LIBRARY
 
 if TYPE_CHECKING:
     import aiohttp
@@ -105,7 +106,10 @@ class Forwarder:
 
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(
-                timeout=timeout, auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)
+                timeout=timeout,
+                auto_decompress=False,
+                skip_auto_headers=ADDED_BY_LIBRARY,
+                connector=aiohttp.TCPConnector(limit=0),
             )
         return self._session
 
