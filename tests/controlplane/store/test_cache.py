@@ -243,6 +243,18 @@ async def test_a_page_of_a_forgotten_state_is_gone() -> None:
             await cache.next_page(Selection(), 1, after=old.items[-1].key, revision=old.revision)
 
 
+async def test_a_state_is_kept_for_a_time_however_often_it_is_asked_for() -> None:
+    async with opened(seconds=0) as (cache, feed):
+        for number in range(4):
+            await put(cache, pod(f"{number}"))
+        first = cache.page(Selection(), 1)
+        assert (await cache.next_page(Selection(), 1, after=first.items[-1].key, revision=first.revision)).more
+        await put(cache, pod("9"))
+        await feed.store.compact(feed.revision)
+        with pytest.raises(Gone, match="The provided continue parameter is too old"):
+            await cache.next_page(Selection(), 1, after=first.items[-1].key, revision=first.revision)
+
+
 # Watching
 
 

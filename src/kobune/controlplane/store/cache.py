@@ -131,10 +131,9 @@ class Cache:
             Gone: that state is no longer known, neither here nor in the store.
         """
         pinned = self._pins.get(revision)
-        if pinned is not None:
+        # Asking again does not make a pin last longer: a token must end sometime, as upstream's do.
+        if pinned is not None and self._clock.monotonic() < pinned[0]:
             items = pinned[1]
-            self._pins[revision] = (self._clock.monotonic() + self._tuning.seconds, items)
-            self._pins.move_to_end(revision)
             first = bisect_right(items, after, key=_key)
             last = len(items)
             if selection.namespace:
