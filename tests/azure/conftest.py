@@ -191,7 +191,9 @@ def az(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Az:
 def kubectl(tmp_path_factory: pytest.TempPathFactory):
     """Runs kubectl with a kubeconfig."""
     if shutil.which("kubectl") is None:
-        pytest.skip("The program kubectl is not on the PATH.")
+        if os.environ.get("CI") == "true":
+            pytest.fail("kubectl is not on the PATH")
+        pytest.skip("kubectl is not on the PATH")
 
     def run(kubeconfig: Path, *arguments: str) -> str:
         done = subprocess.run(

@@ -9,8 +9,7 @@ from kobune.controlplane.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from kobune.controlplane.apiserver.admission.chain import Plugin
-from kobune.controlplane.apiserver.admission.default_ingress_class import DefaultIngressClass
-from kobune.controlplane.apiserver.admission.default_storage_class import DefaultStorageClass
+from kobune.controlplane.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
 from kobune.controlplane.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from kobune.controlplane.apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
 from kobune.controlplane.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
