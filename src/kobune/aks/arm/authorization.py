@@ -3,6 +3,7 @@
 import re
 
 from kobune.aks.arm.errors import ArmError
+from kobune.aks.arm.kept import Kept
 from kobune.aks.arm.request import ArmAnswer, ArmRequest, normal_location
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.store import Resource
@@ -10,6 +11,7 @@ from kobune.api.errors import Json
 
 ASSIGNMENTS = "microsoft.authorization/roleassignments"
 IDENTITIES = "microsoft.managedidentity/userassignedidentities"
+identities = Kept("Microsoft.ManagedIdentity/userAssignedIdentities", "identity")
 # Source: Azure's page on built-in roles.
 ROLES = {
     "Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
@@ -126,39 +128,6 @@ def put_identity(service: ArmService, request: ArmRequest) -> ArmAnswer:
     }
     service.save(Resource(key=key, type=IDENTITIES, document=document))
     return ArmAnswer(200 if existing else 201, document)
-
-
-def get_identity(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    return ArmAnswer(200, _identity(service, request).document)
-
-
-def list_identities(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    group = request.parameters.get("group")
-    below = service.get_group(group).key if group else service.scope
-    return ArmAnswer(200, {"value": [found.document for found in service.store.list(IDENTITIES, below)]})
-
-
-def delete_identity(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    try:
-        found = _identity(service, request)
-    except ArmError:
-        return ArmAnswer(204)
-    service.store.remove(found.key)
-    return ArmAnswer(200)
-
-
-def _identity(service: ArmService, request: ArmRequest) -> Resource:
-    group = service.get_group(request.parameters["group"])
-    name = request.parameters["identity"]
-    found = service.store.find(f"{group.key}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}")
-    if found is None:
-        raise ArmError(
-            404,
-            "ResourceNotFound",
-            f"The Resource 'Microsoft.ManagedIdentity/userAssignedIdentities/{name}' under resource group "
-            f"'{group.document['name']}' was not found.",
-        )
-    return found
 
 
 def _assignment(service: ArmService, request: ArmRequest) -> Resource:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from kobune.aks.arm.documents import KEPT
 from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter
+from kobune.aks.arm.kept import Kept
 from kobune.aks.arm.kql import KqlError
 from kobune.aks.arm.log_reader import AUDIT, AUDIT_ADMIN, CATEGORIES, read_new
 from kobune.aks.arm.log_store import Rows, TooMuchWork
@@ -20,6 +21,7 @@ from kobune.api.errors import Json
 
 SETTINGS = "microsoft.insights/diagnosticsettings"
 WORKSPACES = "microsoft.operationalinsights/workspaces"
+workspaces = Kept("Microsoft.OperationalInsights/workspaces", "workspace")
 GROUPS = {"alllogs": CATEGORIES, "audit": (AUDIT, AUDIT_ADMIN)}
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 
@@ -103,25 +105,6 @@ def put_workspace(service: ArmService, request: ArmRequest) -> ArmAnswer:
     }
     service.save(Resource(key=key, type=WORKSPACES, document=document))
     return ArmAnswer(200 if existing else 201, document)
-
-
-def get_workspace(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    return ArmAnswer(200, _workspace(service, request).document)
-
-
-def list_workspaces(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    group = request.parameters.get("group")
-    below = service.get_group(group).key if group else service.scope
-    return ArmAnswer(200, {"value": [found.document for found in service.store.list(WORKSPACES, below)]})
-
-
-def delete_workspace(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    try:
-        found = _workspace(service, request)
-    except ArmError:
-        return ArmAnswer(204)
-    service.store.remove(found.key)
-    return ArmAnswer(200)
 
 
 def query_workspace(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -224,17 +207,4 @@ def _setting(service: ArmService, request: ArmRequest) -> Resource:
     found = service.store.find(f"{cluster.key}/providers/microsoft.insights/diagnosticsettings/{name}")
     if found is None:
         raise ArmError(404, "ResourceNotFound", f"The diagnostic setting '{name}' does not exist.")
-    return found
-
-
-def _workspace(service: ArmService, request: ArmRequest) -> Resource:
-    group, name = service.get_group(request.parameters["group"]), request.parameters["workspace"]
-    found = service.store.find(f"{group.key}/providers/microsoft.operationalinsights/workspaces/{name}")
-    if found is None:
-        raise ArmError(
-            404,
-            "ResourceNotFound",
-            f"The Resource 'Microsoft.OperationalInsights/workspaces/{name}' under resource group '{group.document['name']}' "
-            "was not found.",
-        )
     return found
