@@ -4,8 +4,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from kobune.api.errors import Json
 from kobune.api.objects.core import NodeSelector, ObjectReference, Quantities
-from kobune.api.objects.meta import GVK, Condition, Object, View
+from kobune.api.objects.meta import GVK, Condition, Object, ObjectMeta, View
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
@@ -162,3 +163,15 @@ class VolumeAttachment(Object):
     gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "VolumeAttachment")
     spec: VolumeAttachmentSpec = msgspec.field(default_factory=VolumeAttachmentSpec)
     status: VolumeAttachmentStatus = msgspec.field(default_factory=VolumeAttachmentStatus)
+
+
+def claim_reference(claim: ObjectMeta) -> Json:
+    """What a volume's `claimRef` says of its claim."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": claim.namespace,
+        "name": claim.name,
+        "uid": claim.uid,
+        "resourceVersion": claim.resource_version,
+    }

@@ -8,16 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kobune.api.objects.meta import Key
+from kobune.api.objects.storage import BIND_COMPLETED, CLASS_ANNOTATION, NO_PROVISIONER, WAIT_FOR_CONSUMER
 from kobune.api.quantity import to_bytes
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.pod_info import PodInfo, Volume, selector_of
 from kobune.controlplane.scheduler.views import PersistentVolume, PersistentVolumeClaim, StorageClass
 
-CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
-BOUND = "pv.kubernetes.io/bind-completed"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
-WAIT_FOR_CONSUMER = "WaitForFirstConsumer"
 UNBOUND_IMMEDIATE = "pod has unbound immediate PersistentVolumeClaims"
 
 
@@ -93,7 +89,7 @@ def _problem(pod: PodInfo, key: Key, claim: PersistentVolumeClaim | None, is_eph
 
 
 def is_bound(claim: PersistentVolumeClaim) -> bool:
-    return claim.spec.volume_name != "" and BOUND in claim.metadata.annotations
+    return claim.spec.volume_name != "" and BIND_COMPLETED in claim.metadata.annotations
 
 
 def class_of(claim: PersistentVolumeClaim) -> str:

@@ -20,6 +20,7 @@ from kobune.api.objects.storage import (
     PersistentVolume,
     PersistentVolumeClaim,
     StorageClass,
+    claim_reference,
 )
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.pods import Unseen
@@ -243,14 +244,7 @@ async def _bind(volume: PersistentVolume, claim: PersistentVolumeClaim, context:
     """Volume first, then its phase, then the claim and its phase: each step finds out what is done already."""
     reference = volume.spec.claim_ref
     if not is_meant_for(volume, claim) or reference is None or reference.uid != claim.uid:
-        wanted = {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": claim.namespace,
-            "name": claim.name,
-            "uid": claim.uid,
-            "resourceVersion": claim.metadata.resource_version,
-        }
+        wanted = claim_reference(claim.metadata)
         metadata: Json = {"resourceVersion": volume.metadata.resource_version}
         if not is_meant_for(volume, claim):
             metadata["annotations"] = {BOUND_BY_CONTROLLER: "yes"}

@@ -25,6 +25,7 @@ from kobune.api.objects.storage import (
     PersistentVolume,
     PersistentVolumeClaim,
     StorageClass,
+    claim_reference,
 )
 from kobune.api.quantity import to_bytes
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
@@ -140,14 +141,7 @@ def volume_manifest(
     spec: Json = {
         "capacity": {"storage": claim.spec.resources.requests.get("storage", "0")},
         "accessModes": claim.spec.access_modes,
-        "claimRef": {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": claim.namespace,
-            "name": claim.name,
-            "uid": claim.uid,
-            "resourceVersion": claim.metadata.resource_version,
-        },
+        "claimRef": claim_reference(claim.metadata),
         "persistentVolumeReclaimPolicy": storage_class.reclaim_policy,
         "storageClassName": storage_class.name,
         "volumeMode": "Filesystem",

@@ -11,6 +11,7 @@ import numpy as np
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Json
 from kobune.api.objects.meta import Key
+from kobune.api.objects.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, claim_reference
 from kobune.api.quantity import to_bytes
 from kobune.client.client import Client
 from kobune.controlplane.scheduler.arrays import Mask, Rows
@@ -21,7 +22,6 @@ from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Refusal, Scope
 from kobune.controlplane.scheduler.pod_info import PodInfo, selector_of
 from kobune.controlplane.scheduler.storage import (
-    SELECTED_NODE,
     candidates,
     class_of,
     is_bound,
@@ -229,7 +229,7 @@ class VolumeBinding:
         """
         decision = self._decisions[pod.uid]
         for claim, volume in decision.bindings:
-            await client.patch(PersistentVolume, volume.key, _claim_reference(claim))
+            await client.patch(PersistentVolume, volume.key, _promise(claim))
         for claim in decision.provisions:
             await client.patch(
                 PersistentVolumeClaim, claim.key, {"metadata": {"annotations": {SELECTED_NODE: node_name}}}
@@ -252,18 +252,10 @@ class VolumeBinding:
         return claim is not None and is_bound(claim)
 
 
-def _claim_reference(claim: PersistentVolumeClaim) -> Json:
-    reference = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "namespace": claim.namespace,
-        "name": claim.name,
-        "uid": claim.uid,
-        "resourceVersion": claim.metadata.resource_version,
-    }
+def _promise(claim: PersistentVolumeClaim) -> Json:
     return {
-        "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
-        "spec": {"claimRef": reference},
+        "metadata": {"annotations": {BOUND_BY_CONTROLLER: "yes"}},
+        "spec": {"claimRef": claim_reference(claim.metadata)},
     }
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kobune.api.objects.meta import Key
+from kobune.api.objects.storage import WAIT_FOR_CONSUMER
 from kobune.controlplane.scheduler.arrays import Mask, Rows
 from kobune.controlplane.scheduler.domains import codes_of
 from kobune.controlplane.scheduler.events import Action, ClusterEvent
@@ -11,7 +12,7 @@ from kobune.controlplane.scheduler.node_rules import LabelRule
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Refusal, Scope
 from kobune.controlplane.scheduler.pod_info import PodInfo
-from kobune.controlplane.scheduler.storage import WAIT_FOR_CONSUMER, claims_used, class_of
+from kobune.controlplane.scheduler.storage import claims_used, class_of
 
 CONFLICT = "node(s) had no available volume zone"
 BETA_TO_GA = {
