@@ -1,6 +1,8 @@
 """Extenders over HTTP. Source: Kubernetes documentation, Scheduler Configuration (extenders); upstream extender.go."""
 
+import base64
 import random
+import ssl
 
 import aiohttp
 import numpy as np
@@ -10,12 +12,16 @@ from aiohttp import web
 
 from kobune.client.client import Client
 from kobune.client.transport import Answer
+from kobune.controlplane.scheduler.after_filters import after_filters
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.configuration_file import read_configuration
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
-from kobune.controlplane.scheduler.extender import Extender, ExtenderConfiguration, ExtenderError
+from kobune.controlplane.scheduler.extended_eviction import ask_about_evictions
+from kobune.controlplane.scheduler.extender import Extender, ExtenderConfiguration, ExtenderError, bound_by_extender
+from kobune.controlplane.scheduler.extender_tls import TlsOptions, context, read_tls
 from kobune.controlplane.scheduler.listers import Listers
+from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.profiles import build_profile
 
 
@@ -134,6 +140,114 @@ async def test_it_binds_when_it_says_so(build, service, extender):
     service.answers["bind"] = {"Error": "not today"}
     with pytest.raises(ExtenderError, match="not today"):
         await binder.bind(pod, "a")
+
+
+def crowded(build):
+    """Two nodes, full of pods of lower priority, and what making room there comes to for a pod of higher."""
+    table = build.table(build.node("a", cpu="1"), build.node("b", cpu="1"))
+    for name in "ab":
+        for number in (1, 2):
+            table.add_pod(build.info(name=f"{name}{number}", requests={"cpu": "500m"}, priority=number), name)
+    pod = build.info(name="vip", requests={"cpu": "500m"}, priority=9)
+    running = build_profile(ProfileConfiguration(), Listers())
+    diagnosis = running.profile.diagnose(pod, table, Nominations())
+    return pod, table, after_filters(pod, table, Nominations(), running, diagnosis, [], random.Random(1))
+
+
+def uid_of(table, node, name):
+    return next(pod.uid for pod in table.pods[table.row_of[node]].values() if pod.name == name)
+
+
+@pytest.mark.parametrize("knows_nodes", [False, True])
+async def test_it_narrows_where_pods_are_evicted_and_chooses_others(build, service, extender, knows_nodes):
+    pod, table, outcome = crowded(build)
+    mine = uid_of(table, "b", "b2")
+    service.answers["preempt"] = {"nodeNameToMetaVictims": {"b": {"pods": [{"uid": mine}], "numPDBViolations": 1}}}
+    asked = extender(preempt_verb="preempt", node_cache_capable=knows_nodes)
+    answer = await ask_about_evictions(outcome, pod, table, [asked])
+    assert (answer.room.node_name, answer.nominated, answer.room.violations) == ("b", "b", 1)
+    assert [victim.uid for victim in answer.room.victims] == [mine]
+    args = service.asked[0][1]
+    if knows_nodes:
+        assert args["NodeNameToVictims"] is None
+        expected = {"Pods": [{"UID": uid_of(table, "a", "a1")}], "NumPDBViolations": 0}
+        assert args["NodeNameToMetaVictims"]["a"] == expected
+    else:
+        assert args["NodeNameToMetaVictims"] is None
+        assert args["NodeNameToVictims"]["a"]["Pods"][0]["metadata"]["name"] == "a1"
+
+
+@pytest.mark.parametrize("answer, text", [
+    pytest.param({}, "preemption: no candidate node for preemption", id="no-node"),
+    pytest.param({"a": {"Pods": []}}, 'preemption: expected at least one victim pod on node "a"', id="no-victim"),
+    pytest.param({"z": {}}, 'preemption: nodeinfo not found for node name "z"', id="strange-node"),
+])  # fmt: skip
+async def test_nobody_is_evicted_when_it_says_no_or_nonsense(build, service, extender, answer, text):
+    pod, table, outcome = crowded(build)
+    service.answers["preempt"] = {"NodeNameToMetaVictims": answer}
+    after = await ask_about_evictions(outcome, pod, table, [extender(preempt_verb="preempt")])
+    assert (after.room, after.nominated, after.diagnosis.afterwards) == (None, None, text)
+
+
+async def test_one_that_may_be_ignored_does_not_stop_evictions(build, service, extender):
+    pod, table, outcome = crowded(build)
+    service.answers["preempt"], service.status = {}, 500
+    asked = extender(preempt_verb="preempt", ignorable=True)
+    assert (await ask_about_evictions(outcome, pod, table, [asked])).room == outcome.room
+
+
+async def test_what_an_extender_refused_may_be_helped_by_evictions(build, service, extender):
+    service.answers["filter"] = {
+        "NodeNames": [], "FailedNodes": {"a": "full"}, "FailedAndUnresolvableNodes": {"b": "bad", "c": "bad"},
+    }  # fmt: skip
+    diagnosis = await choose(build, extender(filter_verb="filter", node_cache_capable=True))
+    assert diagnosis.resolvable.tolist() == [True, False, False]
+
+
+async def test_a_binder_that_may_be_ignored_leaves_the_binding_to_the_scheduler(build, service, extender):
+    service.answers["bind"], service.status = {}, 500
+    pod = build.info(name="web")
+    assert not await bound_by_extender([extender(bind_verb="bind", ignorable=True)], pod, "a")
+    with pytest.raises(ExtenderError):
+        await bound_by_extender([extender(bind_verb="bind")], pod, "a")
+    service.answers["bind"], service.status = {"Error": ""}, 200
+    assert await bound_by_extender([extender(bind_verb="bind")], pod, "a")
+
+
+async def test_the_node_kept_for_the_pod_comes_first_without_points(build, service, extender):
+    service.answers |= {"filter": {"NodeNames": ["b"]}, "rate": []}
+    pod = build.info(name="web", status={"nominatedNodeName": "b"})
+    asked = extender(filter_verb="filter", prioritize_verb="rate", node_cache_capable=True)
+    assert await choose(build, asked, pod=pod) == "b"
+    assert [(verb, args["NodeNames"]) for verb, args in service.asked] == [("filter", ["b"])]
+
+
+def test_tls_is_as_the_configuration_says(tmp_path):
+    assert read_tls(None, https=False) is None
+    assert read_tls(None, https=True).insecure
+    data = base64.b64encode(b"PEM").decode()
+    options = read_tls({"serverName": "other", "certData": data, "keyFile": "k", "caData": data}, https=True)
+    assert options == TlsOptions(server_name="other", cert_data=b"PEM", key_file="k", ca_data=b"PEM")
+    assert context(TlsOptions(insecure=True)).verify_mode == ssl.CERT_NONE
+    assert context(TlsOptions()).verify_mode == ssl.CERT_REQUIRED
+    with pytest.raises(ssl.SSLError):
+        context(TlsOptions(cert_data=b"no certificate"))
+
+
+def test_extenders_are_read_whole():
+    document = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+        "extenders": [{
+            "urlPrefix": "https://x", "preemptVerb": "p", "bindVerb": "b", "ignorable": True, "httpTimeout": "1m30s",
+            "nodeCacheCapable": True, "tlsConfig": {"caFile": "ca.pem"},
+        }],
+    }  # fmt: skip
+    assert read_configuration(document).extenders == (
+        ExtenderConfiguration(
+            "https://x", preempt_verb="p", bind_verb="b", node_cache_capable=True, ignorable=True,
+            timeout_seconds=90.0, tls=TlsOptions(ca_file="ca.pem"),
+        ),
+    )  # fmt: skip
 
 
 def test_resources_that_an_extender_counts_are_left_to_it(build):

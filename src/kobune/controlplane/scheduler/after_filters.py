@@ -12,7 +12,7 @@ from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo
-from kobune.controlplane.scheduler.preemption import Room
+from kobune.controlplane.scheduler.preemption import Candidate, NoRoom, Room, best
 from kobune.controlplane.scheduler.profiles import Running
 from kobune.controlplane.scheduler.views import PodDisruptionBudget, ResourceClaim
 
@@ -26,6 +26,7 @@ class Outcome(NamedTuple):
     released: ResourceClaim | None = None  # A claim to give back.
     nominated: str | None = None  # The node kept for the pod, "" to keep none any more, None to leave that as it is.
     tried_eviction: bool = False
+    candidates: tuple[Candidate, ...] = ()  # Among which `room` is the best.
 
 
 def after_filters(
@@ -47,9 +48,10 @@ def after_filters(
         said.append(text)
     if running.preemption is None:
         return Outcome(replace(diagnosis, afterwards=", ".join(said)), released=released)
-    found = running.preemption.make_room(pod, nodes, nominated, diagnosis, budgets, rng)
-    if isinstance(found, Room):
-        return Outcome(diagnosis, found, released, found.node_name, tried_eviction=True)
+    found = running.preemption.candidates(pod, nodes, nominated, diagnosis, budgets, rng)
+    if not isinstance(found, NoRoom):
+        room = best(found)
+        return Outcome(diagnosis, room, released, room.node_name, tried_eviction=True, candidates=tuple(found))
     said.append(f"preemption: {found.text}")
     return Outcome(
         replace(diagnosis, afterwards=", ".join(said)), None, released, "" if found.clear else None, tried_eviction=True

@@ -101,8 +101,6 @@ def _check_extenders(extenders: Sequence[Json]) -> Iterator[FieldError]:
         if extender.get("prioritizeVerb") and extender.get("weight", 0) <= 0:
             weight = extender.get("weight", 0)
             yield invalid(f"{path}.weight", weight, "must have a positive weight applied to it")
-        if extender.get("preemptVerb"):
-            yield invalid(f"{path}.preemptVerb", extender["preemptVerb"], "extenders are not asked about evictions")
         for number, resource in enumerate(extender.get("managedResources") or ()):
             where, name = f"{path}.managedResources[{number}].name", resource.get("name", "")
             problems = is_qualified_name(name)

@@ -29,6 +29,14 @@ async def choose_with_extenders(
     Raises:
         ExtenderError: an extender failed that may not be ignored.
     """
+    wish = nodes.row_of.get(pod.pod.status.nominated_node_name)
+    if wish is not None and wish < len(feasible) and feasible[wish] and np.count_nonzero(feasible) > 1:
+        # The node where room was made for the pod comes first. Source: upstream evaluateNominatedNode.
+        only = np.zeros(nodes.size, dtype=np.bool_)
+        only[wish] = True
+        choice = await choose_with_extenders(pod, nodes, profile, only, extenders, rng)
+        if not isinstance(choice, Diagnosis):
+            return choice
     names = [nodes.names[row] for row in np.flatnonzero(feasible)]
     failed: dict[str, tuple[str, bool]] = {}  # By node: the reason, and whether an eviction might help.
     for extender in extenders:
@@ -45,6 +53,8 @@ async def choose_with_extenders(
         failed |= {name: (reason, False) for name, reason in verdict.hopeless.items()}
     if not names:
         return _diagnosis(pod, nodes, profile, failed)
+    if len(names) == 1 and names[0] in nodes.row_of:
+        return nodes.row_of[names[0]]  # Nothing to choose by.
     points = await _points(pod, names, extenders)
     mask = np.zeros(nodes.size, dtype=np.bool_)
     mask[[row for name in names if (row := nodes.row_of.get(name)) is not None]] = True
@@ -82,4 +92,6 @@ def _diagnosis(pod: PodInfo, nodes: NodeTable, profile: Profile, failed: dict[st
             ]
         ] = True
         diagnosis.exclusions.append(Exclusion(PLUGIN, text, rows, resolvable))
+        if resolvable:
+            diagnosis.resolvable |= rows
     return diagnosis

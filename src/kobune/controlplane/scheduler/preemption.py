@@ -42,6 +42,9 @@ class Room(NamedTuple):
     violations: int = 0  # Victims whose disruption budget does not allow it.
 
 
+Candidate = tuple[Room, Cost]
+
+
 class NoRoom(NamedTuple):
     """Why no eviction helps; `clear`: the pod's claim to a node is void."""
 
@@ -67,7 +70,7 @@ class _Kept:
     """Rooms found for pods of one shape and priority, good until something changes on the row."""
 
     def __init__(self) -> None:
-        self.rooms: dict[int, tuple[Room, Cost] | None] = {}  # By row; None: evictions there do not help.
+        self.rooms: dict[int, Candidate | None] = {}  # By row; None: evictions there do not help.
         self._positions = (0, 0, 0)
 
     def drop_stale(self, nodes: NodeTable, nominated: Nominations) -> None:
@@ -100,6 +103,19 @@ class Preemption:
         rng: random.Random,
     ) -> Room | NoRoom:
         """The best node to evict pods from. The table is changed while trying, and as before in the end."""
+        found = self.candidates(pod, nodes, nominated, diagnosis, budgets, rng)
+        return found if isinstance(found, NoRoom) else best(found)
+
+    def candidates(
+        self,
+        pod: PodInfo,
+        nodes: NodeTable,
+        nominated: Nominations,
+        diagnosis: Diagnosis,
+        budgets: Sequence[PodDisruptionBudget],
+        rng: random.Random,
+    ) -> list[Candidate] | NoRoom:
+        """Nodes to evict pods from, at least one. The table is changed while trying, and as before in the end."""
         if pod.pod.spec.preemption_policy == "Never":
             return NoRoom(NEVER, clear=False)
         if self._is_waiting(pod, nodes, diagnosis):
@@ -111,7 +127,7 @@ class Preemption:
         large_enough = with_victims[self._fits_without(pod, nodes, lower.pods, lower.requested, with_victims)]
         wanted = self.limits.candidates(len(rows)) if len(rows) else 0
         start = rng.randrange(len(large_enough)) if len(large_enough) else 0
-        candidates: list[tuple[Room, Cost]] = []
+        candidates: list[Candidate] = []
         refused: dict[int, list[str]] = {}
         simple = nominated.want_only_room and self.profile.wants_only_room(pod, nodes)
         order = np.roll(large_enough, -start)
@@ -127,14 +143,14 @@ class Preemption:
                     if sums is None
                     else sums.room(index, row, budgets)
                 )
-                candidate = known[row] = None if room is None else (room, _cost(room))
+                candidate = known[row] = None if room is None else (room, cost_of(room))
             if candidate is not None:
                 candidates.append(candidate)
                 unbroken = unbroken or candidate[0].violations == 0
                 if unbroken and len(candidates) >= wanted:
                     break
         if candidates:
-            return min(candidates, key=lambda candidate: candidate[1])[0]
+            return candidates
         return NoRoom(self._no_room(pod, nodes, rows, with_victims, large_enough, refused), clear=True)
 
     def _known(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> _Kept:
@@ -220,6 +236,11 @@ class Preemption:
             for text in texts:
                 counts[text] = counts.get(text, 0) + 1
         return none_available(len(nodes), counts)
+
+
+def best(candidates: Sequence[Candidate]) -> Room:
+    """The one that costs least; of several, the first."""
+    return min(candidates, key=lambda candidate: candidate[1])[0]
 
 
 def importance(pod: PodInfo) -> tuple[int, datetime]:
@@ -317,7 +338,7 @@ def _gone(pods: Sequence[PodInfo], nodes: NodeTable, name: str) -> Iterator[set[
                 nodes.add_pod(pod, name)
 
 
-def _cost(room: Room) -> Cost:
+def cost_of(room: Room) -> Cost:
     """What an eviction costs: budgets broken, the highest priority lost, all priorities, all pods, and old pods lost."""
     victims = room.victims
     highest = victims[0].priority

@@ -15,12 +15,13 @@ from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, Patch, resource_of
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
-from kobune.controlplane.scheduler.after_filters import after_filters
+from kobune.controlplane.scheduler.after_filters import Outcome, after_filters
 from kobune.controlplane.scheduler.configuration import DEFAULT, Configuration
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
 from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
-from kobune.controlplane.scheduler.extender import Extender, ExtenderError, open_extenders
+from kobune.controlplane.scheduler.extended_eviction import ask_about_evictions
+from kobune.controlplane.scheduler.extender import Extender, ExtenderError, bound_by_extender, open_extenders
 from kobune.controlplane.scheduler.ingest import Ingest
 from kobune.controlplane.scheduler.listers import KINDS, Listers
 from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
@@ -188,9 +189,13 @@ class Scheduler:
         pod = queued.pod
         running = self.profiles[pod.pod.spec.scheduler_name]
         began = self._clock.monotonic()
-        feasible = running.profile.feasible(pod, self.table, self.nominated)
-        if pod.deleting or not feasible.any():
+        if pod.deleting:
             self.attempt(queued)
+            return
+        feasible = running.profile.feasible(pod, self.table, self.nominated)
+        if not feasible.any():
+            await self._refuse_with_extenders(queued, running, self._diagnose(pod, running))
+            self._count_attempt("unschedulable", pod, began)
             return
         try:
             choice = await choose_with_extenders(pod, self.table, running.profile, feasible, self._extenders, self._rng)
@@ -202,7 +207,7 @@ class Scheduler:
         if self.queue.get(pod.uid) is not queued:
             return  # Deleted while the extenders were asked.
         if isinstance(choice, Diagnosis):
-            self._give_up(queued, choice, None)
+            await self._refuse_with_extenders(queued, running, choice)
             self._count_attempt("unschedulable", pod, began)
         elif running.profile.accepts_beside(pod, self.table, choice, self.nominated):
             self._place(queued, running, choice, began)
@@ -211,24 +216,41 @@ class Scheduler:
 
     def _refuse(self, queued: QueuedPod, running: Running) -> None:
         """No node will do: make room if that helps, park the pod, and say why."""
+        began = self._clock.monotonic()
+        outcome = self._after_filters(queued.pod, running, self._diagnose(queued.pod, running))
+        self._follow(queued, running, outcome, began)
+
+    async def _refuse_with_extenders(self, queued: QueuedPod, running: Running, diagnosis: Diagnosis) -> None:
+        """The same, asking the extenders about evictions."""
+        began = self._clock.monotonic()
+        outcome = self._after_filters(queued.pod, running, diagnosis)
+        outcome = await ask_about_evictions(outcome, queued.pod, self.table, self._extenders)
+        if self.queue.get(queued.pod.uid) is queued:  # Not deleted while they were asked.
+            self._follow(queued, running, outcome, began)
+
+    def _diagnose(self, pod: PodInfo, running: Running) -> Diagnosis:
+        return running.profile.diagnose(pod, self.table, self.nominated)
+
+    def _after_filters(self, pod: PodInfo, running: Running, diagnosis: Diagnosis) -> Outcome:
+        if not diagnosis.nodes:
+            return Outcome(diagnosis)
+        budgets = list(self.listers.disruption_budgets.values())
+        return after_filters(pod, self.table, self.nominated, running, diagnosis, budgets, self._rng)
+
+    def _follow(self, queued: QueuedPod, running: Running, outcome: Outcome, began: float) -> None:
+        """Do what is to be done for a pod that fits nowhere, and park it."""
         pod = queued.pod
-        diagnosis = running.profile.diagnose(pod, self.table, self.nominated)
-        nominated: str | None = None
-        if diagnosis.nodes:
-            budgets = list(self.listers.disruption_budgets.values())
-            began = self._clock.monotonic()
-            outcome = after_filters(pod, self.table, self.nominated, running, diagnosis, budgets, self._rng)
-            diagnosis, nominated = outcome.diagnosis, outcome.nominated
-            if outcome.tried_eviction:
-                self.metrics.preemptions.add()
-            if outcome.room is not None:
-                self._evict(pod, outcome.room, running)
-            if outcome.released is not None:
-                self._write(self._release(outcome.released))
+        if outcome.tried_eviction:
+            self.metrics.preemptions.add()
+        if outcome.room is not None:
+            self._evict(pod, outcome.room, running)
+        if outcome.released is not None:
+            self._write(self._release(outcome.released))
+        if outcome.diagnosis.nodes:
             self._observe_point("PostFilter", "Success" if outcome.room else "Unschedulable", pod, began)
-        if nominated is not None:
-            self.nominated.put(pod, nominated)
-        self._give_up(queued, diagnosis, nominated)
+        if outcome.nominated is not None:
+            self.nominated.put(pod, outcome.nominated)
+        self._give_up(queued, outcome.diagnosis, outcome.nominated)
 
     def _give_up(self, queued: QueuedPod, diagnosis: Diagnosis, nominated: str | None) -> None:
         """Park the pod until something may help it, and say why."""
@@ -350,10 +372,7 @@ class Scheduler:
                 if plugin.prepares(pod):
                     doing = "PreBind plugin"
                     await plugin.prepare(pod, node_name, self._client, self._clock)
-            binder = next((one for one in self._extenders if one.config.bind_verb and one.is_interested(pod)), None)
-            if binder is not None:
-                await binder.bind(pod, node_name)
-            else:
+            if not await bound_by_extender(self._extenders, pod, node_name):
                 await self._client.create_subresource(Pod, pod.key, "binding", binding)
         except (ApiError, ExtenderError) as error:
             for plugin in running.reserves:
