@@ -82,6 +82,24 @@ def test_of_two_candidates_one_leads_and_the_other_follows_when_it_leaves():
     assert spec["leaseTransitions"] == 1
 
 
+def test_a_leader_that_neither_renews_nor_stops_is_overdue():
+    async def story():
+        clock, server, seen = VirtualClock(), OneLease(), []
+        election, _ = candidate(server, "a", 1)
+
+        async def work():
+            seen.append(election.is_overdue)
+            await clock.sleep(60)
+            seen.append(election.is_overdue)
+            asyncio.get_running_loop()._selector_of_time.now += 40  # The process was asleep, with all its timers.
+            seen.append(election.is_overdue)
+
+        await election.lead(work)
+        return [*seen, election.is_overdue]
+
+    assert run_virtual(story()) == [False, False, True, False]
+
+
 def test_a_leader_cut_off_stops_before_another_begins():
     async def story():
         clock, server, log = VirtualClock(), OneLease(), []

@@ -1,6 +1,6 @@
 import asyncio
 
-from kobune.client.queue import WorkQueue
+from kobune.client.queue import QueueMetrics, WorkQueue
 from kobune.testing.virtual import VirtualClock, run_virtual
 
 
@@ -18,6 +18,37 @@ async def test_a_key_waits_once_however_often_it_is_added():
     for key in "abab":
         queue.add(key)
     assert await drain(queue) == ["a", "b"]
+
+
+def test_metrics_tell_of_waiting_work_and_retries():
+    async def story():
+        clock = VirtualClock()
+        metrics = QueueMetrics()
+        queues = [WorkQueue(clock, name="a", metrics=metrics) for _ in range(2)]
+        for queue in queues:
+            queue.add("x")
+            queue.add("x")
+            queue.add("y")
+        await clock.sleep(3)
+        key = await queues[0].get()
+        await clock.sleep(2)
+        now = metrics.render()
+        queues[0].done(key)
+        queues[0].retry(key)
+        return now, metrics.render()
+
+    now, later = run_virtual(story())
+    for line in (
+        'workqueue_depth{name="a"} 3',
+        'workqueue_adds_total{name="a"} 4',
+        'workqueue_retries_total{name="a"} 0',
+        'workqueue_queue_duration_seconds_sum{name="a"} 3',
+        'workqueue_unfinished_work_seconds{name="a"} 2',
+        'workqueue_longest_running_processor_seconds{name="a"} 2',
+    ):
+        assert f"{line}\n" in now
+    assert 'workqueue_retries_total{name="a"} 1\n' in later
+    assert 'workqueue_work_duration_seconds_sum{name="a"} 2\n' in later
 
 
 async def test_a_key_added_while_in_work_comes_again_afterwards():

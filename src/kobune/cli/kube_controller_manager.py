@@ -9,6 +9,7 @@ import typer
 from kobune.cli.output import fail
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
+from kobune.host.endpoints import Serving
 from kobune.host.standalone import BadFlag, run_controller_manager
 
 
@@ -26,8 +27,16 @@ def command(
     ] = None,
     service_account_private_key_file: Annotated[Path | None, typer.Option(help="Signs ServiceAccount tokens.")] = None,
     load_balancer_range: Annotated[str, typer.Option(help="The addresses of Services of type LoadBalancer.")] = "",
+    secure_port: Annotated[
+        int, typer.Option(help="Answers /metrics, /healthz, /livez and /readyz; 0: nowhere.")
+    ] = 10257,
+    bind_address: Annotated[str, typer.Option(help="The address of --secure-port.")] = "0.0.0.0",
+    tls_cert_file: Annotated[Path | None, typer.Option(help="By default self-signed.")] = None,
+    tls_private_key_file: Annotated[Path | None, typer.Option(help="The key to --tls-cert-file.")] = None,
+    client_ca_file: Annotated[Path | None, typer.Option(help="Clients may show certificates it has signed.")] = None,
 ) -> None:
     """Keep what is as it should be."""
+    serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file, client_ca_file)
     try:
         asyncio.run(
             run_controller_manager(
@@ -41,7 +50,8 @@ def command(
                 signing_key_file=cluster_signing_key_file,
                 service_account_key_file=service_account_private_key_file,
                 load_balancer_range=load_balancer_range,
+                serving=serving if secure_port else None,
             )
         )
-    except (BadFlag, KubeconfigError, LeadershipLost, ValueError) as error:
+    except (BadFlag, KubeconfigError, LeadershipLost, OSError, ValueError) as error:
         fail(str(error))

@@ -15,6 +15,7 @@ from kobune.client.client import Client
 
 log = logging.getLogger(__name__)
 
+OVERDUE_SECONDS = 20.0  # Source: upstream components' leader health check.
 JITTER = 1.2  # Upstream's JitterFactor: a candidate waits 1 to 2.2 retry periods.
 
 
@@ -80,6 +81,12 @@ class LeaderElection:
                 self.is_leader = False
                 await self._release()
 
+    @property
+    def is_overdue(self) -> bool:
+        """It still leads though its lease expired a while ago, which a process that works as it should never does."""
+        expired = self._seen_at + self._terms.lease_duration
+        return self.is_leader and self._clock.monotonic() > expired + OVERDUE_SECONDS
+
     async def _acquire(self) -> None:
         while not await self._try():
             await self._clock.sleep(self._terms.retry_period * (1 + self._rng.random() * JITTER))
@@ -109,8 +116,9 @@ class LeaderElection:
             except NotFound:
                 spec = self._spec(transitions=0, acquired="")
                 metadata = {"namespace": self._key.namespace, "name": self._key.name}
+                began = self._clock.monotonic()
                 await self._client.create(Lease, {"metadata": metadata, "spec": spec})
-                self.is_leader = True
+                self.is_leader, self._seen_at = True, began
                 return True
             return await self._take(lease)
         except (Conflict, AlreadyExists):

@@ -173,10 +173,18 @@ async def run_controller_manager(
     signing_key_file: Path | None = None,
     service_account_key_file: Path | None = None,
     load_balancer_range: str = "",
+    serving: "Serving | None" = None,
 ) -> None:
-    """kube-controller-manager against any API server, until a signal. Raises BadFlag, LeadershipLost, KubeconfigError."""
+    """kube-controller-manager against any API server, until a signal.
+
+    Args:
+        serving: where health and metrics are answered; None is nowhere.
+    Raises:
+        BadFlag, LeadershipLost, KubeconfigError; OSError: the port is in use.
+    """
     from kobune.controlplane.controllers.controller import Settings
     from kobune.controlplane.controllers.manager import ControllerManager
+    from kobune.host.endpoints import Check, Endpoints, serve_endpoints
 
     settings = Settings(
         root_ca=_optional("--root-ca-file", root_ca_file),
@@ -189,18 +197,33 @@ async def run_controller_manager(
     )
     if bool(settings.signing_certificate) != bool(settings.signing_key):
         raise BadFlag("--cluster-signing-cert-file and --cluster-signing-key-file need each other")
-    rng = random.Random()
+    clock, rng = SystemClock(), random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-controller-manager"))
     manager = ControllerManager(
         client,
-        clock=SystemClock(),
+        clock=clock,
         rng=rng,
         controllers=controllers,
         settings=settings,
         leader_elect=leader_elect,
         identity=identity(rng),
     )
-    await until_signalled(manager.run(), client)
+    # A leader that neither renews nor steps down is to be started anew.
+    election = manager.election
+    overdue = Check("leaderElection", lambda: "the lease has expired" if election and election.is_overdue else "")
+
+    def unsynced() -> str:
+        # A candidate that waits for its turn is ready: it has nothing to be in step with yet.
+        waits = election is not None and not election.is_leader
+        return "" if manager.started.is_set() or waits else "informers are not fully synchronized"
+
+    endpoints = Endpoints(
+        "kube-controller-manager", manager.metrics, alive=(overdue,), ready=(Check("informer-sync", unsynced),)
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        if serving is not None:
+            await stack.enter_async_context(serve_endpoints(endpoints, serving, client, clock=clock))
+        await until_signalled(manager.run(), client)
 
 
 def identity(rng: random.Random) -> str:

@@ -33,6 +33,8 @@ def test_names_are_upstreams_and_switch_controllers_on_and_off():
     names = [controller.name for controller in selected(CONTROLLERS, "*")]
     assert "deployment-controller" in names
     assert [each.name for each in selected(CONTROLLERS, "job-controller")] == ["job-controller"]
+    assert [each.name for each in selected(CONTROLLERS, "podgc")] == ["pod-garbage-collector-controller"]
+    assert "pod-garbage-collector-controller" not in {each.name for each in selected(CONTROLLERS, "*,-podgc")}
     assert "job-controller" not in {each.name for each in selected(CONTROLLERS, "*,-job-controller")}
     with pytest.raises(ValueError, match="'jobs' is not in the list of known controllers"):
         selected(CONTROLLERS, "*,jobs")
@@ -67,7 +69,14 @@ def test_all_controllers_together_bring_up_a_namespace_of_everything_and_take_it
     pods, endpoints, metrics, left = tell(story, "*", settings=Settings(root_ca=b"PEM"))
     assert (pods, endpoints, left) == (5, 3, 0)
     assert 'kobune_reconcile_total{controller="deployment-controller",outcome="success"}' in metrics
-    assert 'workqueue_depth{name="job-controller"} 0' in metrics
+    for line in (
+        'workqueue_depth{name="job-controller"} 0',
+        'workqueue_adds_total{name="job-controller"} 0',
+        'workqueue_unfinished_work_seconds{name="statefulset-controller"} 0',
+        'workqueue_work_duration_seconds_bucket{name="deployment-controller",le="+Inf"}',
+        "# TYPE workqueue_queue_duration_seconds histogram",
+    ):
+        assert line in metrics
 
 
 def test_an_idle_cluster_asks_for_nothing_but_discovery(tell):

@@ -1,6 +1,7 @@
 """Metrics in Prometheus' text form, under upstream's names."""
 
-from kobune.controlplane.scheduler.metrics import Histogram, SchedulerMetrics, attempts_label
+from kobune.api.prometheus import Histogram
+from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label
 
 
 def test_a_histogram_counts_cumulatively():

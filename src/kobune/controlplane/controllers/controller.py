@@ -19,9 +19,10 @@ S = TypeVar("S")
 
 
 class For(NamedTuple):
-    """The kind that the controller keeps: each change leads to the object's own key."""
+    """The kind that the controller keeps: each change leads to the object's own key. `optional`: as of `Maps`."""
 
     view: type[Object]
+    optional: bool = False
 
 
 class Owns(NamedTuple):
@@ -38,13 +39,15 @@ def leads_nowhere(_context: "Context", _old: object, _new: object) -> tuple[Key,
 class Maps(NamedTuple):
     """A kind that it looks at: `keys(context, old, new)` says what a change leads to.
 
-    With `namespace` or `fields` only a part of the kind is looked at; such a part is a view class of its own.
+    With `namespace` or `fields` only a part of the kind is looked at; such a part is a view class of its own. A kind that is
+    `optional` need not be served: there are none of it then.
     """
 
     view: type[Object]
     keys: Callable[["Context", Any, Any], Iterable[Key]] = leads_nowhere
     namespace: str = ""
     fields: str = ""
+    optional: bool = False
 
 
 Watch = For | Owns | Maps

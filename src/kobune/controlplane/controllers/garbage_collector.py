@@ -73,7 +73,7 @@ class GarbageCollector:
         self._client = context.client
         self.nodes: dict[str, Node] = {}
         self.dependents: dict[str, set[str]] = {}  # By the uid of the owner named, whether it exists or not.
-        self.queue: WorkQueue[str] = WorkQueue(context.clock)
+        self.queue: WorkQueue[str] = WorkQueue(context.clock, name=context.queue.name, metrics=context.queue.metrics)
         self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()  # By owner's uid and dependent's namespace.
         self._watched: dict[tuple[str, str], tuple[Informer[Any], asyncio.Task[None] | None]] = {}
         self._kinds: dict[tuple[str, str], ServedResource] = {}  # By group and kind.

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,16 +10,20 @@ from typing import Any
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict
 from kobune.api.objects.meta import Key, Object
-from kobune.client.client import Client
+from kobune.api.prometheus import Counter, Gauge, Metric, render_text
+from kobune.client.client import Client, resource_of
+from kobune.client.discovery import discover
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
 from kobune.client.leases import LeaderElection
-from kobune.client.queue import WorkQueue
+from kobune.client.queue import QueueMetrics, WorkQueue
 from kobune.controlplane.controllers.all import CONTROLLERS
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps, Owns, Settings
+from kobune.controlplane.controllers.former_names import FORMER_NAMES
 
 log = logging.getLogger(__name__)
 
+DISCOVERY_RETRY_SECONDS = 1.0
 LEASE = Key("kube-system", "kube-controller-manager")
 
 
@@ -48,22 +51,20 @@ class ControllerManager:
         self._clock = clock
         self._rng = rng
         self._settings = settings or Settings()
-        self._leader_elect = leader_elect
-        self._identity = identity
+        self.election = LeaderElection(client, LEASE, identity, clock=clock, rng=rng) if leader_elect else None
         self.controllers = selected(table, controllers)
-        self.counts: Counter[tuple[str, str]] = Counter()  # By controller and outcome.
-        self.seconds: defaultdict[str, float] = defaultdict(float)  # Spent in reconciles, by controller.
+        self.counts = Counter("kobune_reconcile_total", ("controller", "outcome"))
+        self._queue_metrics = QueueMetrics()
         self._informers: dict[type[Object], Informer[Any]] = {}
         self._contexts: list[tuple[Controller, Context]] = []
         self.started = asyncio.Event()  # Informers are in and workers at work.
 
     async def run(self) -> None:
         """Keep everything true, for ever. Raises LeadershipLost when another manager must take over."""
-        if not self._leader_elect:
+        if self.election is None:
             await self._work()
-            return
-        election = LeaderElection(self._client, LEASE, self._identity, clock=self._clock, rng=self._rng)
-        await election.lead(self._work)
+        else:
+            await self.election.lead(self._work)
 
     @property
     def is_idle(self) -> bool:
@@ -72,27 +73,24 @@ class ControllerManager:
 
     def metrics(self) -> str:
         """Counts for Prometheus, under upstream's names where it has them."""
-        lines = ["# TYPE workqueue_depth gauge"]
-        depths = Counter[str]()
-        for controller, context in self._contexts:
-            depths[controller.name] += len(context.queue)
-        lines += [f'workqueue_depth{{name="{name}"}} {depth}' for name, depth in depths.items()]
-        lines.append("# TYPE kobune_reconcile_total counter")
-        for (name, outcome), count in sorted(self.counts.items()):
-            lines.append(f'kobune_reconcile_total{{controller="{name}",outcome="{outcome}"}} {count}')
-        lines.append("# TYPE workqueue_work_duration_seconds_sum counter")
-        for name, seconds in sorted(self.seconds.items()):
-            lines.append(f'workqueue_work_duration_seconds_sum{{name="{name}"}} {seconds:.6f}')
-        return "\n".join(lines) + "\n"
+        own: list[Metric] = [self.counts]
+        if self.election is not None:
+            master = Gauge("leader_election_master_status", ("name",))
+            master.set(LEASE.name, to=float(self.election.is_leader))
+            own.append(master)
+        return self._queue_metrics.render() + render_text(own)
 
     async def _work(self) -> None:
         self._informers.clear()
         self._contexts.clear()
+        self._queue_metrics = QueueMetrics()
         self._contexts += [(controller, self._assemble(controller)) for controller in self.controllers]
+        absent = await self._absent()
         async with asyncio.TaskGroup() as group:
-            for view, informer in self._informers.items():
+            informers = {view: informer for view, informer in self._informers.items() if view not in absent}
+            for view, informer in informers.items():
                 group.create_task(informer.run(), name=f"informer {view.gvk.kind}")
-            for informer in self._informers.values():
+            for informer in informers.values():
                 await informer.synced()
             for controller, context in self._contexts:
                 group.create_task(context.events.run(), name=f"{controller.name} events")
@@ -103,13 +101,31 @@ class ControllerManager:
             self.started.set()
             log.info("controllers started", extra={"controllers": [each.name for each in self.controllers]})
 
+    async def _absent(self) -> set[type[Object]]:
+        """The optional kinds that this API server does not serve; asked until it answers."""
+        optional = {
+            watch.view
+            for controller in self.controllers
+            for watch in controller.watches
+            if not isinstance(watch, Owns) and watch.optional
+        }
+        while optional:
+            try:
+                served = {each.resource for each in (await discover(self._client)).resources}
+            except ApiError as error:
+                log.warning("cannot discover what is served", extra={"failure": str(error)})
+                await self._clock.sleep(DISCOVERY_RETRY_SECONDS)
+            else:
+                return {view for view in optional if resource_of(view) not in served}
+        return set()
+
     def _assemble(self, controller: Controller) -> Context:
         context = Context(
             client=self._client,
             clock=self._clock,
             rng=self._rng,
             events=EventRecorder(self._client, controller.component or controller.name, clock=self._clock),
-            queue=WorkQueue(self._clock),
+            queue=WorkQueue(self._clock, name=controller.name, metrics=self._queue_metrics),
             settings=self._settings,
             informers=self._informers,
         )
@@ -146,8 +162,7 @@ class ControllerManager:
             raise
         finally:
             seconds = self._clock.monotonic() - began
-            self.counts[controller.name, outcome] += 1
-            self.seconds[controller.name] += seconds
+            self.counts.add(controller.name, outcome)
             if log.isEnabledFor(logging.INFO):
                 fields = {"controller": controller.name, "key": str(key), "outcome": outcome, "seconds": seconds}
                 log.info("reconciled", extra=fields)
@@ -159,7 +174,7 @@ def selected(table: Sequence[Controller], choice: str) -> tuple[Controller, ...]
     Raises:
         ValueError: a name in it is no controller's.
     """
-    words = [word.strip() for word in choice.split(",") if word.strip()]
+    words = [_current(word.strip()) for word in choice.split(",") if word.strip()]
     names = {controller.name for controller in table}
     unknown = [word for word in words if word.removeprefix("-") not in names | {"*"}]
     if unknown:
@@ -170,6 +185,12 @@ def selected(table: Sequence[Controller], choice: str) -> tuple[Controller, ...]
         if f"-{controller.name}" not in words
         and (controller.name in words or ("*" in words and controller.on_by_default))
     )
+
+
+def _current(word: str) -> str:
+    """The name of today for a name of an older release, with its minus sign if it has one."""
+    name = word.removeprefix("-")
+    return f"{word[: len(word) - len(name)]}{FORMER_NAMES.get(name, name)}"
 
 
 def explain(error: Exception) -> str:

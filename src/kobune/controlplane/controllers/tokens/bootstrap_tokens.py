@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 import orjson
 
@@ -102,17 +103,17 @@ def _itself(_context: Context, _old: BootstrapToken | None, new: BootstrapToken 
     return (new.key,) if new is not None else ()
 
 
-_TOKENS = {"namespace": "kube-system", "fields": f"type={TYPE}"}
+_tokens = partial(Maps, BootstrapToken, namespace="kube-system", fields=f"type={TYPE}")
 CONTROLLERS = (
     Controller(
         "bootstrap-signer-controller",
         (
             Maps(ClusterInfo, _info, namespace=CLUSTER_INFO.namespace, fields=f"metadata.name={CLUSTER_INFO.name}"),
-            Maps(BootstrapToken, _info, **_TOKENS),
+            _tokens(_info),
         ),
         sign,
         workers=1,
         on_by_default=False,
     ),
-    Controller("token-cleaner-controller", (Maps(BootstrapToken, _itself, **_TOKENS),), clean, on_by_default=False),
+    Controller("token-cleaner-controller", (_tokens(_itself),), clean, on_by_default=False),
 )
