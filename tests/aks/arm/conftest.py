@@ -33,10 +33,11 @@ class CountingClock:
 
     def __init__(self) -> None:
         self.milliseconds = 0
+        self.start = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
     def now(self) -> datetime:
         self.milliseconds += 1
-        return datetime(2026, 1, 5, 8, 0, tzinfo=UTC) + timedelta(milliseconds=self.milliseconds)
+        return self.start + timedelta(milliseconds=self.milliseconds)
 
     def monotonic(self) -> float:
         return self.milliseconds / 1000

@@ -58,14 +58,3 @@ def test_an_identity_keeps_its_ids(arm):
     assert arm.call("PUT", path, {"location": "westeurope"})[1]["properties"] == first["properties"]
     assert arm.call("DELETE", path)[0] == 200
     assert arm.call("GET", path)[1]["code"] == "ResourceNotFound"
-
-
-def test_maintenance_configurations_are_kept_and_checked(arm):
-    arm.created()
-    path = f"{arm.path()}/maintenanceConfigurations"
-    body = {"properties": {"timeInWeek": [{"day": "Monday", "hourSlots": [1]}]}}
-    assert arm.call("PUT", f"{path}/default", body)[0] == 200
-    assert arm.call("PUT", f"{path}/other", body)[1]["code"] == "InvalidParameter"
-    assert [found["name"] for found in arm.call("GET", path)[1]["value"]] == ["default"]
-    assert arm.call("DELETE", f"{path}/default")[0] == 200
-    assert arm.call("GET", f"{path}/default")[0] == 404

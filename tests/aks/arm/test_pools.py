@@ -117,3 +117,17 @@ def test_what_is_fixed_cannot_be_changed(arm, field, value):
     status, error = arm.call("PUT", arm.pool_path("nodepool1"), {"properties": {field: value}})
     assert (status, error["code"]) == (400, "PropertyChangeNotAllowed")
     assert error["message"] == f"Changing property 'properties.{field}' is not allowed."
+
+
+def test_a_pool_that_a_write_of_the_cluster_leaves_out_stays_and_none_is_made_so(arm):
+    arm.created("c1", arm.pool(), arm.pool("np2", mode="User"))
+    shown = arm.show()
+    shown["properties"]["agentPoolProfiles"] = shown["properties"]["agentPoolProfiles"][:1]
+    shown["properties"]["agentPoolProfiles"][0]["count"] = 3
+    assert arm.call("PUT", arm.path(), shown)[0] == 200
+    arm.settle()
+    pools = {pool["name"]: pool["count"] for pool in arm.show()["properties"]["agentPoolProfiles"]}
+    assert pools == {"nodepool1": 3, "np2": 2}
+    shown["properties"]["agentPoolProfiles"].append(arm.pool("np3", mode="User"))
+    status, error = arm.call("PUT", arm.path(), shown)
+    assert (status, error["code"], error["target"]) == (400, "BadRequest", "agentPoolProfiles")

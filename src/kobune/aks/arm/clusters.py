@@ -6,6 +6,7 @@ Source: REST reference of managed clusters; AKS's pages on upgrades, start and s
 import hashlib
 from dataclasses import dataclass, replace
 
+from kobune.aks.arm.auto_upgrade import VERSION_CHANNELS
 from kobune.aks.arm.documents import (
     CLUSTER_TYPE,
     KEPT,
@@ -15,7 +16,7 @@ from kobune.aks.arm.documents import (
     render_cluster,
     with_pools,
 )
-from kobune.aks.arm.errors import ArmError, invalid_parameter, not_allowed
+from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter, not_allowed
 from kobune.aks.arm.features import CLUSTER_REFUSED, POOL_REFUSED, check_features
 from kobune.aks.arm.fleet import View
 from kobune.aks.arm.locations import check_location
@@ -199,14 +200,6 @@ def joined_pools(service: ArmService, document: Json, existing: Json | None, bod
         if known is not None:
             check_pool_change(known, pool)
         pools.append(pool)
-    if existing is not None:
-        missing = {pool["name"] for pool in existing["properties"]["agentPoolProfiles"]} - {p["name"] for p in pools}
-        if missing:
-            raise invalid_parameter(
-                f"Agent pools {', '.join(sorted(missing))} are missing from agentPoolProfiles: pools are deleted one by one, "
-                "with a DELETE of the agent pool.",
-                target="properties.agentPoolProfiles",
-            )
     return choose_runtime(with_pools(document, pools), simulated=service.simulated)
 
 
@@ -278,14 +271,12 @@ def _update(service: ArmService, request: ArmRequest, cluster: Resource, body: J
     properties = body.get("properties") or {}
     check_features(properties, CLUSTER_REFUSED)
     document = _versioned(body, before, location)
-    bodies = properties.get("agentPoolProfiles")
-    if bodies is None:
-        bodies = [{"name": pool["name"]} for pool in before["properties"]["agentPoolProfiles"]]
-    document = joined_pools(service, document, before, bodies)
+    document = joined_pools(service, document, before, _pool_bodies(before, properties.get("agentPoolProfiles") or []))
     check_cluster(document, service.fleet.tiers)
     check_cluster_change(before, document)
     check_pools(document)
     check_versions(before, document, view)
+    _check_together(before, document)
     check_quota(
         service,
         location,
@@ -299,6 +290,36 @@ def _update(service: ArmService, request: ArmRequest, cluster: Resource, body: J
     found = service.store.find(cluster.key)
     assert found is not None
     return accepted(service, request, operation, location, status=200, body=show(service, found))
+
+
+def _pool_bodies(before: Json, sent: list[Json]) -> list[Json]:
+    """A body for each pool there is. Who leaves one out leaves it as it is: the write of a cluster neither makes nor
+    deletes pools."""
+    known = [pool["name"] for pool in before["properties"]["agentPoolProfiles"]]
+    bodies = {str(body.get("name") or ""): body for body in sent}
+    if len(bodies) < len(sent) or not bodies.keys() <= set(known):
+        raise bad_request(
+            "BadRequest",
+            "A new agent pool was introduced. Adding agent pools to an existing cluster is not allowed through managed "
+            "cluster operations. For agent pool specific change, please use per agent pool operations: "
+            "https://aka.ms/agent-pool-rest-api",
+            target="agentPoolProfiles",
+        )
+    return [bodies.get(name, {"name": name}) for name in known]
+
+
+def _check_together(before: Json, after: Json) -> None:
+    """With automatic upgrades the control plane is not upgraded without its pools."""
+    old, new = before["properties"], after["properties"]
+    version = new[KEPT]["version"]
+    alone = any(pool[KEPT]["version"] != version for pool in new["agentPoolProfiles"])
+    if old[KEPT]["version"] != version and alone and new["autoUpgradeProfile"]["upgradeChannel"] in VERSION_CHANNELS:
+        raise bad_request(
+            "NotAllAgentPoolOrchestratorVersionSpecifiedAndUnchanged",
+            "Using managed cluster api, all Agent pools' OrchestratorVersion must be all specified or all unspecified. If all "
+            "specified, they must be stay unchanged or the same with control plane.",
+            target="agentPoolProfiles",
+        )
 
 
 def _engine_form(service: ArmService, document: Json, view: View | None) -> Cluster:

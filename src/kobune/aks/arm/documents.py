@@ -213,6 +213,10 @@ def cluster_document(body: Json, existing: Json | None) -> Json:
             document[field] = overlay(
                 document.get(field) or {} if field not in REPLACED_WHOLE else {}, body[field]
             ) if isinstance(body[field], dict) else body[field]  # fmt: skip
+    if properties["autoUpgradeProfile"].get("upgradeChannel") == "node-image":
+        known = existing["properties"]["autoUpgradeProfile"].get("upgradeChannel") if existing else ""
+        if known != "node-image":  # Afterwards the rules watch over it.
+            properties["autoUpgradeProfile"]["nodeOSUpgradeChannel"] = "NodeImage"
     if properties.get("autoScalerProfile"):
         properties["autoScalerProfile"] = overlay(AUTOSCALER_DEFAULTS, properties["autoScalerProfile"])
     wanted = str(properties.setdefault("kubernetesVersion", DEFAULT_VERSION))

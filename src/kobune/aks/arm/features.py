@@ -68,12 +68,11 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("aadProfile", "the shape of credentials; the API server does not read Entra ID's tokens"),
     Accepted("oidcIssuerProfile, securityProfile, podIdentityProfile", "recorded"),
     Accepted("storageProfile, metricsProfile, azureMonitorProfile, bootstrapProfile", "recorded"),
-    Accepted("autoUpgradeProfile", "recorded; nothing is upgraded by itself"),
+    Accepted("autoUpgradeProfile.nodeOSUpgradeChannel: Unmanaged", "nothing patches a node's packages in place"),
     Accepted("supportPlan", "goes with the tier"),
     Accepted("osDiskSizeGB, osDiskType, kubeletDiskType", "the reservations are those of a 128 GB disk"),
     Accepted("enableNodePublicIP, nodePublicIPPrefixID, vnetSubnetID, podSubnetID", "recorded"),
     Accepted("enableEncryptionAtHost, enableUltraSSD, enableFIPS, proximityPlacementGroupID", "recorded"),
-    Accepted("maintenanceConfigurations", "kept and shown; there is no automatic maintenance to plan"),
 )  # fmt: skip
 
 

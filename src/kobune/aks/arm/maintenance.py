@@ -1,7 +1,11 @@
-"""Maintenance configurations: kept and shown; nothing is maintained by itself here."""
+"""Maintenance configurations: when the service may upgrade a cluster by itself; `auto_upgrade.py` asks them."""
+
+from dataclasses import dataclass
+from datetime import datetime
 
 from kobune.aks.arm.errors import ArmError, invalid_parameter
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
+from kobune.aks.arm.schedules import check_slots, opened, parse_offset, parse_window, slot_opened
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.store import Resource
 from kobune.api.errors import Json
@@ -9,9 +13,19 @@ from kobune.api.errors import Json
 TYPE = "microsoft.containerservice/managedclusters/maintenanceconfigurations"
 SHOWN_TYPE = "Microsoft.ContainerService/managedClusters/maintenanceConfigurations"
 NAMES = ("default", "aksManagedAutoUpgradeSchedule", "aksManagedNodeOSUpgradeSchedule")
-SCHEDULES = ("daily", "weekly", "absoluteMonthly", "relativeMonthly")
-DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-SHORTEST_HOURS, LONGEST_HOURS = 4, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Whether maintenance may begin.
+
+    Attributes:
+        planned: there is a window; without one any time is as good.
+        since: when the window that is open now opened; None: it is closed.
+    """
+
+    planned: bool
+    since: datetime | None
 
 
 def get(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -36,8 +50,7 @@ def put(service: ArmService, request: ArmRequest) -> ArmAnswer:
             f"{', '.join(NAMES)}.",
             target="configName",
         )
-    properties = request.json().get("properties") or {}
-    _check(name, properties)
+    properties = _checked(name, request.json().get("properties") or {}, service.clock.now())
     cluster = service.get_cluster(request)
     shown = f"{cluster.document['id']}/maintenanceConfigurations/{name}"
     document = {"id": shown, "name": name, "type": SHOWN_TYPE, "properties": properties}
@@ -57,25 +70,30 @@ def _id(service: ArmService, request: ArmRequest) -> str:
     return f"{service.get_cluster(request).key}/maintenanceconfigurations/{request.parameters['configuration']}"
 
 
-def _check(name: str, properties: Json) -> None:
+def find_opening(service: ArmService, cluster: Resource, name: str) -> Opening:
+    """Whether the configuration of this name lets something begin now; in its place the one named `default` is asked."""
+    for known in (name, "default"):
+        found = service.store.find(f"{cluster.key}/maintenanceconfigurations/{known}")
+        if found is not None:
+            properties, now = found.document["properties"], service.clock.now()
+            window = properties.get("maintenanceWindow")
+            if window is None:
+                return Opening(planned=True, since=slot_opened(properties, now))
+            return Opening(planned=True, since=opened(parse_window(window, default_date=now.date()), now))
+    return Opening(planned=False, since=None)
+
+
+def _checked(name: str, properties: Json, now: datetime) -> Json:
+    """The properties as they are kept: with the defaults of a window. Raises ArmError."""
     window = properties.get("maintenanceWindow")
     if window is None:
         if name != "default":
             raise invalid_parameter(f"maintenanceWindow must be given for {name}.", target="maintenanceWindow")
-        for slot in properties.get("timeInWeek") or ():
-            if slot.get("day") not in DAYS or not all(0 <= int(hour) <= 23 for hour in slot.get("hourSlots") or ()):
-                raise invalid_parameter(
-                    f"timeInWeek: {slot} is not a day with hours from 0 to 23.", target="timeInWeek"
-                )
-        return
-    schedule = window.get("schedule") or {}
-    chosen = [kind for kind in SCHEDULES if schedule.get(kind)]
-    if len(chosen) != 1:
-        raise invalid_parameter(f"maintenanceWindow.schedule must have exactly one of {', '.join(SCHEDULES)}.")
-    if name == "default" and chosen != ["weekly"]:
+        check_slots(properties)
+        return properties
+    today = now.astimezone(parse_offset(window)).date()
+    parsed = parse_window(window, default_date=today)
+    if name == "default" and parsed.kind != "weekly":
         raise invalid_parameter("The configuration 'default' takes a weekly schedule only.")
-    hours = int(window.get("durationHours") or 0)
-    if not SHORTEST_HOURS <= hours <= LONGEST_HOURS:
-        raise invalid_parameter(
-            f"maintenanceWindow.durationHours {hours} is not between {SHORTEST_HOURS} and {LONGEST_HOURS}."
-        )
+    window = window | {"startDate": parsed.first.isoformat(), "utcOffset": window.get("utcOffset") or "+00:00"}
+    return properties | {"maintenanceWindow": window}

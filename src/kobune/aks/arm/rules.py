@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 
+from kobune.aks.arm.auto_upgrade import CLUSTER_CHANNELS, NODE_CHANNELS
 from kobune.aks.arm.documents import MOST_POOLS, SCALE_SETS
 from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter, not_supported
 from kobune.aks.clusters import CLUSTER_NAME, NODES_PER_CLUSTER, NODES_PER_POOL, POOL_NAME, TIERS
@@ -94,6 +95,7 @@ def check_cluster(document: Json, tiers: Iterable[str]) -> None:
         )
     if not properties.get("enableRBAC", True):
         raise not_supported("A cluster without Kubernetes RBAC", target="properties.enableRBAC")
+    _check_channels(properties["autoUpgradeProfile"])
     for address in (properties.get("apiServerAccessProfile") or {}).get("authorizedIPRanges") or []:
         _check_range(str(address))
 
@@ -180,6 +182,23 @@ def check_cluster_change(before: Json, after: Json) -> None:
     for field in ("networkPlugin", "serviceCidr", "dnsServiceIP", "loadBalancerSku"):
         if _comparable(old_network.get(field)) != _comparable(new_network.get(field)):
             raise _fixed(f"networkProfile.{field}")
+
+
+def _check_channels(profile: Json) -> None:
+    channels = (("upgradeChannel", CLUSTER_CHANNELS), ("nodeOSUpgradeChannel", NODE_CHANNELS))
+    for field, known in channels:
+        if profile.get(field, known[0]) not in known:
+            raise invalid_parameter(
+                f"The value of parameter autoUpgradeProfile.{field} is invalid: {profile[field]!r} is none of "
+                f"{', '.join(known)}.",
+                target=f"properties.autoUpgradeProfile.{field}",
+            )
+    if profile.get("upgradeChannel") == "node-image" and profile.get("nodeOSUpgradeChannel") != "NodeImage":
+        raise invalid_parameter(
+            "nodeOSUpgradeChannel must be 'NodeImage' as long as upgradeChannel is 'node-image'. See "
+            "https://aka.ms/aks/auto-upgrade-node-os-image.",
+            target="properties.autoUpgradeProfile.nodeOSUpgradeChannel",
+        )
 
 
 def _fixed(field: str) -> ArmError:

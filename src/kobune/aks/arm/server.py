@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from kobune.aks.arm import run_command
+from kobune.aks.arm.auto_upgrade import follow_auto_upgrades
 from kobune.aks.arm.diagnostics import collect, follow_audit
 from kobune.aks.arm.errors import ArmError, error_body
 from kobune.aks.arm.groups import check_registered, follow_group_deletions
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 IDENTITY_VERSION = "2019-08-01"  # Of the managed identity endpoint.
 SHUTDOWN_SECONDS = 2.0
 AFTER_FAULT_SECONDS = 2.0
-TRIM_SECONDS = 10.0  # Between two looks at the clusters' logs when nobody asks.
+SELDOM_SECONDS = 10.0  # Between two looks at the clusters' logs when nobody asks, and at what is due.
 LOG_ANALYTICS = "https://api.loganalytics.io"  # The audience of tokens for queries.
 
 
@@ -36,7 +37,7 @@ class ArmServer:
     def __init__(self, service: ArmService, *, adopt: Callable[[ArmService], None] | None = None) -> None:
         self._service = service
         self._adopt = adopt
-        self._trimmed = 0.0  # When the logs were last looked after.
+        self._seldom = 0.0  # When what is done seldom was last done.
 
     async def follow(self) -> None:
         """Carry operations on until cancelled, those of an earlier service too."""
@@ -61,8 +62,9 @@ class ArmServer:
         follow_group_deletions(self._service)
         follow_audit(self._service)
         now = self._service.clock.monotonic()
-        if now - self._trimmed > TRIM_SECONDS:
-            self._trimmed = now
+        if now - self._seldom > SELDOM_SECONDS:
+            self._seldom = now
+            follow_auto_upgrades(self._service)
             collect(self._service)
             self._service.logs.trim(self._service.clock.now())
 

@@ -70,6 +70,8 @@ def from_cluster(cluster: Cluster) -> Json:
             "kubernetesVersion": cluster.kubernetes_version,
             "dnsPrefix": cluster.name.replace("_", "-")[:54],
             "agentPoolProfiles": pools,
+            # Who made it by hand upgrades it by hand.
+            "autoUpgradeProfile": {"upgradeChannel": "none", "nodeOSUpgradeChannel": "None"},
         },
     }
 
