@@ -79,6 +79,7 @@ class ApiServerFlags:
     max_mutating_requests_inflight: int = flag(200, "Writes answered at the same time.")
     enable_priority_and_fairness: bool = flag(True, "Whether levels and queues decide who waits for that.")
     request_timeout: str = flag("1m0s", "How long a request may take that is no stream.")
+    event_ttl: str = flag("1h0m0s", "How long Events are kept.")
     store: StoreFlags = field(default_factory=StoreFlags)
     cert_dir: Path = flag(Path("/var/run/kubernetes"), "Where what is not given is generated.")
     kubernetes_version: str = flag("1.36", "The version to serve.")
@@ -269,6 +270,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         max_mutating_requests_inflight=flags.max_mutating_requests_inflight,
         enable_priority_and_fairness=flags.enable_priority_and_fairness,
         request_timeout=_seconds("--request-timeout", flags.request_timeout),
+        event_ttl=_seconds("--event-ttl", flags.event_ttl),
         authorization_mode=tuple(flags.authorization_mode),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
         enabled_admission_plugins=tuple(flags.enable_admission_plugins),

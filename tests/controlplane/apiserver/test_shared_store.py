@@ -33,8 +33,10 @@ class Late:
     async def list(self, prefix: str, *, after: str = "", limit: int = 0, revision: int = 0) -> Page:
         return await self._store.list(prefix, after=after, limit=limit, revision=revision)
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
-        return await self._store.write(key, value, expected=expected, durable=durable)
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
+        return await self._store.write(key, value, expected=expected, durable=durable, seconds=seconds)
 
     async def delete(self, key: str, *, expected: int | None) -> int:
         return await self._store.delete(key, expected=expected)

@@ -16,10 +16,12 @@ class Failing(MemoryStore):
 
     failure: Exception | None = None
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
         if self.failure is not None:
             raise self.failure
-        return await super().write(key, value, expected=expected, durable=durable)
+        return await super().write(key, value, expected=expected, durable=durable, seconds=seconds)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.authentication.issuers import Issuer
+from kobune.controlplane.store.upkeep import EVENT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class ApiServerConfig:
             priority and fairness the sum of both counts.
         enable_priority_and_fairness: whether levels and queues decide who waits for that.
         request_timeout: seconds for a request that is no stream.
+        event_ttl: seconds that an Event is kept after it was last written.
         serve_metrics: whether metrics.k8s.io is answered from the kubelets' figures.
         serve_bootstrap: whether default namespaces, the `kubernetes` Service and the like are kept right.
     """
@@ -82,6 +84,7 @@ class ApiServerConfig:
     max_mutating_requests_inflight: int = 200
     enable_priority_and_fairness: bool = True
     request_timeout: float = 60.0
+    event_ttl: float = EVENT_SECONDS
     serve_metrics: bool = True
     serve_bootstrap: bool = True
 

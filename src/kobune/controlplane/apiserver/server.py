@@ -113,6 +113,7 @@ class ApiServer:
             admission=Admission(()),
         )
         self.registry.shared_store = config.shared_store
+        self.registry.event_seconds = config.event_ttl
         self.addresses = AddressRange(
             config.service_cluster_ip_range, lambda: format_time(clock.now()), self.registry.mint.uid
         )
@@ -182,7 +183,10 @@ class ApiServer:
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),
             group.create_task(self._bookmarks(), name="watch bookmarks"),
-            group.create_task(keep_up(self.feed, self.clock, self._events_cache), name="store upkeep"),
+            group.create_task(
+                keep_up(self.feed, self.clock, self._events_cache, event_seconds=self.config.event_ttl),
+                name="store upkeep",
+            ),
         ]
         if self.rbac is not None:
             await self.rbac.load()

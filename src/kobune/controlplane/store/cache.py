@@ -143,19 +143,22 @@ class Cache:
 
     # Writing
 
-    async def write(self, namespace: str, name: str, obj: Json, *, expected: int, durable: bool = True) -> Item:
+    async def write(
+        self, namespace: str, name: str, obj: Json, *, expected: int, durable: bool = True, seconds: float = 0.0
+    ) -> Item:
         """Store an object and return it as stored; whoever reads from now on sees it.
 
         Args:
             obj: complete but for the resourceVersion; not changed.
             expected: the revision of the state it replaces; 0: there is none.
+            seconds: how long it need be kept; 0 is for ever.
         Raises:
             Conflict: it is at another revision; nothing was written.
         """
         key, value, facts = self.key(namespace, name), encode(obj), self._reader.read(obj)
         self._written[value] = facts
         try:
-            revision = await self._feed.store.write(key, value, expected=expected, durable=durable)
+            revision = await self._feed.store.write(key, value, expected=expected, durable=durable, seconds=seconds)
             await self._feed.reached(revision)
         except Conflict as conflict:
             await self._see(conflict)

@@ -82,9 +82,13 @@ class Store(Protocol):
             Compacted: `revision` is older than the kept history.
         """
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
         """Replace the entry at revision `expected` (0: there is none; None: whatever is there); return the new revision.
 
+        Args:
+            seconds: how long the value need be kept, after which an engine that can removes it; 0 is for ever.
         Raises:
             Conflict: the key is at another revision; nothing was written.
         """

@@ -26,10 +26,12 @@ class EncryptedStore:
         page = await self._store.list(prefix, after=after, limit=limit, revision=revision)
         return page._replace(entries=[self._opened(entry) for entry in page.entries])
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
         sealed = self._encryption.sealer(key).seal(key, value)
         try:
-            return await self._store.write(key, sealed, expected=expected, durable=durable)
+            return await self._store.write(key, sealed, expected=expected, durable=durable, seconds=seconds)
         except Conflict as conflict:
             raise self._translated(conflict) from conflict
 

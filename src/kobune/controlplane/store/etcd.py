@@ -14,10 +14,15 @@ from google.protobuf.message import Message
 from kobune.controlplane.store import etcd_pb2 as pb
 from kobune.controlplane.store.contract import Change, Compacted, Conflict, Entry, Full, Page, Unavailable
 from kobune.controlplane.store.etcd_calls import EtcdCalls, Refused, Tls
+from kobune.controlplane.store.etcd_leases import Leases
 
 M = TypeVar("M", bound=Message)
 
 RECONNECT_SECONDS = 0.2
+
+
+class LeaseLost(Unavailable):
+    """etcd does not know the lease that a write was to be kept under; nothing was written."""
 
 
 class EtcdStore:
@@ -31,6 +36,7 @@ class EtcdStore:
     def __init__(self, endpoints: Sequence[str], *, tls: Tls | None = None, root: str = "") -> None:
         self._calls = EtcdCalls(endpoints, tls)
         self._root = root.encode()
+        self._leases = Leases(self._calls)
 
     async def revision(self) -> int:
         # Not serializable, so a majority confirms it.
@@ -47,13 +53,32 @@ class EtcdStore:
         found = await self._range(pb.RangeRequest(key=start, range_end=end, limit=limit, revision=revision))
         return Page([self._entry(kv) for kv in found.kvs], revision or found.header.revision, found.more)
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
         put = pb.PutRequest(key=self._key(key), value=value)
+        if seconds:
+            return await self._write_leased(key, put, expected, seconds)
+        return await self._put(key, put, expected)
+
+    async def _put(self, key: str, put: pb.PutRequest, expected: int | None) -> int:
         if expected is None:
             written = await self._mutate("KV/Put", put, pb.PutResponse)
             return int(written.header.revision)
         done = await self._if_at(key, expected, pb.RequestOp(request_put=put))
         return int(done.header.revision)
+
+    async def _write_leased(self, key: str, put: pb.PutRequest, expected: int | None, seconds: float) -> int:
+        try:
+            put.lease = await self._leases.take(seconds)
+            return await self._put(key, put, expected)
+        except Refused as refused:
+            raise _translated(refused) from refused
+        except LeaseLost:
+            # As after a restore of etcd: what it knew of leases is gone, and nothing was written.
+            self._leases.forget(put.lease)
+            put.lease = await self._leases.take(seconds)
+            return await self._put(key, put, expected)
 
     async def delete(self, key: str, *, expected: int | None) -> int:
         delete = pb.DeleteRangeRequest(key=self._key(key))
@@ -161,4 +186,6 @@ class EtcdStore:
 def _translated(refused: Refused) -> Exception:
     if refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "space exceeded" in refused.details:
         return Full(f"etcd has no space left: {refused.details}")
+    if "requested lease not found" in refused.details:
+        return LeaseLost(f"etcd: {refused.details}")
     return Unavailable(f"etcd: {refused.details}")

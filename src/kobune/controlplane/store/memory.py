@@ -40,7 +40,9 @@ class MemoryStore:
         shown = keys[:limit] if limit else keys
         return Page([entries[key] for key in shown], revision or self._revision, len(shown) < len(keys))
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
         self._check_expected(key, expected)
         revision = self._revision + 1
         self._entries[key] = Entry(key, value, revision)

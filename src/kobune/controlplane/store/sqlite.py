@@ -159,7 +159,9 @@ class SqliteStore:
 
     # Writing
 
-    async def write(self, key: str, value: bytes, *, expected: int | None, durable: bool = True) -> int:
+    async def write(
+        self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
+    ) -> int:
         previous = await self._expect(key, expected)
         return await self._commit(Row(self._numbered + 1, previous, key, value), durable)
 

@@ -27,7 +27,8 @@ async def keep_up(
     """Until cancelled: compact history older than `history_seconds`, remove Events not written for `event_seconds`.
 
     How old a revision is is known from when this has seen it, so after a restart both begin to count anew. Several
-    servers on one store may do it at once.
+    servers on one store may do it at once. An engine that ends entries by itself has removed most Events before; those
+    that came from a snapshot remain for this.
     """
     seen: deque[tuple[float, int]] = deque()  # When a revision was the newest, oldest first.
     compacted = expired = 0

@@ -18,10 +18,11 @@ from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL
+from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL, EVENTS
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.selection import Item
+from kobune.controlplane.store.upkeep import EVENT_SECONDS
 
 INDEXED = {"pods": ("spec.nodeName",)}  # Every kubelet asks for the pods of its node.
 
@@ -57,6 +58,7 @@ class Registry:
         self.mint = mint
         self.admission = admission
         self.may: Callable[[Access], bool] = lambda _access: False  # What authorization says, for expressions that ask.
+        self.event_seconds = EVENT_SECONDS  # How long an Event is kept after it was last written.
         self.shared_store = False  # Others write to the store too: consistent reads must ask it.
         self.allocators: dict[tuple[str, str], Allocator] = {}
         self._caches: dict[str, Cache] = {}
@@ -167,6 +169,7 @@ class Registry:
         item = await cache.write(
             meta.get("namespace", ""), meta["name"], await self._in_storage(kind, obj),
             expected=expected, durable=(kind.group, kind.name) not in EPHEMERAL,
+            seconds=self.event_seconds if (kind.group, kind.name) in EVENTS else 0.0,
         )  # fmt: skip
         if kind.custom:
             await self.custom.prepare(kind, (item.body,))

@@ -85,10 +85,11 @@ CONDITIONAL_UPDATE = frozenset(
 )
 # Deleting one of these leaves its dependents alone unless the client says otherwise.
 ORPHANS_BY_DEFAULT = frozenset({("batch", "Job"), ("", "ReplicationController")})
+EVENTS = frozenset({("", "Event"), ("events.k8s.io", "Event")})
 # Dependents of these are nobody's business.
-WITHOUT_DEPENDENTS = frozenset({("", "Event"), ("events.k8s.io", "Event")})
+WITHOUT_DEPENDENTS = EVENTS
 # Heartbeats and events may be lost with the machine's power; nothing else may.
-EPHEMERAL = frozenset({("coordination.k8s.io", "Lease"), ("", "Event"), ("events.k8s.io", "Event")})
+EPHEMERAL = EVENTS | {("coordination.k8s.io", "Lease")}
 
 # The status of a new object where upstream's is more than {}: the fields that it always writes.
 INITIAL_STATUS: dict[tuple[str, str], Json] = {
