@@ -20,8 +20,9 @@ from kobune.controlplane.autoscaler.autoscaler import ClusterAutoscaler
 from kobune.controlplane.autoscaler.model import Group, Settings
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.autoscaler import group_of, seconds, settings_of
+from kobune.host.autoscaler_mirror import ClusterMirror
 from kobune.host.autoscaler_wish import AutoscalerWish, take_wish
-from kobune.host.autoscaling import observe_cluster, read_priorities
+from kobune.host.autoscaling import read_priorities
 from kobune.host.control_plane import Parts, control_plane
 from kobune.host.local import LocalTransport
 from kobune.host.spec import Spec
@@ -103,14 +104,16 @@ def story(*, settings=None, after=30.0, pools=None):
                 client = Client(LocalTransport(server, MASTER))
                 groups = Pools(client, clock, after, **(pools or {"np1": (0, 5, "4")}))
                 rng = random.Random(1)
+                mirror = ClusterMirror(client, clock=clock, rng=rng)
                 autoscaler = ClusterAutoscaler(
-                    client, groups, lambda: observe_cluster(client, rng), settings or Settings(), clock=clock, rng=rng
+                    client, groups, mirror.look, settings or Settings(), clock=clock, rng=rng
                 )
                 async with asyncio.TaskGroup() as tasks:
                     groups.tasks = tasks
-                    running = tasks.create_task(autoscaler.run())
+                    running = [tasks.create_task(mirror.run()), tasks.create_task(autoscaler.run())]
                     await test(client, groups, clock)
-                    running.cancel()
+                    for task in running:
+                        task.cancel()
 
         @pytest.mark.timeout(60)
         def run():
@@ -222,6 +225,23 @@ async def test_empty_nodes_go_after_ten_minutes_and_not_sooner(client, pools, cl
     assert ("ScaleDown", "node removed by cluster autoscaler") in await reasons(client)
 
 
+@story()
+async def test_a_node_that_may_soon_go_is_marked_until_it_is_needed(client, pools, clock):
+    for number in range(2):
+        await add_pod(client, f"p{number}")
+    await clock.sleep(60)
+    for pod in (await client.list(Pod)).items:
+        await client.delete(Pod, pod.key, grace_seconds=0)
+    await clock.sleep(30)
+    [there] = (await client.list(Node)).items
+    assert [(taint.key, taint.effect) for taint in there.spec.taints] == [
+        ("DeletionCandidateOfClusterAutoscaler", "PreferNoSchedule")
+    ]
+    await add_pod(client, "again", cpu="3")
+    await clock.sleep(30)
+    assert not (await client.get(Node, there.key)).spec.taints
+
+
 QUICK = Settings(scale_down_unneeded_time=60.0, scale_down_delay_after_add=30.0)
 
 
@@ -272,6 +292,23 @@ async def test_a_pool_keeps_its_least(client, pools, clock):
         await client.delete(Pod, pod.key, grace_seconds=0)
     await clock.sleep(300)
     assert pools.targets == {"np1": 1}
+
+
+PRIORITIES = {"metadata": {"name": "cluster-autoscaler-priority-expander", "namespace": "kube-system"}}
+TWO = {"small": (0, 5, "4"), "spot": (0, 5, "4")}
+
+
+@story(pools=TWO, settings=Settings(expander=("priority",)))
+async def test_the_priority_expander_follows_its_config_map_as_it_changes(client, pools, clock):
+    await client.create(ConfigMap, PRIORITIES | {"data": {"priorities": "10:\n- .*\n50:\n- ^spot\n"}})
+    await add_pod(client, "one", cpu="3")
+    await clock.sleep(60)
+    assert pools.targets == {"small": 0, "spot": 1}
+    data = {"data": {"priorities": "10:\n- .*\n50:\n- ^small\n"}}
+    await client.patch(ConfigMap, Key("kube-system", "cluster-autoscaler-priority-expander"), data)
+    await add_pod(client, "two", cpu="3")
+    await clock.sleep(60)
+    assert pools.targets == {"small": 1, "spot": 1}
 
 
 # Between the autoscaler and the service.

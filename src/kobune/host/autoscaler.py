@@ -24,8 +24,8 @@ from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
 from kobune.controlplane.autoscaler.autoscaler import ClusterAutoscaler
 from kobune.controlplane.autoscaler.model import Group, Settings
+from kobune.host.autoscaler_mirror import ClusterMirror
 from kobune.host.autoscaler_wish import AutoscalerWish, read_wish
-from kobune.host.autoscaling import observe_cluster
 from kobune.host.instances import read_instances
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.logs import log_to_files
@@ -138,15 +138,22 @@ async def run(layout: ClusterLayout, spec: Spec) -> None:
     """Be the cluster's autoscaler until SIGTERM."""
     clock, rng = SystemClock(), random.Random()
     client = Client(load_kubeconfig(layout.component_kubeconfig(COMPONENT), user_agent=COMPONENT))
+    mirror = ClusterMirror(client, clock=clock, rng=rng)
     autoscaler = ClusterAutoscaler(
         client,
         PoolGroups(layout, clock),
-        lambda: observe_cluster(client, rng),
+        mirror.look,
         settings_of(spec.cluster.autoscaler),
         clock=clock,
         rng=rng,
     )
-    running = asyncio.create_task(autoscaler.run(), name=COMPONENT)
+
+    async def scan_and_watch() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(mirror.run(), name="mirror")
+            tasks.create_task(autoscaler.run(), name="scans")
+
+    running = asyncio.create_task(scan_and_watch(), name=COMPONENT)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     try:

@@ -3,22 +3,22 @@
 import random
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 import yaml
 
-from kobune.api.errors import Json, NotFound
-from kobune.api.objects.core import ConfigMap, Node
-from kobune.api.objects.meta import Key, find_condition
+from kobune.api.errors import Json
+from kobune.api.objects.core import Node
+from kobune.api.objects.meta import GVK, Key, Object, find_condition
 from kobune.api.objects.policy import PodDisruptionBudget
 from kobune.api.objects.scheduling import Pod
-from kobune.client.client import Client
 from kobune.controlplane.autoscaler.model import Amounts, Estimate
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
-from kobune.controlplane.scheduler.observe import Observation, observe
+from kobune.controlplane.scheduler.observe import Observation
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
 from kobune.controlplane.scheduler.pod_requests import amounts_of
 from kobune.controlplane.scheduler.profiles import build_profile
@@ -29,13 +29,11 @@ PRIORITIES = Key("kube-system", "cluster-autoscaler-priority-expander")
 _NOBODY = Nominations()
 
 
-class _DaemonSet(msgspec.Struct):
-    metadata: Json
-    spec: Json
+class DaemonSet(Object):
+    """A DaemonSet, as far as its pods are made after it."""
 
-
-class _DaemonSets(msgspec.Struct):
-    items: list[_DaemonSet] = []
+    gvk: ClassVar[GVK] = GVK("apps", "v1", "DaemonSet")
+    spec: Json = msgspec.field(default_factory=dict)
 
 
 class Simulation:
@@ -167,31 +165,13 @@ class Simulation:
         table.add_pod(self._parser.parse(_bound(pod, name)), name)
 
 
-async def observe_cluster(client: Client, rng: random.Random) -> Simulation:
-    """The cluster as it is now. Raises ApiError."""
-    seen = await observe(client)
-    budgets = (await client.list(PodDisruptionBudget)).items
-    found = msgspec.json.decode(await client.call("GET", "/apis/apps/v1/daemonsets"), type=_DaemonSets)
-    daemons = [_pod_of(each) for each in found.items]
-    return Simulation(seen, daemons=daemons, budgets=budgets, priorities=await _priorities(client), rng=rng)
-
-
-def _pod_of(daemon_set: _DaemonSet) -> Json:
+def daemon_of(daemon_set: DaemonSet) -> Json:
     """A pod of the set, as its controller would make it for some node."""
     template = daemon_set.spec.get("template", {})
     meta: Json = {**template.get("metadata", {})}
-    meta["name"], meta["namespace"] = daemon_set.metadata["name"], daemon_set.metadata.get("namespace", "")
+    meta["name"], meta["namespace"] = daemon_set.name, daemon_set.metadata.namespace
     owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": meta["name"], "uid": "", "controller": True}
     return {"metadata": meta | {"ownerReferences": [owner]}, "spec": template.get("spec", {})}
-
-
-async def _priorities(client: Client) -> Mapping[int, Sequence[str]]:
-    """What the priority expander goes by; nothing where the ConfigMap is missing or cannot be read."""
-    try:
-        found = await client.get(ConfigMap, PRIORITIES)
-    except NotFound:
-        return {}
-    return read_priorities((found.data or {}).get("priorities", ""))
 
 
 def read_priorities(text: str) -> dict[int, list[str]]:

@@ -8,16 +8,17 @@ import msgspec
 import pytest
 import yaml
 
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node, Pod, Taint
 from kobune.api.objects.policy import PodDisruptionBudget
 from kobune.controlplane.autoscaler.balance import are_similar, balance
-from kobune.controlplane.autoscaler.drainability import Blocked, find_blocking, stays_behind
+from kobune.controlplane.autoscaler.drainability import Blocked, evicts_daemon, find_blocking, stays_behind
 from kobune.controlplane.autoscaler.expanders import Option, choose
 from kobune.controlplane.autoscaler.health import Backoff, Counts, count, expected, is_healthy, late_machines
 from kobune.controlplane.autoscaler.model import Group, Settings
 from kobune.controlplane.autoscaler.scale_down import Candidate, Kept, Unneeded
 from kobune.controlplane.autoscaler.scale_up import not_triggered_text, triggered_text
 from kobune.controlplane.autoscaler.status import GroupReport, Transitions, render
+from kobune.controlplane.autoscaler.taints import CANDIDATE, plan_marks
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = Settings()
@@ -251,3 +252,34 @@ def test_the_status_says_how_groups_are_and_since_when():
     assert np1["health"]["lastTransitionTime"] == "t1"
     assert np1["scaleUp"] == {"status": "InProgress", "lastProbeTime": "t2", "lastTransitionTime": "t2"}
     assert np1["scaleDown"]["status"] == "CandidatesPresent"
+
+
+def marked(name):
+    found = node(name)
+    found.spec.taints = [Taint(CANDIDATE, "PreferNoSchedule", "1")]
+    return found
+
+
+def test_candidates_are_marked_a_few_at_a_time_and_those_needed_again_come_first():
+    nodes = {"needed": marked("needed"), "still": marked("still"), "foreign": marked("foreign")}
+    nodes |= {f"n{number:02}": node() for number in range(12)}
+    candidates = ["still", "gone", *(name for name in nodes if name.startswith("n") and name != "needed")]
+    marks = plan_marks(nodes, candidates, ["needed", "still"])
+    assert marks.drop == ["needed"]
+    assert marks.add == [f"n{number:02}" for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    "own, usual, evicted", [("", True, True), ("", False, False), ("true", False, True), ("false", True, False)]
+)
+def test_a_daemons_pod_may_say_itself_whether_it_is_evicted(own, usual, evicted):
+    annotations = {"cluster-autoscaler.kubernetes.io/enable-ds-eviction": own} if own else {}
+    assert evicts_daemon(pod(annotations=annotations), by_default=usual) is evicted
+
+
+def test_the_status_tells_of_nodes_on_their_way_out_and_why_a_group_rests():
+    report = GroupReport(group(), Counts(2, 1), "Backoff", 0, leaving=1)
+    manifest = render({"np1": report}, healthy=True, now="t", shown="t", transitions=Transitions())
+    [np1] = yaml.safe_load(manifest["data"]["status"])["nodeGroups"]
+    assert np1["health"]["nodeCounts"]["registered"]["beingDeleted"] == 1
+    assert np1["scaleUp"]["backoffInfo"]["errorMessage"] == "Scale-up timed out for node group np1"

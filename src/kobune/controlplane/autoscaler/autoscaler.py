@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from kobune.api.clock import Clock
-from kobune.api.errors import AlreadyExists, ApiError
+from kobune.api.errors import ApiError, NotFound
 from kobune.api.objects.core import ConfigMap, Node
 from kobune.api.objects.meta import Key
 from kobune.api.timestamps import format_time
@@ -16,8 +16,16 @@ from kobune.controlplane.autoscaler import status
 from kobune.controlplane.autoscaler.health import Backoff, Counts, count, expected, is_healthy, late_machines
 from kobune.controlplane.autoscaler.model import Group, Groups, Settings, World
 from kobune.controlplane.autoscaler.removal import RemovalFailed, Remover
-from kobune.controlplane.autoscaler.scale_down import TO_BE_DELETED, Candidate, Unneeded, find_unneeded
+from kobune.controlplane.autoscaler.scale_down import Candidate, Unneeded, find_unneeded
 from kobune.controlplane.autoscaler.scale_up import ScaleUp, not_triggered_text, plan_scale_up, triggered_text
+from kobune.controlplane.autoscaler.taints import (
+    CANDIDATE,
+    TO_BE_DELETED,
+    add_taint,
+    drop_taint,
+    has_taint,
+    plan_marks,
+)
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +90,9 @@ class ClusterAutoscaler:
         if await self._give_back_late(groups, world, moment):
             return  # The targets have changed.
         candidates: Sequence[Candidate] = ()
-        if healthy:
+        if not healthy:
+            self._about_itself("ClusterUnhealthy", "Cluster is unhealthy", warning=True)
+        else:
             for group in groups:
                 world.expect(group.template, expected(group, counts[group.name]))
             if not await self._grow(groups, world):
@@ -92,7 +102,7 @@ class ClusterAutoscaler:
     async def _release_all(self) -> None:
         """Nodes that a removal was interrupted at take pods again, and are looked at anew."""
         for node in (await self._client.list(Node)).items:
-            if any(taint.key == TO_BE_DELETED for taint in node.spec.taints):
+            if has_taint(node, TO_BE_DELETED):
                 await self._remover.release(node.name)
 
     async def _give_back_late(self, groups: Sequence[Group], world: World, moment: float) -> bool:
@@ -156,16 +166,30 @@ class ClusterAutoscaler:
         verdict = find_unneeded(world, groups, self._settings, self._clock.now())
         now = self._clock.monotonic()
         self._unneeded.update(verdict.candidates, now)
-        if self._is_cooling(now) or any(self._removing.values()):
-            return verdict.candidates
         free = [candidate for candidate in verdict.candidates if candidate.name not in self._removing]
-        chosen, _ = self._unneeded.to_remove(free, groups, self._settings, now)
+        chosen: Sequence[Candidate] = ()
+        if not self._is_cooling(now) and not any(self._removing.values()):
+            chosen, _ = self._unneeded.to_remove(free, groups, self._settings, now)
+        if not chosen:
+            await self._mark(groups, world, free)
         for candidate in chosen:
             self._removing[candidate.name] = bool(candidate.pods)
             self._tell_removal(candidate)
             work = self._remove(world.nodes[candidate.name], candidate)
             tasks.create_task(work, name=f"remove {candidate.name}")
         return verdict.candidates
+
+    async def _mark(self, groups: Sequence[Group], world: World, candidates: Sequence[Candidate]) -> None:
+        """Have the scheduler prefer other nodes than those that may soon go."""
+        owned = [name for group in groups for name in group.machines if name not in self._removing]
+        marks = plan_marks(world.nodes, [candidate.name for candidate in candidates], owned)
+        try:
+            for name in marks.drop:
+                await drop_taint(self._client, name, CANDIDATE)
+            for name in marks.add:
+                await add_taint(self._client, name, CANDIDATE, self._clock)
+        except ApiError as failure:
+            log.info("candidates are marked later", extra={"failure": str(failure)})
 
     def _is_cooling(self, now: float) -> bool:
         settings = self._settings
@@ -211,7 +235,8 @@ class ClusterAutoscaler:
             if state == "NoActivity" and expected(group, counts[group.name]):
                 state = "InProgress"
             unneeded = sum(candidate.group == group.name for candidate in candidates)
-            reports[group.name] = status.GroupReport(group, counts[group.name], state, unneeded)
+            leaving = sum(name in group.machines for name in self._removing)
+            reports[group.name] = status.GroupReport(group, counts[group.name], state, unneeded, leaving)
         manifest = status.render(
             reports,
             healthy=healthy,
@@ -220,6 +245,6 @@ class ClusterAutoscaler:
             transitions=self._transitions,
         )
         try:
-            await self._client.create(ConfigMap, manifest)
-        except AlreadyExists:
             await self._client.patch(ConfigMap, Key(status.NAMESPACE, status.NAME), manifest)
+        except NotFound:
+            await self._client.create(ConfigMap, manifest)

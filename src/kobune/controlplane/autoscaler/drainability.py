@@ -12,6 +12,7 @@ from kobune.controlplane.autoscaler.model import Settings
 
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 SAFE_VOLUMES = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+EVICT_DAEMON = "cluster-autoscaler.kubernetes.io/enable-ds-eviction"
 MIRROR = "kubernetes.io/config.mirror"
 LONG_TERMINATING = timedelta(seconds=30)  # After its grace period, a pod that still ends is no longer waited for.
 
@@ -37,6 +38,12 @@ def stays_behind(pod: Pod, now: datetime) -> bool:
 def is_daemon(pod: Pod) -> bool:
     owner = pod.metadata.controller
     return owner is not None and owner.kind == "DaemonSet"
+
+
+def evicts_daemon(pod: Pod, *, by_default: bool) -> bool:
+    """Whether a DaemonSet's pod is evicted before its node goes: as it says itself, or as is usual for such nodes."""
+    own = pod.metadata.annotations.get(EVICT_DAEMON, "")
+    return own == "true" if own in ("true", "false") else by_default
 
 
 def find_blocking(

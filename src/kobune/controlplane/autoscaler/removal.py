@@ -5,13 +5,13 @@ import logging
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, Json, NotFound
 from kobune.api.objects.core import Node
-from kobune.api.objects.meta import Key
 from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client
 from kobune.client.events import EventRecorder
-from kobune.controlplane.autoscaler.drainability import is_daemon
+from kobune.controlplane.autoscaler.drainability import evicts_daemon, is_daemon
 from kobune.controlplane.autoscaler.model import Groups, Settings
-from kobune.controlplane.autoscaler.scale_down import TO_BE_DELETED, Candidate
+from kobune.controlplane.autoscaler.scale_down import Candidate
+from kobune.controlplane.autoscaler.taints import TO_BE_DELETED, add_taint, drop_taint
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Remover:
         name = candidate.name
         log.info("scale-down: removing node", extra={"node": name, "pods": len(candidate.pods)})
         try:
-            await self._taint(name)
+            await add_taint(self._client, name, TO_BE_DELETED, self._clock)
             self._events.normal(node, "ScaleDown", "marked the node as toBeDeleted/unschedulable")
             await self._drain(candidate)
         except (ApiError, RemovalFailed) as failure:
@@ -56,30 +56,18 @@ class Remover:
     async def release(self, name: str) -> None:
         """Have the node take pods again."""
         try:
-            node = await self._client.get(Node, Key("", name))
-            taints = [taint for taint in _taints(node) if taint["key"] != TO_BE_DELETED]
-            await self._client.patch(Node, node.key, {"spec": {"taints": taints or None}})
+            await drop_taint(self._client, name, TO_BE_DELETED)
         except ApiError as failure:
             log.warning("a node keeps its taint", extra={"node": name, "failure": str(failure)})
-
-    async def _taint(self, name: str) -> None:
-        node = await self._client.get(Node, Key("", name))
-        taint = {"key": TO_BE_DELETED, "value": str(int(self._clock.now().timestamp())), "effect": "NoSchedule"}
-        patch = {
-            "metadata": {"resourceVersion": node.metadata.resource_version},
-            "spec": {"taints": [*_taints(node), taint]},
-        }
-        await self._client.patch(Node, node.key, patch)
 
     async def _drain(self, candidate: Candidate) -> None:
         settings, left = self._settings, list(candidate.pods)
         daemons = (
             settings.daemonset_eviction_for_occupied_nodes if left else settings.daemonset_eviction_for_empty_nodes
         )
-        if daemons:
-            for pod in await self._pods_on(candidate.name):
-                if is_daemon(pod):
-                    await self._evict(pod)  # If it works, well; nobody waits for it.
+        for pod in await self._pods_on(candidate.name):
+            if is_daemon(pod) and evicts_daemon(pod, by_default=daemons):
+                await self._evict(pod)  # If it works, well; nobody waits for it.
         deadline = self._clock.monotonic() + EVICTION_SECONDS
         while left:
             blocked = [(pod, why) for pod in left if (why := await self._evict(pod))]
@@ -124,13 +112,3 @@ class Remover:
             return str(refusal)
         self._events.normal(pod, "ScaleDown", "deleting pod for node scale down")
         return ""
-
-
-def _taints(node: Node) -> list[Json]:
-    found: list[Json] = []
-    for taint in node.spec.taints:
-        entry: Json = {"key": taint.key, "effect": taint.effect}
-        if taint.value:
-            entry["value"] = taint.value
-        found.append(entry)
-    return found

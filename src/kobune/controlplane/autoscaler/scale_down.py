@@ -9,9 +9,9 @@ from kobune.api.objects.core import Node
 from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.autoscaler.drainability import Blocked, find_blocking, is_daemon, stays_behind
 from kobune.controlplane.autoscaler.model import Group, Settings, World
+from kobune.controlplane.autoscaler.taints import TO_BE_DELETED, has_taint
 
 DISABLED = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
-TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 GPU = "nvidia.com/gpu"
 
 
@@ -63,7 +63,7 @@ def find_unneeded(world: World, groups: Sequence[Group], settings: Settings, now
         group = group_of.get(name)
         if group is None:
             kept[name] = Kept.NOT_AUTOSCALED
-        elif any(taint.key == TO_BE_DELETED for taint in node.spec.taints):
+        elif has_taint(node, TO_BE_DELETED):
             kept[name] = Kept.BEING_DELETED
         elif node.metadata.annotations.get(DISABLED) == "true":
             kept[name] = Kept.DISABLED

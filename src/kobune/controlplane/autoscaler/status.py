@@ -19,6 +19,7 @@ class GroupReport:
     counts: Counts
     scale_up: str  # "NoActivity", "InProgress" or "Backoff".
     candidates: int
+    leaving: int = 0  # Nodes on their way out.
 
 
 class Transitions:
@@ -49,12 +50,13 @@ def render(
 
     total = sum((report.counts for report in reports.values()), Counts())
     candidates = sum(report.candidates for report in reports.values())
+    leaving = sum(report.leaving for report in reports.values())
     states = {report.scale_up for report in reports.values()}
     document: Json = {
         "time": shown,
         "autoscalerStatus": "Running",
         "clusterWide": {
-            "health": part("", "health", "Healthy" if healthy else "Unhealthy", nodeCounts=_counts(total)),
+            "health": part("", "health", "Healthy" if healthy else "Unhealthy", nodeCounts=_counts(total, leaving)),
             "scaleUp": part("", "scaleUp", "InProgress" if "InProgress" in states else "NoActivity"),
             "scaleDown": part("", "scaleDown", _scale_down(candidates), candidates=candidates),
         },
@@ -75,21 +77,34 @@ def _group(report: GroupReport, part: Callable[..., Json]) -> Json:
             name,
             "health",
             "Healthy" if is_well else "Unhealthy",
-            nodeCounts=_counts(report.counts),
+            nodeCounts=_counts(report.counts, report.leaving),
             cloudProviderTarget=group.target,
             minSize=group.min_size,
             maxSize=group.max_size,
         ),
-        "scaleUp": part(name, "scaleUp", report.scale_up),
+        "scaleUp": part(name, "scaleUp", report.scale_up, **_backoff(report)),
         "scaleDown": part(name, "scaleDown", _scale_down(report.candidates), candidates=report.candidates),
     }
 
 
-def _counts(counts: Counts) -> Json:
+def _backoff(report: GroupReport) -> Json:
+    """Why the group is left alone: its machines did not become nodes."""
+    if report.scale_up != "Backoff":
+        return {}
+    return {
+        "backoffInfo": {
+            "errorCode": "timeout",
+            "errorMessage": f"Scale-up timed out for node group {report.group.name}",
+        }
+    }
+
+
+def _counts(counts: Counts, leaving: int) -> Json:
     registered = {
         "total": counts.registered,
         "ready": counts.ready,
         "notStarted": counts.not_started,
+        **({"beingDeleted": leaving} if leaving else {}),
         "unready": {"total": counts.unready},
     }
     return {

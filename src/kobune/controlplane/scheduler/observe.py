@@ -1,6 +1,7 @@
 """The scheduler's view of a cluster, taken once over the API: for explanations and plans outside the running scheduler."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
@@ -11,7 +12,7 @@ from kobune.api.errors import ApiError, NotFound
 from kobune.api.objects.core import Node
 from kobune.api.objects.meta import GVK, Key, Object
 from kobune.api.objects.scheduling import Pod
-from kobune.client.client import Client
+from kobune.client.client import Client, resource_of
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.listers import KINDS, Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
@@ -22,6 +23,8 @@ from kobune.controlplane.scheduler.quotas import ResourceQuota
 from kobune.controlplane.scheduler.why import Explanation, Pool, Situation, explain, refused_at_admission
 
 T = TypeVar("T", bound=Object)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -77,6 +80,24 @@ async def observe(client: Client) -> Observation:
     for name, task in others.items():
         setattr(listers, name, {item.key: item for item in task.result()})
     return Observation(table, listers, nominated, pending, quotas.result())
+
+
+async def served_kinds(client: Client) -> list[str]:
+    """The names of `KINDS` that this API server has; older ones lack some."""
+
+    async def ask(view: type[Object]) -> bool:
+        try:
+            await client.call("GET", resource_of(view).path(), query={"limit": "1"})
+        except NotFound:
+            log.info("kind left out", extra={"kind": view.gvk.kind})
+            return False
+        except ApiError:
+            return True  # Perhaps roles are still being made: its informer tries again.
+        return True
+
+    async with asyncio.TaskGroup() as tasks:
+        answers = {name: tasks.create_task(ask(view)) for name, view in KINDS.items()}
+    return [name for name, answer in answers.items() if answer.result()]
 
 
 async def _list(client: Client, view: type[T]) -> list[T]:

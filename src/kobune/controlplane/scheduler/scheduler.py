@@ -12,7 +12,7 @@ from kobune.api.errors import ApiError, Conflict, NotFound
 from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Object
 from kobune.api.objects.scheduling import Pod
-from kobune.client.client import Client, Patch, resource_of
+from kobune.client.client import Client, Patch
 from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
 from kobune.controlplane.scheduler.after_filters import Outcome, after_filters
@@ -27,6 +27,7 @@ from kobune.controlplane.scheduler.listers import KINDS, Listers
 from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.observe import served_kinds
 from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.preemption import Room
 from kobune.controlplane.scheduler.profiles import Running, build_profiles
@@ -79,7 +80,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Schedule for ever."""
-        served = await self._served()
+        served = await served_kinds(self._client)
         pods = Informer(self._client, Pod, fields=RUNNING_PODS, clock=self._clock, rng=self._rng)
         nodes = Informer(self._client, Node, clock=self._clock, rng=self._rng)
         others: dict[str, Informer[Object]] = {
@@ -106,23 +107,6 @@ class Scheduler:
             self.has_synced = True
             tasks.create_task(self._tick(), name="scheduler: back-off")
             await self._schedule()
-
-    async def _served(self) -> list[str]:
-        """The kinds beside pods and nodes that this API server has; older ones lack some."""
-
-        async def ask(view: type[Object]) -> bool:
-            try:
-                await self._client.call("GET", resource_of(view).path(), query={"limit": "1"})
-            except NotFound:
-                log.info("kind left out", extra={"kind": view.gvk.kind})
-                return False
-            except ApiError:
-                return True  # Perhaps roles are still being made: its informer tries again.
-            return True
-
-        async with asyncio.TaskGroup() as tasks:
-            answers = {name: tasks.create_task(ask(view)) for name, view in KINDS.items()}
-        return [name for name, answer in answers.items() if answer.result()]
 
     async def _tick(self) -> None:
         while True:
