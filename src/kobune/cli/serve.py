@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kobune.aks.arm.throttling import DEFAULT_FACTOR
 from kobune.api.clock import SystemClock
 from kobune.cli.output import fail
 from kobune.cli.state import StateDir, layout_of
@@ -41,6 +42,10 @@ def command(
     cores_quota: Annotated[
         int, typer.Option(metavar="N", help="Cores of each VM family that a region has.", min=0)
     ] = DEFAULT_CORES_QUOTA,
+    throttle: Annotated[
+        float,
+        typer.Option(metavar="FACTOR", help="Requests are limited to this many times Azure's limits; 0: not.", min=0),
+    ] = DEFAULT_FACTOR,
 ) -> None:
     """Keep clusters running; `up` starts it.
 
@@ -50,7 +55,7 @@ def command(
         with hold_lock(layout):
             log_to_files(layout.root / "logs")
             if arm and not until_idle:
-                options = EndpointOptions(arm_address, arm_port, simulated, cores_quota)
+                options = EndpointOptions(arm_address, arm_port, simulated, cores_quota, throttle)
                 asyncio.run(_until_signal(_with_endpoint(layout, options)))
             else:
                 asyncio.run(_until_signal(serve(layout, SystemClock(), until_idle=until_idle)))

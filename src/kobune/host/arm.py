@@ -12,7 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from kobune.aks.arm.access import give_first_owner
 from kobune.aks.arm.adoption import adopt
+from kobune.aks.arm.directory import Directory
 from kobune.aks.arm.log_store import LogStore
 from kobune.aks.arm.server import ArmServer, serve
 from kobune.aks.arm.service import ArmService
@@ -73,17 +75,20 @@ def open_service(
         tenant=_kept(store, "tenant", make_id),
     )
     key = _kept(store, "token key", lambda: new_key_pem().decode())
-    return ArmService(
+    service = ArmService(
         store=store,
         fleet=LocalFleet(layout, clock),
-        sign_in=SignIn(Issuer(key.encode()), principal),
+        sign_in=SignIn(Issuer(key.encode()), principal, Directory(store)),
         clock=clock,
         new_id=make_id,
         subscription=DEFAULT_SUBSCRIPTION,
         cores_quota=options.cores_quota,
         logs=logs,
         simulated=options.simulated,
+        throttle=options.throttle,
     )
+    give_first_owner(service)
+    return service
 
 
 def _listen(layout: Layout, options: EndpointOptions) -> socket.socket:

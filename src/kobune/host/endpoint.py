@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from kobune.aks.arm.throttling import DEFAULT_FACTOR
 from kobune.host.layout import Layout
 
 DEFAULT_ADDRESS, DEFAULT_PORT = "127.0.0.1", 8443
@@ -19,6 +20,7 @@ class EndpointOptions:
     port: int | None = None  # None: the one it had, else the default one, else any free one; 0: any.
     simulated: bool = False  # New pools get nodes without containers unless a tag says otherwise.
     cores_quota: int = DEFAULT_CORES_QUOTA  # Of each VM family in a region.
+    throttle: float = DEFAULT_FACTOR  # Times Azure's own limits of requests; 0: none.
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from kobune.aks.arm.access import give_first_owner
+from kobune.aks.arm.directory import Directory
 from kobune.aks.arm.errors import ArmError, error_body
 from kobune.aks.arm.fleet import CommandResult, Machine, Outcome, PoolView, View
 from kobune.aks.arm.groups import follow_group_deletions
 from kobune.aks.arm.log_store import LogStore
 from kobune.aks.arm.operations import follow
-from kobune.aks.arm.request import ArmRequest
+from kobune.aks.arm.request import ArmRequest, Caller
 from kobune.aks.arm.routes import find_operation
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.sign_in import SignIn
@@ -135,6 +137,7 @@ class Arm:
             headers=headers or {},
             body=json.dumps(body).encode() if body is not None else b"",
             base="https://localhost:8443",
+            caller=Caller(self.service.sign_in.principal.object_id, CLIENT),
         )
         try:
             answer = found.operation.handler(self.service, request)
@@ -220,7 +223,9 @@ def arm(tmp_path: Path) -> Iterator[Arm]:
     service = ArmService(
         store=store,
         fleet=FakeFleet(),
-        sign_in=SignIn(Issuer(KEY), Principal(CLIENT, "secret", "33333333-3333-3333-3333-333333333333", TENANT)),
+        sign_in=SignIn(
+            Issuer(KEY), Principal(CLIENT, "secret", "33333333-3333-3333-3333-333333333333", TENANT), Directory(store)
+        ),
         clock=CountingClock(),
         new_id=lambda: f"00000000-0000-0000-0000-{next(numbers):012d}",
         subscription=DEFAULT_SUBSCRIPTION,
@@ -228,6 +233,7 @@ def arm(tmp_path: Path) -> Iterator[Arm]:
         logs=logs,
         commands=asyncio.Queue(4),
     )
+    give_first_owner(service)
     yield Arm(service)
     store.close()
     logs.close()

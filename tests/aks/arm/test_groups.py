@@ -45,10 +45,17 @@ def test_roles_are_found_by_name_and_assigned_once(arm):
     arm.created()
     scope = f"{arm.scope}/{arm.path()}/providers/Microsoft.Authorization"
     (role,) = arm.call("GET", f"{scope}/roleDefinitions", **{"$filter": "roleName eq 'acrpull'"})[1]["value"]
-    body = {"properties": {"roleDefinitionId": role["id"], "principalId": "p1"}}
-    assert arm.call("PUT", f"{scope}/roleAssignments/a1", body)[0] == 201
-    assert arm.call("PUT", f"{scope}/roleAssignments/a2", body)[1]["code"] == "RoleAssignmentExists"
-    assert len(arm.call("GET", f"{scope}/roleAssignments", **{"$filter": "atScope()"})[1]["value"]) == 1
+    body = {"properties": {"roleDefinitionId": role["id"], "principalId": "aaaaaaaa-0000-0000-0000-000000000009"}}
+    assert arm.call("PUT", f"{scope}/roleAssignments/aaaaaaaa-0000-0000-0000-000000000001", body)[0] == 201
+    assert (
+        arm.call("PUT", f"{scope}/roleAssignments/aaaaaaaa-0000-0000-0000-000000000002", body)[1]["code"]
+        == "RoleAssignmentExists"
+    )
+    found = arm.call("GET", f"{scope}/roleAssignments", **{"$filter": "atScope()"})[1]["value"]
+    assert [one["properties"]["scope"] == f"{arm.scope}/{arm.path()}" for one in found] == [
+        False,
+        True,
+    ]  # One inherited.
 
 
 def test_an_identity_keeps_its_ids(arm):

@@ -115,7 +115,9 @@ async def test_tokens_that_are_not_for_here_are_refused(client, arm, change, cod
     issuer = Issuer(new_key_pem()) if "key" in change else sign_in.issuer
     form = {"client_id": "app", "client_secret": "secret", "grant_type": "client_credentials"}
     form["scope"] = f"{change.get('audience', 'https://management.azure.com')}/.default"
-    token = SignIn(issuer, principal).token(form, base="https://x", now=now - change.get("age", 0), new_id="1")
+    token = SignIn(issuer, principal, arm.service.sign_in.directory).token(
+        form, base="https://x", now=now - change.get("age", 0), new_id="1"
+    )
     headers = {"Authorization": f"Bearer {token['access_token']}"}
     answer = await client.get("/subscriptions?api-version=2022-12-01", headers=headers)
     assert (answer.status, (await answer.json())["error"]["code"]) == (401, code)

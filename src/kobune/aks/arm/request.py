@@ -15,6 +15,20 @@ _API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-beta|-
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request, as the token says."""
+
+    object_id: str
+    app_id: str = ""
+    groups: tuple[str, ...] = ()  # Object ids of the groups it belongs to.
+
+    @property
+    def principals(self) -> frozenset[str]:
+        """Whose role assignments count."""
+        return frozenset(name.lower() for name in (self.object_id, *self.groups) if name)
+
+
+@dataclass(frozen=True, slots=True)
 class ArmRequest:
     """One request whose path has been matched and whose token has been checked."""
 
@@ -25,7 +39,7 @@ class ArmRequest:
     headers: Mapping[str, str] = field(default_factory=dict)  # Names in lower case.
     body: bytes = b""
     base: str = "https://localhost"  # Scheme, host and port under which the client sees the service.
-    caller: str = ""  # The application id of the caller's token.
+    caller: Caller = Caller("")
 
     def json(self) -> Json:
         """The body as an object; an empty body is an empty one. Raises ArmError."""

@@ -45,6 +45,8 @@ class Operation:
     effect: Effect = Effect.FULL
     note: str = ""
     versioned: bool = True  # Whether the api-version must be given.
+    action: str = ""  # What a role must allow; empty: what the path says.
+    authorized: bool = True  # Whether a role must allow it at all.
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -66,6 +68,7 @@ COMPUTE = S + "/providers/Microsoft.Compute"
 AUTH = "/**/providers/Microsoft.Authorization"
 W = G + "/providers/Microsoft.OperationalInsights/workspaces"
 DS = C + "/providers/Microsoft.Insights/diagnosticSettings"
+QUERY = "Microsoft.OperationalInsights/workspaces/query/read"
 MI = "/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
@@ -91,11 +94,12 @@ def _refuse(feature: str) -> Handler:
 
 ACCEPTED, REFUSED = Effect.ACCEPTED, Effect.REFUSED
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("GET", "/subscriptions", "List subscriptions", groups.subscriptions),
+    Operation("GET", "/subscriptions", "List subscriptions", groups.subscriptions, authorized=False),
     Operation("GET", S, "Get the subscription", groups.subscription),
-    Operation("GET", "/tenants", "List tenants", groups.tenants),
+    Operation("GET", "/tenants", "List tenants", groups.tenants, authorized=False),
     Operation("GET", S + "/locations", "List locations", groups.locations),
-    Operation("GET", S + "/operationresults/{operation}", "Get the result of a group's deletion", groups.group_deletion),
+    Operation("GET", S + "/operationresults/{operation}", "Get the result of a group's deletion", groups.group_deletion,
+              authorized=False),
     Operation("GET", S + "/resourceGroups", "List resource groups", groups.list_groups),
     Operation("PUT", G, "Create or update a resource group", groups.put_group),
     Operation("GET", G, "Get a resource group", groups.get_group),
@@ -113,20 +117,19 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", COMPUTE + "/locations/{location}/usages", "List cores in use, and the quotas", compute.list_usages),
     Operation("GET", AUTH + "/roleDefinitions", "List role definitions", authorization.list_definitions),
     Operation("GET", AUTH + "/roleDefinitions/{role}", "Get a role definition", authorization.get_definition),
+    Operation("PUT", AUTH + "/roleDefinitions/{role}", "Create or change a custom role", authorization.put_definition),
+    Operation("DELETE", AUTH + "/roleDefinitions/{role}", "Delete a custom role", authorization.delete_definition),
     Operation("GET", AUTH + "/roleAssignments", "List role assignments", authorization.list_assignments),
-    Operation("PUT", AUTH + "/roleAssignments/{assignment}", "Create a role assignment", authorization.put_assignment,
-              ACCEPTED, "recorded; not enforced"),
+    Operation("PUT", AUTH + "/roleAssignments/{assignment}", "Create a role assignment", authorization.put_assignment),
     Operation("GET", AUTH + "/roleAssignments/{assignment}", "Get a role assignment", authorization.get_assignment),
-    Operation("DELETE", AUTH + "/roleAssignments/{assignment}", "Delete a role assignment", authorization.delete_assignment,
-              ACCEPTED, "recorded; not enforced"),
+    Operation("DELETE", AUTH + "/roleAssignments/{assignment}", "Delete a role assignment", authorization.delete_assignment),
     Operation("GET", S + MI, "List identities", authorization.identities.list),
     Operation("GET", G + MI, "List a group's identities", authorization.identities.list),
-    Operation("PUT", G + MI + "/{identity}", "Create an identity", authorization.put_identity, ACCEPTED,
-              "nodes call no Azure API"),
+    Operation("PUT", G + MI + "/{identity}", "Create an identity", authorization.put_identity),
     Operation("GET", G + MI + "/{identity}", "Get an identity", authorization.identities.get),
-    Operation("DELETE", G + MI + "/{identity}", "Delete an identity", authorization.identities.delete, ACCEPTED),
-    Operation("GET", L + "/operations/{operation}", "Get an operation", operations.get_status),
-    Operation("GET", L + "/operationresults/{operation}", "Get an operation's result", operations.get_result),
+    Operation("DELETE", G + MI + "/{identity}", "Delete an identity", authorization.identities.delete),
+    Operation("GET", L + "/operations/{operation}", "Get an operation", operations.get_status, authorized=False),
+    Operation("GET", L + "/operationresults/{operation}", "Get an operation's result", operations.get_result, authorized=False),
     Operation("GET", L + "/kubernetesVersions", "List Kubernetes versions", _versions),
     Operation("GET", L + "/orchestrators", "List Kubernetes versions, as of 2019-08-01", _orchestrators),
     Operation("GET", L + "/trustedAccessRoles", "List trusted access roles", credentials.empty_global_list, note="none"),
@@ -178,15 +181,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("PUT", DS + "/{setting}", "Set which logs are kept as tables", diagnostics.put_setting),
     Operation("GET", DS + "/{setting}", "Get a diagnostic setting", diagnostics.get_setting),
     Operation("DELETE", DS + "/{setting}", "Delete a diagnostic setting", diagnostics.delete_setting),
-    Operation("POST", C + "/providers/Microsoft.Insights/logs", "Query a cluster's logs", diagnostics.query_cluster),
+    Operation("POST", C + "/providers/Microsoft.Insights/logs", "Query a cluster's logs", diagnostics.query_cluster,
+              action="Microsoft.Insights/logs/read"),
     Operation("GET", S + "/providers/Microsoft.OperationalInsights/workspaces", "List workspaces", diagnostics.workspaces.list),
     Operation("GET", W, "List a group's workspaces", diagnostics.workspaces.list),
     Operation("PUT", W + "/{workspace}", "Create a workspace", diagnostics.put_workspace),
     Operation("GET", W + "/{workspace}", "Get a workspace", diagnostics.workspaces.get),
     Operation("DELETE", W + "/{workspace}", "Delete a workspace", diagnostics.workspaces.delete),
-    Operation("POST", "/v1/workspaces/{customer}/query", "Query a workspace's logs", diagnostics.query_workspace, versioned=False),
+    Operation("POST", "/v1/workspaces/{customer}/query", "Query a workspace's logs", diagnostics.query_workspace, versioned=False,
+              action=QUERY),
     Operation("POST", "/loganalytics/v1/workspaces/{customer}/query", "Query a workspace's logs, at the metadata's endpoint",
-              diagnostics.query_workspace, versioned=False),
+              diagnostics.query_workspace, versioned=False, action=QUERY),
     Operation("GET", C + "/trustedAccessRoleBindings", "List trusted access role bindings", credentials.empty_list, note="none"),
     Operation("GET", C + "/privateEndpointConnections", "List private endpoint connections", credentials.empty_list, note="none"),
     Operation("GET", C + "/privateLinkResources", "List private link resources", credentials.empty_list, note="none"),

@@ -3,23 +3,26 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from socket import socket
 
 import orjson
 from aiohttp import web
 
-from kobune.aks.arm import run_command
+from kobune.aks.arm import graph, run_command
+from kobune.aks.arm.access import action_of, grants_of, require, visible
 from kobune.aks.arm.auto_upgrade import follow_auto_upgrades
 from kobune.aks.arm.diagnostics import collect, follow_audit
 from kobune.aks.arm.errors import ArmError, error_body
 from kobune.aks.arm.groups import check_registered, follow_group_deletions
 from kobune.aks.arm.operations import LOOK_SECONDS, follow
-from kobune.aks.arm.request import BODY_LIMIT, ArmAnswer, ArmRequest, check_api_version
-from kobune.aks.arm.routes import find_operation, methods_of
+from kobune.aks.arm.request import BODY_LIMIT, ArmAnswer, ArmRequest, Caller, check_api_version
+from kobune.aks.arm.routes import Operation, find_operation, methods_of
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.sign_in import SignInError, cloud_metadata, error_answer, openid_configuration
+from kobune.aks.arm.throttling import Throttle
 from kobune.aks.arm.tokens import check_bearer
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ class ArmServer:
     def __init__(self, service: ArmService, *, adopt: Callable[[ArmService], None] | None = None) -> None:
         self._service = service
         self._adopt = adopt
+        self._throttle = Throttle(service.clock, service.throttle)
         self._seldom = 0.0  # When what is done seldom was last done.
 
     async def follow(self) -> None:
@@ -114,28 +118,54 @@ class ArmServer:
             request.headers.get("Authorization", ""),
             self._service.sign_in.issuer,
             tenant=self._service.sign_in.tenant,
-            audiences=(base, LOG_ANALYTICS, f"{base}/loganalytics"),
+            audiences=(base, LOG_ANALYTICS, f"{base}/loganalytics", f"{base}/msgraph"),
             now=now,
         )
+        caller = Caller(
+            str(claims.get("oid", "")), str(claims.get("appid", "")), tuple(map(str, claims.get("groups") or ()))
+        )
+        if path.lower().startswith(graph.ROOT):
+            return graph.answer(self._service, await self._request(request, path, base, caller, {}))
         found = find_operation(request.method, path)
         if found is None:
             raise self._unknown(path)
         if found.operation.versioned:
             check_api_version(request.query.get("api-version"))
         self._check_scope(path)
-        arm_request = ArmRequest(
+        left = self._throttle.admit(request.method, path, caller, self._service.subscription)
+        arm_request = await self._request(request, path, base, caller, found.parameters)
+        answer = self._authorized(found.operation, arm_request)
+        return replace(answer, headers={**answer.headers, **left})
+
+    async def _request(
+        self, request: web.Request, path: str, base: str, caller: Caller, parameters: Mapping[str, str]
+    ) -> ArmRequest:
+        return ArmRequest(
             method=request.method,
             path=path,
-            parameters=found.parameters,
+            parameters=parameters,
             query=dict(request.query),
             headers={name.lower(): value for name, value in request.headers.items()},
             body=await request.read(),
             base=base,
-            caller=str(claims.get("appid", "")),
+            caller=caller,
         )
-        if request.method != "GET" and "/providers/microsoft.containerservice/" in path.lower():
-            check_registered(self._service, "Microsoft.ContainerService")
-        return found.operation.handler(self._service, arm_request)
+
+    def _authorized(self, operation: Operation, request: ArmRequest) -> ArmAnswer:
+        """The answer, provided a role allows the call; of lists what the roles let one see."""
+        service, held, sees_all = self._service, grants_of(self._service, request.caller), True
+        if operation.authorized:
+            action = operation.action or action_of(request.method, operation.segments)
+            path = service.scope if not operation.versioned else request.path
+            sees_all = require(service, request.caller, held, action=action, path=path)
+        if request.method != "GET" and "/providers/microsoft.containerservice/" in request.path.lower():
+            check_registered(service, "Microsoft.ContainerService")
+        answer = operation.handler(service, request)
+        if operation.path == "/subscriptions" and not held:
+            return replace(answer, body={"value": []})
+        if not sees_all and isinstance(answer.body, dict):
+            return replace(answer, body=visible(answer.body, held))
+        return answer
 
     async def _public(self, request: web.Request, path: str, base: str) -> ArmAnswer | None:
         """Sign-in and metadata: what is answered without a token."""
@@ -157,11 +187,9 @@ class ArmServer:
         if lower == "/msi/token":
             if request.headers.get("X-IDENTITY-HEADER", "") != sign_in.principal.secret:
                 raise ArmError(401, "Unauthorized", "The X-IDENTITY-HEADER header is missing or wrong.")
-            resource = request.query.get("resource", "")
-            return ArmAnswer(200, sign_in.managed_identity(resource, base=base, now=now, new_id=service.new_id()))
-        if lower == "/msgraph/v1.0/serviceprincipals":
-            principal = sign_in.principal
-            return ArmAnswer(200, {"value": [{"id": principal.object_id, "appId": principal.client_id}]})
+            resource, client = request.query.get("resource", ""), request.query.get("client_id", "")
+            token = sign_in.managed_identity(resource, client, base=base, now=now, new_id=service.new_id())
+            return ArmAnswer(200, token)
         return None
 
     def _check_scope(self, path: str) -> None:

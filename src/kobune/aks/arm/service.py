@@ -11,6 +11,7 @@ from kobune.aks.arm.log_store import LogStore
 from kobune.aks.arm.request import ArmRequest
 from kobune.aks.arm.sign_in import SignIn
 from kobune.aks.arm.store import ArmStore, Resource
+from kobune.aks.arm.throttling import DEFAULT_FACTOR
 from kobune.api.clock import Clock
 
 GROUPS = "microsoft.resources/resourcegroups"
@@ -35,6 +36,7 @@ class ArmService:
 
     Args:
         new_id: makes GUIDs. `cores_quota`: cores of each VM family that a region has.
+        throttle: times Azure's limits of requests; 0: none.
         simulated: whether new pools get nodes without containers unless asked otherwise.
     """
 
@@ -47,6 +49,7 @@ class ArmService:
     cores_quota: int
     logs: LogStore
     simulated: bool = False
+    throttle: float = DEFAULT_FACTOR
     commands: asyncio.Queue[Command] = field(default_factory=lambda: asyncio.Queue(MOST_COMMANDS))
 
     @property

@@ -7,13 +7,16 @@ import base64
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import orjson
 
+from kobune.aks.arm.directory import Directory
 from kobune.aks.arm.tokens import ARM_AUDIENCES, LIFETIME_SECONDS, Issuer, Principal, access_claims
 from kobune.api.errors import Json
 
 CLOUD_NAME = "Kobune"
+ADMINISTRATOR = "admin@kobune.local"  # Who signs in by a device code.
 DEVICE_CODE_SECONDS = 900
 MOST_DEVICE_CODES = 100  # Waiting at once.
 
@@ -33,7 +36,8 @@ class SignIn:
     """The identity provider of one tenant."""
 
     issuer: Issuer
-    principal: Principal
+    principal: Principal  # The service's own.
+    directory: Directory
     _device_codes: dict[str, float] = field(default_factory=dict)  # Code and when it ends.
 
     @property
@@ -44,8 +48,7 @@ class SignIn:
         """The answer to a token request. Raises SignInError."""
         grant = form.get("grant_type", "")
         if grant == "client_credentials":
-            self._check_secret(form)
-            return self._access(form, base=base, now=now, new_id=new_id)
+            return self._access(self._client(form, now), form, base=base, now=now, new_id=new_id)
         if grant == "urn:ietf:params:oauth:grant-type:device_code":
             ends = self._device_codes.pop(form.get("device_code", ""), 0.0)
             if ends < now:
@@ -77,30 +80,43 @@ class SignIn:
             "message": f"This cloud is your own machine: the code {code} is accepted without a page to enter it.",
         }
 
-    def managed_identity(self, resource: str, *, base: str, now: float, new_id: str) -> Json:
-        """A token for a process of this machine, in the form of the App Service identity endpoint."""
-        claims = access_claims(
-            self.principal, audience=resource, issuer=self._issuer_url(base), now=now, token_id=new_id
-        )
+    def managed_identity(self, resource: str, client_id: str, *, base: str, now: float, new_id: str) -> Json:
+        """A token for a process of this machine, in the form of the App Service identity endpoint.
+
+        Args:
+            client_id: of a user-assigned identity; empty: the machine's own, which is the service's principal.
+        """
+        principal = self.directory.find_identity(client_id, tenant=self.tenant) if client_id else self.principal
+        if principal is None:
+            raise SignInError(400, "invalid_request", 70001, f"The identity '{client_id}' is not known here.")
+        claims = self._claims(principal, resource, base=base, now=now, new_id=new_id)
         return {
             "access_token": self.issuer.sign(claims),
-            "client_id": self.principal.client_id,
+            "client_id": principal.client_id,
             "expires_on": str(claims["exp"]),
             "not_before": str(claims["nbf"]),
             "resource": resource,
             "token_type": "Bearer",
         }
 
-    def _check_secret(self, form: Mapping[str, str]) -> None:
-        client = form.get("client_id", "")
-        if client.lower() != self.principal.client_id.lower():
-            raise SignInError(
-                400,
-                "unauthorized_client",
-                700016,
-                f"AADSTS700016: Application with identifier '{client}' was not found in the directory '{self.tenant}'.",
-            )
-        if not hmac.compare_digest(form.get("client_secret", "").encode(), self.principal.secret.encode()):
+    def _client(self, form: Mapping[str, str], now: float) -> Principal:
+        """The application that asks, with its secret."""
+        client, secret = form.get("client_id", ""), form.get("client_secret", "")
+        if client.lower() == self.principal.client_id.lower():
+            good = hmac.compare_digest(secret.encode(), self.principal.secret.encode())
+            found = self.principal if good else None
+        else:
+            time = datetime.fromtimestamp(now, UTC).isoformat()
+            try:
+                found = self.directory.find_client(client, secret, tenant=self.tenant, now=time)
+            except LookupError as error:
+                raise SignInError(
+                    400,
+                    "unauthorized_client",
+                    700016,
+                    f"AADSTS700016: Application with identifier '{client}' was not found in the directory '{self.tenant}'.",
+                ) from error
+        if found is None:
             raise SignInError(
                 401,
                 "invalid_client",
@@ -108,6 +124,7 @@ class SignIn:
                 "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
                 f"secret value, not the client secret ID, for a secret added to app '{client}'.",
             )
+        return found
 
     def _check_refresh(self, token: str, now: float) -> None:
         try:
@@ -117,16 +134,23 @@ class SignIn:
         if claims.get("use") != "refresh" or float(claims.get("exp", 0)) < now:
             raise SignInError(400, "invalid_grant", 700082, "AADSTS700082: The refresh token has expired.")
 
-    def _access(self, form: Mapping[str, str], *, base: str, now: float, new_id: str) -> Json:
-        claims = access_claims(
-            self.principal, audience=_audience(form), issuer=self._issuer_url(base), now=now, token_id=new_id
-        )
+    def _access(
+        self, principal: Principal, form: Mapping[str, str], *, base: str, now: float, new_id: str, person: str = ""
+    ) -> Json:
+        claims = self._claims(principal, _audience(form), base=base, now=now, new_id=new_id)
+        if person:
+            claims |= {"idtyp": "user", "upn": person, "unique_name": person, "scp": "user_impersonation"}
         return {
             "token_type": "Bearer",
             "expires_in": LIFETIME_SECONDS,
             "ext_expires_in": LIFETIME_SECONDS,
             "access_token": self.issuer.sign(claims),
         }
+
+    def _claims(self, principal: Principal, audience: str, *, base: str, now: float, new_id: str) -> Json:
+        claims = access_claims(principal, audience=audience, issuer=self._issuer_url(base), now=now, token_id=new_id)
+        groups = self.directory.groups_of(principal.object_id)
+        return claims | {"groups": list(groups)} if groups else claims
 
     def _with_identity(self, form: Mapping[str, str], *, base: str, now: float, new_id: str) -> Json:
         """Access token, id token and refresh token, as for a person."""
@@ -137,7 +161,7 @@ class SignIn:
             "nbf": int(now),
             "exp": int(now) + LIFETIME_SECONDS,
             "name": "Kobune administrator",
-            "preferred_username": "admin@kobune.local",
+            "preferred_username": ADMINISTRATOR,
             "oid": self.principal.object_id,
             "sub": self.principal.object_id,
             "tid": self.tenant,
@@ -145,7 +169,8 @@ class SignIn:
         }
         who = {"uid": self.principal.object_id, "utid": self.tenant}
         refresh = {"use": "refresh", "tid": self.tenant, "exp": int(now) + 90 * 86400, "jti": new_id}
-        return self._access(form, base=base, now=now, new_id=new_id) | {
+        access = self._access(self.principal, form, base=base, now=now, new_id=new_id, person=ADMINISTRATOR)
+        return access | {
             "scope": form.get("scope", ""),
             "id_token": self.issuer.sign(identity),
             "refresh_token": self.issuer.sign(refresh),
