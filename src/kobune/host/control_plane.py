@@ -80,11 +80,13 @@ async def control_plane(
         async with ApiServer(config, store, clock=clock) as server, asyncio.TaskGroup() as tasks:
             running = []
             if parts.scheduler:
-                scheduler = Scheduler(Client(LocalTransport(server, SCHEDULER)), clock=clock, rng=rng)
+                scheduler = Scheduler(
+                    Client(LocalTransport(server, SCHEDULER, user_agent="kube-scheduler")), clock=clock, rng=rng
+                )
                 server.metrics.neighbours.append(scheduler.render_metrics)
                 running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
             if parts.controllers:
-                client = Client(LocalTransport(server, CONTROLLER_MANAGER))
+                client = Client(LocalTransport(server, CONTROLLER_MANAGER, user_agent="kube-controller-manager"))
                 # One authority signs for clients and for the API server.
                 settings = replace(parts.settings, root_ca=config.client_ca)
                 manager = ControllerManager(
@@ -96,7 +98,7 @@ async def control_plane(
                 announcing = storage_classes.announce(Client(LocalTransport(server, MASTER)), clock)
                 running.append(tasks.create_task(announcing, name="storage classes"))
             if parts.simulated is not None:
-                client = Client(LocalTransport(server, SIMULATOR))
+                client = Client(LocalTransport(server, SIMULATOR, user_agent="kubelet"))
                 simulation = simulate(client, parts.simulated, clock=clock, rng=rng, tls=parts.simulated_tls)
                 running.append(tasks.create_task(simulation, name="simulator"))
             try:

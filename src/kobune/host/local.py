@@ -12,9 +12,10 @@ from kobune.controlplane.apiserver.server import ApiServer
 class LocalTransport:
     """Requests by `user`, handed to the server's own handler chain: authorization and admission apply as over HTTPS."""
 
-    def __init__(self, server: ApiServer, user: User) -> None:
+    def __init__(self, server: ApiServer, user: User, *, user_agent: str = "kobune") -> None:
         self._server = server
         self._user = user
+        self._said = {"user-agent": user_agent}
 
     async def request(
         self,
@@ -26,7 +27,9 @@ class LocalTransport:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Answer:
-        headers = {"content-type": content_type, "accept": accept} if body else {"accept": accept}
+        headers = {**self._said, "accept": accept}
+        if body:
+            headers["content-type"] = content_type
         response = await self._server.handle(
             Request(method=method, path=path, query=query, headers=headers, body=body, user=self._user)
         )

@@ -46,15 +46,43 @@ async def test_two_appliers_conflict_unless_forced(apply):
     assert (await apply("bob", config(k="w"), force=True))["data"] == {"k": "w"}
 
 
-async def test_writers_that_say_who_they_are_are_kept_account_of(ask, apply):
+async def test_every_writer_is_kept_account_of(ask, apply):
     created = await ask("POST", f"{MAPS}?fieldManager=kubectl-create", config(k="v"), status=201)
-    assert created["metadata"]["managedFields"][0]["manager"] == "kubectl-create"
+    (entry,) = created["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"], entry["apiVersion"]) == ("kubectl-create", "Update", "v1")
+    assert entry["fieldsV1"] == {"f:data": {".": {}, "f:k": {}}}
     answer = await apply("alice", config(k="w"), status=409)
     assert 'conflict with "kubectl-create" using v1: .data.k' in answer["message"]
 
 
-async def test_writers_that_do_not_are_not(ask):
-    assert "managedFields" not in (await ask.create(MAPS, config(k="v")))["metadata"]
+async def test_a_writer_without_a_name_is_called_as_its_program(ask):
+    agent = {"user-agent": "kubectl/v1.36.0 (linux/amd64)"}
+    created = orjson.loads((await ask.raw("POST", MAPS, config(k="v"), **agent)).body)
+    assert [entry["manager"] for entry in created["metadata"]["managedFields"]] == ["kubectl"]
+    unknown = await ask.create(MAPS, {**config(k="v"), "metadata": {"name": "b"}})
+    assert [entry["manager"] for entry in unknown["metadata"]["managedFields"]] == ["unknown"]
+
+
+async def test_an_account_is_kept_by_whom_it_does_not_concern_and_forgotten_on_request(ask):
+    created = await ask.create(MAPS, config(k="v"))
+    same = await ask("PUT", f"{MAPS}/a", {**config(k="v")})
+    assert same["metadata"] == created["metadata"]
+    patch = {"metadata": {"managedFields": [{}]}}
+    forgotten = await ask("PATCH", f"{MAPS}/a", patch, content_type="application/merge-patch+json")
+    assert "managedFields" not in forgotten["metadata"]
+    changed = await ask("PUT", f"{MAPS}/a", config(k="w"))
+    assert "managedFields" not in changed["metadata"]
+
+
+async def test_each_subresource_has_an_account_of_its_own(ask):
+    pods = "/api/v1/namespaces/default/pods"
+    await ask.create(pods, {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    patch = {"status": {"phase": "Running"}, "spec": {"nodeName": "n"}}
+    query = "?fieldManager=kubelet"
+    got = await ask("PATCH", f"{pods}/a/status{query}", patch, content_type="application/merge-patch+json")
+    (entry,) = (one for one in got["metadata"]["managedFields"] if one.get("subresource") == "status")
+    assert entry["manager"] == "kubelet"
+    assert entry["fieldsV1"] == {"f:status": {"f:phase": {}}}
 
 
 async def test_an_apply_needs_a_manager(ask):

@@ -1,103 +1,97 @@
-"""A set of field paths as a tree, and its form in metadata.managedFields (FieldsV1)."""
+"""Sets of field paths, in the form that metadata.managedFields gives them (FieldsV1), and their algebra.
 
-from collections.abc import Iterator
-from typing import Any
+A node is a dict. Below it stand its children, named `f:NAME` for a field, `k:{"name":"a"}` for an element by its keys,
+`v:"x"` for an element by its value; `.` says that the node's own path is in the set, and so does a node without any
+child. The root is in no set: an empty dict as a root is the empty set, and None stands for an empty node below it.
+Nodes are shared between sets and never changed.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import orjson
 
-from kobune.api.errors import Json
-
+Fields = dict[str, Any]  # A dict of dicts all the way down.
 ITSELF = "."
+MEMBER: Final[Fields] = {}  # The node of a path with nothing below it.
 
 
-class FieldSet:
-    """A node: whether its own path is in the set, and what is below it.
-
-    Children are named as in FieldsV1: `f:NAME` a field, `k:{"name":"a"}` an element by its keys, `v:"x"` by its value.
-    """
-
-    __slots__ = ("children", "member")
-
-    def __init__(self, *, member: bool = False) -> None:
-        self.member = member
-        self.children: dict[str, FieldSet] = {}
-
-    def child(self, element: str) -> "FieldSet":
-        """The node below, made if need be."""
-        node = self.children.get(element)
-        if node is None:
-            node = self.children[element] = FieldSet()
-        return node
-
-    def insert(self, path: tuple[str, ...]) -> None:
-        node = self
-        for element in path:
-            node = node.child(element)
-        node.member = True
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.member and all(child.is_empty for child in self.children.values())
-
-    def union(self, other: "FieldSet") -> "FieldSet":
-        result = FieldSet(member=self.member or other.member)
-        for element in {**self.children, **other.children}:
-            mine, theirs = self.children.get(element, EMPTY), other.children.get(element, EMPTY)
-            result.children[element] = mine.union(theirs)
-        return result
-
-    def difference(self, other: "FieldSet") -> "FieldSet":
-        """The paths that are not in `other`."""
-        result = FieldSet(member=self.member and not other.member)
-        for element, child in self.children.items():
-            rest = child.difference(other.children.get(element, EMPTY))
-            if not rest.is_empty:
-                result.children[element] = rest
-        return result
-
-    def intersection(self, other: "FieldSet") -> "FieldSet":
-        result = FieldSet(member=self.member and other.member)
-        for element, child in self.children.items():
-            if element in other.children:
-                both = child.intersection(other.children[element])
-                if not both.is_empty:
-                    result.children[element] = both
-        return result
-
-    def paths(self, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-        """Every path in the set, parents before what is below them."""
-        if self.member:
-            yield prefix
-        for element in sorted(self.children):
-            yield from self.children[element].paths((*prefix, element))
-
-    def to_json(self) -> Json:
-        """FieldsV1."""
-        children = {element: child.to_json() for element, child in sorted(self.children.items()) if not child.is_empty}
-        return {ITSELF: {}, **children} if self.member and children else children
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FieldSet) and list(self.paths()) == list(other.paths())
-
-    __hash__ = None  # type: ignore[assignment]
+def is_member(node: Fields) -> bool:
+    return not node or ITSELF in node
 
 
-EMPTY = FieldSet()
-
-
-def from_json(fields: Json) -> FieldSet:
-    """The set that FieldsV1 says; a node without anything below is a path of the set."""
-    result = FieldSet(member=ITSELF in fields)
-    for element, below in fields.items():
-        if element != ITSELF:
-            child = result.children[element] = from_json(below or {})
-            child.member = child.member or not child.children
+def field_set(paths: Iterable[tuple[str, ...]]) -> Fields:
+    """The set of these paths."""
+    result: Fields = {}
+    for path in paths:
+        below: Fields = MEMBER
+        for element in reversed(path):
+            below = {element: below}
+        result = union(result, below)
     return result
 
 
-def key_element(keys: dict[str, Any]) -> str:
-    """The element that has these keys."""
-    return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
+def union(one: Fields, other: Fields) -> Fields:
+    """The paths in either of two sets."""
+    if not one or not other:
+        return one or other
+    return _union(one, other)
+
+
+def difference(one: Fields, other: Fields) -> Fields:
+    """The paths of `one` that are not in `other`; `one` itself when that is all of them."""
+    return _difference(one, other) or {} if one and other else one
+
+
+def intersection(one: Fields, other: Fields) -> Fields:
+    """The paths in both of two sets."""
+    return _intersection(one, other) or {} if one and other else {}
+
+
+def excluding(one: Fields, subtrees: Fields) -> Fields:
+    """The set without these paths and everything below them."""
+    return _excluding(one, subtrees) or {} if one and subtrees else one
+
+
+def only(one: Fields, subtrees: Fields) -> Fields:
+    """Of the set these paths and everything below them; the element `*` is any."""
+    result: Fields = {}
+    for element, node in one.items():
+        wanted = subtrees.get(element, subtrees.get("*"))
+        if wanted is not None and element != ITSELF:
+            kept = only(node, wanted) if wanted else node
+            if kept or not wanted:
+                result[element] = kept
+    return result
+
+
+def paths(node: Fields, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every path in the set, parents before what is below them."""
+    if prefix and is_member(node):
+        yield prefix
+    for element in sorted(node):
+        if element != ITSELF:
+            yield from paths(node[element], (*prefix, element))
+
+
+def is_field_set(value: Any) -> bool:
+    """Whether a value from outside is a set of paths."""
+    if not isinstance(value, dict):
+        return False
+    waiting = [value]
+    while waiting:
+        for element, below in waiting.pop().items():
+            if not isinstance(below, dict) or element[:2] not in ("f:", "k:", "v:", "i:", ITSELF):
+                return False
+            waiting.append(below)
+    return True
+
+
+def key_element(names: tuple[str, ...], values: tuple[Any, ...]) -> str:
+    """The element that has these keys, given in the order of their names."""
+    if len(names) == 1:
+        return f'k:{{"{names[0]}":{orjson.dumps(values[0]).decode()}}}'
+    return "k:" + orjson.dumps(dict(zip(names, values, strict=True))).decode()
 
 
 def value_element(value: Any) -> str:
@@ -119,3 +113,73 @@ def shown(path: tuple[str, ...]) -> str:
         else:
             text += f"[={rest}]" if sort == "v" else f"[{rest}]"
     return text
+
+
+def _union(one: Fields, other: Fields) -> Fields:
+    if not one or not other:
+        node = one or other
+        return node if not node or ITSELF in node else {ITSELF: MEMBER, **node}
+    result = dict(one)
+    for element, below in other.items():
+        mine = result.get(element)
+        result[element] = below if mine is None else _union(mine, below)
+    return result
+
+
+def _difference(one: Fields, other: Fields) -> Fields | None:
+    if not one:
+        return None if is_member(other) else one
+    if not other:
+        other = {ITSELF: MEMBER}
+    result = one
+    for element, below in other.items():
+        mine = one.get(element)
+        if mine is None:
+            continue
+        left = _difference(mine, below)
+        if left is mine:
+            continue
+        if result is one:
+            result = dict(one)
+        if left is None:
+            del result[element]
+        else:
+            result[element] = left
+    if len(result) == 1 and ITSELF in result:
+        return MEMBER
+    return result or None
+
+
+def _intersection(one: Fields, other: Fields) -> Fields | None:
+    if not one or not other:
+        return MEMBER if is_member(one) and is_member(other) else None
+    result: Fields = {}
+    for element, below in one.items():
+        theirs = other.get(element)
+        if theirs is not None and (both := _intersection(below, theirs)) is not None:
+            result[element] = both
+    if len(result) == 1 and ITSELF in result:
+        return MEMBER
+    return result or None
+
+
+def _excluding(node: Fields, subtrees: Fields) -> Fields | None:
+    if not subtrees:
+        return None
+    result = node
+    for element, below in subtrees.items():
+        mine = node.get(element)
+        if mine is None:
+            continue
+        left = _excluding(mine, below)
+        if left is mine:
+            continue
+        if result is node:
+            result = dict(node)
+        if left is None:
+            del result[element]
+        else:
+            result[element] = left
+    if len(result) == 1 and ITSELF in result:
+        return MEMBER
+    return result if result or not node else None

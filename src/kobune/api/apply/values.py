@@ -1,195 +1,342 @@
-"""Values seen through their schema: which fields they set, how two differ, how one is merged into another."""
+"""Values seen through their schema: which fields they set, how two differ, how one is merged into another.
 
-from collections.abc import Iterable
-from enum import Enum
-from typing import Any, Final, NamedTuple, cast
+Source: structured-merge-diff, typed.Compare, ToFieldSet, Merge and RemoveItems.
+"""
 
-from kobune.api.apply.fieldset import EMPTY, FieldSet, key_element, value_element
+from typing import Any, Final, NamedTuple
+
+from kobune.api.apply.fieldset import ITSELF, MEMBER, Fields, is_member, key_element, value_element
+from kobune.api.apply.shapes import (
+    ELEMENTS,
+    ENTRIES,
+    FIELDS,
+    LEAF,
+    MEMO_LIMIT,
+    UNMANAGED,
+    VALUES,
+    Rule,
+    rule_of,
+    shape_of,
+)
 from kobune.api.copying import clone
 from kobune.api.schema import Schema
 
-# What a list's key counts as where the element does not have it. Source: the `+default` markers of container and service
-# ports, the only ones on list keys.
-KEY_DEFAULTS = {"protocol": "TCP"}
 MISSING: Final = object()
-
-
-class Shape(Enum):
-    LEAF = "leaf"  # One manager has all of it.
-    FIELDS = "fields"  # A struct: its fields have managers.
-    ENTRIES = "entries"  # A map: its entries have managers, and each entry is one itself.
-    ELEMENTS = "elements"  # A list by keys.
-    VALUES = "values"  # A list that is a set.
+ZEROES = (None, "", 0, False)
 
 
 class Difference(NamedTuple):
-    added: FieldSet
-    modified: FieldSet
-    removed: FieldSet
-
-    @property
-    def is_empty(self) -> bool:
-        return self.added.is_empty and self.modified.is_empty and self.removed.is_empty
+    changed: Fields  # What is new, and what was there and differs.
+    removed: Fields
 
 
-def fields_of(value: Any, schema: Schema | None) -> FieldSet:
-    """The fields that a value sets."""
-    result = FieldSet()
-    _collect(value, schema, result)
-    return result
+def written(new: Any, rule: Rule) -> Fields:
+    """The fields that a new object sets: those in which it differs from an empty one."""
+    return _written(new, rule)
 
 
-def compare(old: Any, new: Any, schema: Schema | None) -> Difference:
-    """What is in `new` and not in `old`, what is in both and differs, what is gone."""
-    difference = Difference(FieldSet(), FieldSet(), FieldSet())
-    _compare(old, new, schema, (), difference)
-    for part in difference:
-        part.member = False  # The object itself is nobody's field.
-    return difference
+def fields_of(value: Any, rule: Rule) -> Fields:
+    """The fields that a configuration names."""
+    return _named(value, rule) or {}
+
+
+def compare(old: Any, new: Any, rule: Rule) -> Difference:
+    """How `new`, an object or a part of one, differs from `old`."""
+    if old == new:
+        return Difference({}, {})
+    changed, removed = _compare(old, new, rule)
+    return Difference(changed or {}, removed or {})
 
 
 def merge(live: Any, applied: Any, schema: Schema | None) -> Any:
     """`live` with everything that `applied` says; neither is changed."""
-    shape = shape_of(applied, schema)
-    if shape is Shape.LEAF or shape_of(live, schema) is not shape:
+    return merge_by(live, applied, rule_of(schema))
+
+
+def merge_by(live: Any, applied: Any, rule: Rule) -> Any:
+    """`live` with everything that `applied` says; neither is changed."""
+    shape = shape_of(applied, rule)
+    if shape == LEAF or shape_of(live, rule) != shape:
         return clone(applied)
-    if shape in (Shape.FIELDS, Shape.ENTRIES):
+    if shape in (FIELDS, ENTRIES):
         result = dict(live)
         for name, value in applied.items():
-            below = _field(schema, name)
-            result[name] = merge(live[name], value, below) if name in live else clone(value)
+            below = rule.fields[name] if shape == FIELDS else rule.below
+            result[name] = merge_by(live[name], value, below) if name in live else clone(value)
         return result
-    below = schema.items if schema is not None else None
     merged = list(live)
-    places = {element: position for position, element in enumerate(_elements(live, schema, shape))}
-    for element, value in zip(_elements(applied, schema, shape), applied, strict=True):
+    places = {element: position for position, element in enumerate(_elements(live, rule))}
+    for element, value in zip(_elements(applied, rule), applied, strict=True):
         if element in places:
-            merged[places[element]] = merge(merged[places[element]], value, below)
+            merged[places[element]] = merge_by(merged[places[element]], value, rule.below)
         else:
             places[element] = len(merged)
             merged.append(clone(value))
     return merged
 
 
-def remove(value: Any, gone: FieldSet, schema: Schema | None, *, kept: FieldSet) -> Any:
+def remove(value: Any, gone: Fields, rule: Rule, *, kept: Fields) -> Any:
     """`value` without the paths in `gone`, and without the containers that this empties.
 
     Args:
         kept: paths that somebody still manages; what leads to one stays.
     """
-    shape = shape_of(value, schema)
-    if shape is Shape.LEAF or not gone.children:
+    shape = shape_of(value, rule)
+    if shape == LEAF or not gone:
         return value
-    if shape in (Shape.FIELDS, Shape.ENTRIES):
+    if shape in (FIELDS, ENTRIES):
         result = dict(value)
         for name, old in value.items():
-            element = f"f:{name}"
-            if element in gone.children:
-                below, needed = gone.children[element], kept.children.get(element, EMPTY)
-                new = remove(old, below, _field(schema, name), kept=needed)
+            below, needed = gone.get(f"f:{name}"), kept.get(f"f:{name}")
+            if below is not None:
+                new = remove(old, below, rule.fields[name] if shape == FIELDS else rule.below, kept=needed or {})
                 if _goes(old, new, below, needed):
                     del result[name]
                 else:
                     result[name] = new
         return result
-    items, left = (schema.items if schema is not None else None), []
-    for element, old in zip(_elements(value, schema, shape), value, strict=True):
-        if element not in gone.children:
+    left = []
+    for element, old in zip(_elements(value, rule), value, strict=True):
+        below, needed = gone.get(element), kept.get(element)
+        if below is None:
             left.append(old)
             continue
-        below, needed = gone.children[element], kept.children.get(element, EMPTY)
-        new = remove(old, below, items, kept=needed)
+        new = remove(old, below, rule.below, kept=needed or {})
         if not _goes(old, new, below, needed):
             left.append(new)
     return left
 
 
-def shape_of(value: Any, schema: Schema | None) -> Shape:
-    """How the parts of a value are managed."""
-    if isinstance(value, dict):
-        if schema is None or schema.map_type == "atomic" or schema.int_or_string:
-            return Shape.LEAF
-        if not schema.type:
-            kept = bool(schema.raw.get("x-kubernetes-preserve-unknown-fields"))
-            return Shape.ENTRIES if kept else Shape.LEAF
-        return Shape.ENTRIES if schema.additional is not None else Shape.FIELDS
-    if isinstance(value, list) and schema is not None:
-        if schema.list_type == "map":
-            return Shape.ELEMENTS if all(isinstance(one, dict) for one in value) else Shape.LEAF
-        if schema.list_type == "set":
-            return Shape.VALUES
-    return Shape.LEAF
-
-
-def _goes(old: Any, new: Any, gone: FieldSet, kept: FieldSet) -> bool:
+def _goes(old: Any, new: Any, gone: Fields, kept: Fields | None) -> bool:
     """Whether a value goes altogether: it was to go or has just lost its last content, and nobody manages any of it."""
     emptied = isinstance(old, dict | list) and bool(old) and not new
-    return (gone.member or emptied) and kept.is_empty
+    return (is_member(gone) or emptied) and kept is None
 
 
-def _collect(value: Any, schema: Schema | None, node: FieldSet) -> None:
-    shape = shape_of(value, schema)
-    if shape is Shape.LEAF:
-        node.member = True
-    elif shape in (Shape.FIELDS, Shape.ENTRIES):
-        for name, item in value.items():
-            child = node.child(f"f:{name}")
-            _collect(item, _field(schema, name), child)
-            if shape is Shape.ENTRIES or item == {}:
-                child.member = True
-    else:
-        below = schema.items if schema is not None else None
-        for element, item in zip(_elements(value, schema, shape), value, strict=True):
-            child = node.child(element)
-            if shape is Shape.ELEMENTS:
-                _collect(item, below, child)
-            child.member = True
+def _written(new: Any, rule: Rule) -> Fields:
+    """What a struct says beyond its zero value."""
+    fields, held = rule.fields, rule.held
+    result: Fields = {}
+    for name, value in new.items():
+        below = fields[name]
+        if name in held:
+            node = _beyond_zero(value, below)
+        elif value is None or below.shape == UNMANAGED:
+            continue
+        else:
+            node = _all(value, below) if below.shape else MEMBER
+        if node is not None:
+            result["f:" + name] = node
+    return result
 
 
-def _compare(old: Any, new: Any, schema: Schema | None, path: tuple[str, ...], difference: Difference) -> None:
-    present = old if new is MISSING else new
-    shape = shape_of(present, schema)
-    if old is not MISSING and new is not MISSING:
-        if old == new:
-            return
-        if shape_of(old, schema) is not shape:
-            shape = Shape.LEAF
-        if shape is Shape.LEAF:
-            difference.modified.insert(path)
-            return
-    else:
-        (difference.added if old is MISSING else difference.removed).insert(path)
-        if shape is Shape.LEAF:
-            return
-    if shape in (Shape.FIELDS, Shape.ENTRIES):
-        before, after = ({} if one is MISSING else one for one in (old, new))
-        for name in {**before, **after}:
-            was, now = before.get(name, MISSING), after.get(name, MISSING)
-            _compare(was, now, _field(schema, name), (*path, f"f:{name}"), difference)
-        return
-    below = schema.items if schema is not None else None
-    before = {} if old is MISSING else dict(zip(_elements(old, schema, shape), old, strict=True))
-    after = {} if new is MISSING else dict(zip(_elements(new, schema, shape), new, strict=True))
-    for element in {**before, **after}:
-        _compare(before.get(element, MISSING), after.get(element, MISSING), below, (*path, element), difference)
-
-
-def _elements(value: Iterable[Any], schema: Schema | None, shape: Shape) -> list[str]:
-    """The name of each element of a list."""
-    if shape is Shape.VALUES or schema is None:
-        return [value_element(one) for one in value]
-    keys = schema.list_keys
-    return [key_element({key: one.get(key, _key_default(schema, key)) for key in keys}) for one in value]
-
-
-def _key_default(schema: Schema, key: str) -> Any:
-    field = schema.items.properties.get(key) if schema.items is not None else None
-    return field.default if field is not None and field.default is not None else KEY_DEFAULTS.get(key)
-
-
-def _field(schema: Schema | None, name: str) -> Schema | None:
-    if schema is None:
+def _beyond_zero(value: Any, rule: Rule) -> Fields | None:
+    """What a field says that is there even if nobody writes it."""
+    shape = rule.shape
+    if shape == FIELDS and isinstance(value, dict):
+        return _written(value, rule) or None
+    if value in ZEROES:
         return None
-    if name == "metadata" and (own := getattr(schema, "metadata", None)) is not None:
-        return cast(Schema, own)  # The schema of a custom kind leaves metadata out, but knows it.
-    return schema.properties.get(name) or schema.additional
+    if shape == LEAF:
+        return MEMBER
+    if shape == UNMANAGED:
+        return None
+    node = _all(value, rule)
+    return {element: below for element, below in node.items() if element != ITSELF} if len(node) > 1 else MEMBER
+
+
+def _all(value: Any, rule: Rule) -> Fields:
+    """Everything in a value that was not there before, down from the value itself."""
+    shape = rule.shape
+    if shape == FIELDS:
+        if not isinstance(value, dict) or not value:
+            return MEMBER
+        known = rule.memo.get(sort := tuple(value))
+        if known is not None:
+            return known
+        fields = rule.fields
+        node = {ITSELF: MEMBER}
+        flat = True
+        for name, item in value.items():
+            below = fields[name]
+            if below.shape == LEAF:
+                node["f:" + name] = MEMBER
+            elif below.shape != UNMANAGED:
+                flat = False
+                node["f:" + name] = _all(item, below)
+        if flat and len(rule.memo) < MEMO_LIMIT:
+            rule.memo[sort] = node
+        return node
+    if shape == ENTRIES:
+        if not isinstance(value, dict) or not value:
+            return MEMBER
+        below = rule.below
+        if below.shape == LEAF:
+            node = {"f:" + name: MEMBER for name in value}
+        else:
+            node = {"f:" + name: _all(item, below) for name, item in value.items()}
+        node[ITSELF] = MEMBER
+        return node
+    if shape == LEAF or not value or shape_of(value, rule) == LEAF:
+        return MEMBER
+    node = {ITSELF: MEMBER}
+    for element, item in zip(_elements(value, rule), value, strict=True):
+        # Elements with the same name are one, of which nothing more is said.
+        node[element] = _all(item, rule.below) if element not in node else MEMBER
+    return node
+
+
+def _named(value: Any, rule: Rule) -> Fields | None:
+    """The fields that a value names; None when it names none. Only leaves, elements and entries are members."""
+    shape = shape_of(value, rule)
+    node: Fields = {}
+    if shape == LEAF:
+        # Null where a struct or a list belongs says nothing.
+        return MEMBER if rule.shape == LEAF or value is not None else None
+    if shape == FIELDS:
+        for name, item in value.items():
+            below = rule.fields[name]
+            if below.shape == UNMANAGED:
+                continue
+            named = _named(item, below)
+            if item is None or item == {}:
+                named = MEMBER
+            if named is not None:
+                node[f"f:{name}"] = named
+        return node or None
+    if shape == ENTRIES:
+        for name, item in value.items():
+            node[f"f:{name}"] = _with_itself(_named(item, rule.below))
+        return node or None
+    for element, item in zip(_elements(value, rule), value, strict=True):
+        node[element] = _with_itself(_named(item, rule.below)) if element not in node else MEMBER
+    return node or None
+
+
+def _with_itself(node: Fields | None) -> Fields:
+    return {ITSELF: MEMBER, **node} if node else MEMBER
+
+
+def _compare(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fields | None]:
+    """What of two values that differ has changed, and what is gone."""
+    shape = rule.shape
+    if shape == FIELDS and (old is None or new is None):
+        old, new = old or {}, new or {}  # The two are the same where the struct is held by value.
+    if shape == UNMANAGED:
+        return None, None
+    if shape == LEAF or shape_of(old, rule) != shape or shape_of(new, rule) != shape or not (old or new):
+        return MEMBER, None
+    if shape == FIELDS:
+        return _compare_fields(old, new, rule)
+    if shape == ENTRIES:
+        return _compare_entries(old, new, rule)
+    return _compare_lists(old, new, rule)
+
+
+def _compare_fields(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fields | None]:
+    fields, held = rule.fields, rule.held
+    changed: Fields = {}
+    removed: Fields = {}
+    for name, now in new.items():
+        was = old.get(name, MISSING)
+        if was is now or was == now:
+            continue
+        below = fields[name]
+        gone: Fields | None = None
+        if was is MISSING:
+            if name in held:
+                node = _beyond_zero(now, below)
+            elif now is None or below.shape == UNMANAGED:
+                continue
+            else:
+                node = _all(now, below) if below.shape else MEMBER
+        elif below.shape == LEAF:
+            node = MEMBER
+        else:
+            node, gone = _compare(was, now, below)
+        if node is not None:
+            changed["f:" + name] = node
+        if gone is not None:
+            removed["f:" + name] = gone
+    for name, was in old.items():
+        if name in new:
+            continue
+        below = fields[name]
+        if name in held:
+            node = _beyond_zero(was, below)
+        elif was is None or below.shape == UNMANAGED:
+            continue
+        else:
+            node = _all(was, below)
+        if node is not None:
+            removed["f:" + name] = node
+    return changed or None, removed or None
+
+
+def _compare_entries(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fields | None]:
+    changed: Fields = {}
+    removed: Fields = {}
+    for name, now in new.items():
+        was = old.get(name, MISSING)
+        if was == now:
+            continue
+        node, gone = (_all(now, rule.below), None) if was is MISSING else _compare(was, now, rule.below)
+        if node is not None:
+            changed["f:" + name] = node
+        if gone is not None:
+            removed["f:" + name] = gone
+    for name, was in old.items():
+        if name not in new:
+            removed["f:" + name] = _all(was, rule.below)
+    return changed or None, removed or None
+
+
+def _compare_lists(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fields | None]:
+    changed: Fields = {}
+    removed: Fields = {}
+    before, after = _by_element(old, rule), _by_element(new, rule)
+    for element, now in after.items():
+        was = before.get(element)
+        if was == now:
+            continue
+        if was is None:
+            changed[element] = _all(now[0], rule.below) if len(now) == 1 else MEMBER
+        elif len(was) == 1 and len(now) == 1:
+            node, gone = _compare(was[0], now[0], rule.below)
+            if node is not None:
+                changed[element] = node
+            if gone is not None:
+                removed[element] = gone
+        elif len(was) > 1 and len(now) > 1:
+            changed[element] = MEMBER
+        elif len(was) > 1:
+            changed[element], removed[element] = _all(now[0], rule.below), MEMBER
+        else:
+            changed[element], removed[element] = MEMBER, _all(was[0], rule.below)
+    for element, was in before.items():
+        if element not in after:
+            removed[element] = _all(was[0], rule.below) if len(was) == 1 else MEMBER
+    return changed or None, removed or None
+
+
+def _by_element(value: list[Any], rule: Rule) -> dict[str, list[Any]]:
+    """The elements of a list by their names, which may repeat."""
+    result: dict[str, list[Any]] = {}
+    for element, item in zip(_elements(value, rule), value, strict=True):
+        result.setdefault(element, []).append(item)
+    return result
+
+
+def _elements(value: list[Any], rule: Rule) -> list[str]:
+    """The name of each element of a list."""
+    if rule.shape == VALUES:
+        return [value_element(one) for one in value]
+    assert rule.shape == ELEMENTS
+    keys = rule.keys
+    if len(keys) == 1:
+        key, default = keys[0], rule.defaults[0]
+        return [key_element(keys, (one.get(key, default),)) for one in value]
+    return [
+        key_element(keys, tuple(one.get(key, default) for key, default in zip(keys, rule.defaults, strict=True)))
+        for one in value
+    ]

@@ -3,7 +3,8 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kobune.api.apply.managers import Manager, apply, write_managers
+from kobune.api.apply.managers import Applied, Manager, apply
+from kobune.api.apply.shapes import rule_of_object
 from kobune.api.copying import clone
 from kobune.api.errors import BadRequest, Conflict, Json, invalid
 from kobune.api.field_errors import required
@@ -12,7 +13,7 @@ from kobune.controlplane.apiserver.negotiation import decode_yaml, repeated_keys
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.decoding import checked_object
-from kobune.controlplane.apiserver.registry.managing import ignored_fields
+from kobune.controlplane.apiserver.registry.managing import reach
 from kobune.controlplane.apiserver.registry.patching import APPLY_PATCH
 from kobune.controlplane.apiserver.registry.update import MODIFIED, Outcome, Prepare, change, check_name, whole
 
@@ -34,20 +35,20 @@ async def apply_patch(registry: "Registry", call: Call, body: bytes, *, prepare:
     kind = call.kind
     config = _read(registry, call, decode_yaml(body))
     _check_repeated(call, body)
-    call.applying = True
+    call.accounted = False
     manager = Manager(call.options.field_manager, "Apply", kind.api_version, call.subresource)
     decide = partial(
-        apply, schema=registry.schema(kind), manager=manager, now=format_time(call.now), ignored=ignored_fields(call)
-    )
+        apply, rule=rule_of_object(registry.schema(kind)), manager=manager, now=format_time(call.now),
+        reach=reach(kind, call.subresource),
+    )  # fmt: skip
     if not call.subresource and await registry.find_item(kind, call.namespace, call.name) is None:
         if config["metadata"].get("uid"):
             raise Conflict(
                 f"uid mismatch: the provided object specified uid {config['metadata']['uid']}, "
                 "and no existing object was found"
             )
-        empty: Json = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {}}
-        made = decide(empty, config, force=True)
-        write_managers(made.obj, made.managers)
+        made = decide(None, config, force=True)
+        _say(made)
         registry.default(kind, made.obj)
         made.obj["metadata"].pop("resourceVersion", None)
         return Outcome(await create(registry, call, made.obj), created=True)
@@ -57,13 +58,18 @@ async def apply_patch(registry: "Registry", call: Call, body: bytes, *, prepare:
         given = wanted["metadata"].pop("resourceVersion", None)
         if given and given != old["metadata"]["resourceVersion"]:
             raise call.conflict(MODIFIED)
-        new, managers = decide(old, wanted, force=call.options.force)
-        checked_object(new, kind, registry.schema(kind), validation="Ignore", warnings=[], repeated=[])
-        registry.default(kind, new)
-        write_managers(new, managers)
-        return new
+        made = decide(old, wanted, force=call.options.force)
+        checked_object(made.obj, kind, registry.schema(kind), validation="Ignore", warnings=[], repeated=[])
+        registry.default(kind, made.obj)
+        _say(made)
+        return made.obj
 
     return Outcome(await change(registry, call, merge, prepare=prepare))
+
+
+def _say(made: Applied) -> None:
+    """Write the account into the object."""
+    made.obj["metadata"] = {**made.obj["metadata"], "managedFields": made.entries}
 
 
 def _read(registry: "Registry", call: Call, document: Any) -> Json:

@@ -23,8 +23,8 @@ class Call:
     options: WriteOptions = PLAIN
     subresource: str = ""
     verb: str = ""
-    user_agent: str = ""
-    applying: bool = False  # The write keeps account of managed fields itself.
+    user_agent: str = "kube-apiserver"  # Unless a client asks, the server itself writes.
+    accounted: bool = True  # Whether managed fields are kept account of as with every write.
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)  # For the audit log.
 

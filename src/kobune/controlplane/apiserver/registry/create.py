@@ -6,7 +6,7 @@ from kobune.api.errors import AlreadyExists, BadRequest, Json, already_exists, i
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.managing import keep_account
+from kobune.controlplane.apiserver.registry.managing import check_account, keep_account
 from kobune.controlplane.apiserver.registry.strategy import prepare_create
 from kobune.controlplane.store.contract import Conflict
 
@@ -34,8 +34,12 @@ async def create(registry: "Registry", call: Call, obj: Json) -> bytes:
         meta["name"] = registry.mint.name(base)
     meta["uid"] = registry.mint.uid()
     meta["creationTimestamp"] = format_time(call.now)
+    if call.accounted:
+        keep_account(registry, call, obj, None)
+    account = meta.get("managedFields")
     attributes = Attributes("CREATE", call, obj, None)
     await registry.admission.admit(attributes)
+    check_account(call, obj, account)
     meta = obj["metadata"]  # A webhook may have put another one in its place.
     prepare_create(kind, obj, user=call.user, now=call.now)
     call.name = meta.get("name") or ""
@@ -52,8 +56,6 @@ async def _finish(registry: "Registry", call: Call, obj: Json, attributes: Attri
     if faults:
         raise invalid(kind.name, call.name, *faults, group=kind.group)
     await registry.admission.validate(attributes)
-    if not call.applying:
-        keep_account(registry, call, obj, None)
     for attempt in range(NAME_ATTEMPTS):
         if attempt:
             meta["name"] = call.name = registry.mint.name(base)

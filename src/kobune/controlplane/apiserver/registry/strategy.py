@@ -183,11 +183,9 @@ def prepare_status(kind: Kind, new: Json, old: Json) -> Json:
         result.pop("status", None)
     meta = result["metadata"] = dict(old["metadata"])
     if kind.custom:
-        if "managedFields" in new["metadata"]:
-            meta["managedFields"] = new["metadata"]["managedFields"]
         return result
     given = new["metadata"]
-    for field in ("labels", "annotations", "finalizers", "ownerReferences", "managedFields"):
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
         kept = (field == "ownerReferences" and kind.name == "Pod") or (field == "labels" and kind.name == "Deployment")
         if kept:
             continue

@@ -9,7 +9,7 @@ from kobune.api.errors import ApiError, BadRequest, FieldError, Json, invalid
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import check_namespace, create
-from kobune.controlplane.apiserver.registry.managing import keep_account
+from kobune.controlplane.apiserver.registry.managing import check_account, keep_account, only_times_differ
 from kobune.controlplane.apiserver.registry.strategy import (
     CONDITIONAL_UPDATE,
     CREATE_ON_UPDATE,
@@ -118,10 +118,18 @@ async def _attempt(
     old: Json = orjson.loads(registry.body_in(kind, item.body))
     made = await make(old)
     _check_uid(call, made, old)
+    if call.accounted:
+        keep_account(registry, call, made, old)
+    account = made["metadata"].get("managedFields")
     new = prepare(call, made, old)
+    if account:
+        new["metadata"]["managedFields"] = account  # The account is of everything that the client wanted.
+    else:
+        new["metadata"].pop("managedFields", None)
     attributes = Attributes("UPDATE", call, new, old)
     if checks:
         await registry.admission.admit(attributes)
+        check_account(call, new, account)
     _keep_system_fields(new["metadata"], old["metadata"])
     async with registry.allocated(call, new, old):
         if checks:
@@ -129,15 +137,15 @@ async def _attempt(
             if faults:
                 raise invalid(kind.name, call.name, *faults, group=kind.group)
             await registry.admission.validate(attributes)
-        if not call.applying:
-            keep_account(registry, call, new, old)
         if is_finished(new, old):
             if not call.options.dry_run:
                 await registry.delete(kind, new, expected=item.revision)
             return registry.body_of(new)
         if call.options.dry_run:
             return registry.body_of(new)
-        return None if new == old else await registry.write(kind, new, expected=item.revision)
+        if new == old or only_times_differ(new, old):
+            return None
+        return await registry.write(kind, new, expected=item.revision)
 
 
 def check_name(call: Call, meta: Json) -> None:

@@ -73,6 +73,7 @@ async def _bind(server: "ApiServer", request: Request, info: RequestInfo, bindin
         set_condition(new["status"], {"type": "PodScheduled", "status": "True", "lastProbeTime": None}, now)
         return new
 
+    call.accounted = False
     await change(server.registry, call, assign, prepare=_uncounted, checks=False)
     return Response(201, SUCCESS)
 

@@ -62,7 +62,7 @@ async def _spend_budget(server: "ApiServer", call: Call, pod: Json, *, dry_run: 
             return
     kind = server.registry.builtin("policy", "v1", "PodDisruptionBudget")
     meta = budget["metadata"]
-    spending = Call(kind, meta["namespace"], meta["name"], call.user, call.now, call.options)
+    spending = Call(kind, meta["namespace"], meta["name"], call.user, call.now, call.options, subresource="status")
 
     async def decrement(old: Json) -> Json:
         return decremented(old, pod["metadata"]["name"], format_time(call.now))
@@ -125,6 +125,7 @@ async def _delete(server: "ApiServer", call: Call, options: DeleteOptions) -> No
             set_condition(new["status"], condition, format_time(call.now))
             return new
 
+        call.accounted = False
         body = await change(server.registry, call, mark, prepare=counted, checks=False)
         if options.resource_version:
             marked: Json = orjson.loads(body)
