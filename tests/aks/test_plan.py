@@ -44,7 +44,7 @@ class World:
         for _ in range(rounds):
             if not self.step():
                 break
-        if is_at_rest(self.goal, self.instances):
+        if is_at_rest(self.goal, self.instances, self.now):
             outcome = end(self.instances, self.kind)
             self.instances = replace(self.instances, operation=outcome or self.instances.operation)
         return self.instances.operation
@@ -201,7 +201,7 @@ def test_no_node_is_upgraded_before_the_control_plane():
     world = World(CLUSTER)
     world.ask(upgraded(CLUSTER), "upgrade")
     assert world.step() == []
-    assert not is_at_rest(world.goal, world.instances)
+    assert not is_at_rest(world.goal, world.instances, world.now)
 
 
 def test_as_many_nodes_at_a_time_as_there_are_surge_nodes():
@@ -253,6 +253,7 @@ def test_a_node_soaks_before_the_next_one_is_drained():
     world.ask(upgraded(CLUSTER, node_soak_minutes=10), "upgrade")
     world.settle(20)
     assert len(world.of_kind(Drain)) == 1
+    assert not is_at_rest(world.goal, world.instances, world.now)  # Nothing to do, and not at its end.
     world.now += 600
     world.settle(20)
     assert len(world.of_kind(Drain)) == 2

@@ -98,12 +98,16 @@ def plan(goal: Goal, instances: Instances, seen: Mapping[str, Seen], now: float)
     return steps
 
 
-def is_at_rest(goal: Goal, instances: Instances) -> bool:
-    """Whether every machine is where it stays; with an empty plan the operation has then ended."""
-    return goal.control_plane == goal.cluster.kubernetes_version and all(
-        machine.state in (MachineState.RUNNING, MachineState.STOPPED, MachineState.FAILED)
-        for machine in instances.machines
-    )
+def is_at_rest(goal: Goal, instances: Instances, now: float) -> bool:
+    """Whether every machine is where it stays, and none waits for another's soak to be over; with an empty plan the
+    operation has then ended."""
+    if goal.control_plane != goal.cluster.kubernetes_version:
+        return False
+    stays = (MachineState.RUNNING, MachineState.STOPPED, MachineState.FAILED)
+    if any(machine.state not in stays for machine in instances.machines):
+        return False
+    pools = (_Pool(goal, pool, instances, {}, now, deleted=False, may_upgrade=True) for pool in goal.cluster.pools)
+    return not any(pool.waits_for_soak for pool in pools)
 
 
 def is_blocked(goal: Goal, instances: Instances) -> bool:
@@ -297,6 +301,13 @@ class _Pool:
         # Which image is the newest changes by itself: only who asks for it gets it.
         asked = bool(self.pool.image_version) or self.goal.kind in UPGRADES
         return machine.kubernetes_version != version or (asked and machine.image_version != image)
+
+    @property
+    def waits_for_soak(self) -> bool:
+        """Whether the pool's upgrade goes on by itself once a new node has soaked for long enough."""
+        if self.blocked or not self.pool.running or not any(self._is_soaking(machine) for machine in self.machines):
+            return False
+        return any(self._is_outdated(machine) for machine in self.machines)
 
     def _is_soaking(self, machine: Instance) -> bool:
         soak = self.pool.upgrade.node_soak_minutes * 60

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
@@ -51,6 +53,14 @@ class ServedNode(Object):
         return find_condition(self.status.conditions, "Ready")
 
 
+Connect = Callable[[Path, Clock], Client]
+
+
+def connect(kubeconfig: Path, clock: Clock) -> Client:
+    """The service's client of the cluster to which a kubeconfig leads. Raises KubeconfigError."""
+    return Client(load_kubeconfig(kubeconfig, user_agent="aks-service", clock=clock))
+
+
 class ClusterAccess:
     """A connection that comes with the control plane and goes with its credentials. `look` opens and closes it.
 
@@ -59,12 +69,15 @@ class ClusterAccess:
         changes: how often a node came, went, or changed in what the service goes by.
     """
 
-    def __init__(self, cluster: ClusterLayout, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, cluster: ClusterLayout, clock: Clock, rng: random.Random, open_client: Connect = connect
+    ) -> None:
         self.version = ""
         self.changes = 0
         self._cluster = cluster
         self._clock = clock
         self._rng = rng
+        self._open_client = open_client
         self._client: Client | None = None
         self._credentials = -1
         self._nodes: Informer[ServedNode] | None = None
@@ -101,7 +114,7 @@ class ClusterAccess:
             return
         try:
             if self._client is None:
-                self._client = Client(load_kubeconfig(path, user_agent="aks-service", clock=self._clock))
+                self._client = self._open_client(path, self._clock)
             self.version = await self._ask_version(self._client)
         except (ApiError, KubeconfigError):
             return

@@ -18,7 +18,7 @@ from kobune.api.errors import ApiError, NotFound
 from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
-from kobune.host.access import ClusterAccess
+from kobune.host.access import ClusterAccess, Connect, connect
 from kobune.host.autoscaler_wish import is_wanted, read_wish, take_wish
 from kobune.host.drain import Left, cordon, drain, remove_node
 from kobune.host.instances import LOOK_SECONDS, read_instances, shape_of, write_instances
@@ -46,8 +46,16 @@ class Engine:
         room: how many more real nodes the machine under us carries; asked when some are to be made.
     """
 
-    def __init__(self, cluster: ClusterLayout, *, clock: Clock, rng: random.Random, room: Callable[[], int]) -> None:
-        self.access = ClusterAccess(cluster, clock, rng)
+    def __init__(
+        self,
+        cluster: ClusterLayout,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        room: Callable[[], int],
+        open_client: Connect = connect,
+    ) -> None:
+        self.access = ClusterAccess(cluster, clock, rng, open_client)
         self.instances = read_instances(cluster)
         self._cluster = cluster
         self._clock = clock
@@ -70,7 +78,12 @@ class Engine:
         await self._drain()
         self._take_down(spec, tasks)
         acted = await self._act(spec)
-        if not acted and self.access.is_current and is_at_rest(self._goal(spec), self.instances) and self._joined(spec):
+        if (
+            not acted
+            and self.access.is_current
+            and is_at_rest(self._goal(spec), self.instances, self._now())
+            and self._joined(spec)
+        ):
             self._end(spec)
             self._settled = self._situation(spec)
         self._remember(before)
