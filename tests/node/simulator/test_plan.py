@@ -17,13 +17,14 @@ def ago(seconds: float) -> datetime:
 
 
 def pod(phase: str = "Pending", *, began: float | None = None, restarts: int = 0, waiting: str = "",
-        deleted: float | None = None, grace: int = 30, policy: str = "Always") -> SimPod:  # fmt: skip
+        deleted: float | None = None, grace: int = 30, policy: str = "Always",
+        finalizers: tuple[str, ...] = ()) -> SimPod:  # fmt: skip
     state: dict[str, object] = {}
     if began is not None:
         state["running"] = {"startedAt": ago(began)}
     if waiting:
         state["waiting"] = {"reason": waiting}
-    meta: dict[str, object] = {"name": "p", "namespace": "d", "uid": "u"}
+    meta: dict[str, object] = {"name": "p", "namespace": "d", "uid": "u", "finalizers": finalizers}
     if deleted is not None:
         meta |= {"deletionTimestamp": ago(deleted) + timedelta(seconds=grace), "deletionGracePeriodSeconds": grace}
     status: dict[str, object] = {"phase": phase}
@@ -61,6 +62,9 @@ def pod(phase: str = "Pending", *, began: float | None = None, restarts: int = 0
         pytest.param(pod("Running", began=9, deleted=1, grace=2), Life(stop_after=60), Step(Act.NOTHING, 1),
                      id="but-not-longer-than-the-grace"),
         pytest.param(pod(deleted=0, grace=0), Life(stop_after=60), Step(Act.REMOVE), id="no-grace-no-wait"),
+        pytest.param(pod("Running", began=9, deleted=1, finalizers=("a/b",)), Life(), Step(Act.KILL),
+                     id="fails-first-where-a-finalizer-keeps-it"),
+        pytest.param(pod("Failed", deleted=1, finalizers=("a/b",)), Life(), Step(Act.REMOVE), id="and-is-then-removed"),
     ],
 )  # fmt: skip
 def test_the_next_step(what: SimPod, life: Life, expected: Step):

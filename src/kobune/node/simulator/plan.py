@@ -19,6 +19,7 @@ class Act(StrEnum):
     EXIT = "exit"  # For good: the pod succeeds or fails.
     CRASH = "crash"  # The containers exit and wait for their restart.
     RESTART = "restart"
+    KILL = "kill"  # It fails, being deleted, and somebody's finalizer keeps the object.
     REMOVE = "remove"
 
 
@@ -37,12 +38,13 @@ def plan(pod: SimPod, life: Life, now: datetime, *, seen: datetime, ready: bool,
         ready: whether it was reported Ready.
         ended: when its containers last exited, while they wait for their restart.
     """
-    meta = pod.metadata
+    meta, phase = pod.metadata, pod.status.phase
     if meta.deletion_timestamp is not None:
         grace = timedelta(seconds=meta.deletion_grace_period_seconds or 0)
         asked = meta.deletion_timestamp - grace
-        return _at(Act.REMOVE, min(asked + timedelta(seconds=life.stop_after), meta.deletion_timestamp), now)
-    phase = pod.status.phase
+        # Nobody sees the end of a pod whose object goes with it: one write less for most of them.
+        end = Act.KILL if meta.finalizers and phase in ("Pending", "Running") else Act.REMOVE
+        return _at(end, min(asked + timedelta(seconds=life.stop_after), meta.deletion_timestamp), now)
     if phase == "Pending":
         if life.failure:
             shown = any(status.state.waiting for status in pod.status.container_statuses)

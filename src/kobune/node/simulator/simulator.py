@@ -10,7 +10,7 @@ from datetime import datetime
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, Invalid, Json, NotFound
 from kobune.api.objects.meta import Key
-from kobune.client.client import Client
+from kobune.client.client import Client, Patch
 from kobune.client.informer import Informer
 from kobune.node.simulator import nodes
 from kobune.node.simulator.life import Life, read_life
@@ -201,7 +201,9 @@ class Simulator:
         ready = act is Act.READY or (act in (Act.RUN, Act.RESTART) and run.life.ready_after == 0)
         pod_ip = node.address if pod.spec.host_network else node.address_for(key)
         status = pod_status(pod, act, run.life, now, host_ip=node.address, pod_ip=pod_ip, ready=ready)
-        # The uid keeps the status from a new pod of the same name.
-        await self._client.patch(SimPod, key, {"metadata": {"uid": run.uid}, "status": status}, subresource="status")
+        # The uid keeps the status from a new pod of the same name. Whoever deletes a pod may have said why in a condition.
+        how = Patch.STRATEGIC if act is Act.KILL else Patch.MERGE
+        patch = {"metadata": {"uid": run.uid}, "status": status}
+        await self._client.patch(SimPod, key, patch, how=how, subresource="status")
         run.ready = ready
         run.ended = now if act is Act.CRASH else None

@@ -9,6 +9,7 @@ from kobune.node.simulator.life import Life
 from kobune.node.simulator.plan import Act
 from kobune.node.simulator.views import SimContainer, SimPod
 
+TERMINATED = 143  # The exit code of a process that ends by SIGTERM.
 MESSAGES = {
     "ImagePullBackOff": "Back-off pulling image",
     "ErrImagePull": "failed to pull image",
@@ -25,9 +26,10 @@ def pod_status(pod: SimPod, act: Act, life: Life, now: datetime, *, host_ip: str
     moment = format_time(now)
     since = format_time(pod.status.start_time) if pod.status.start_time else moment
     states = [_container(pod, number, act, life, moment, ready) for number in range(len(pod.spec.containers))]
-    phase = {Act.FAIL_START: "Pending", Act.EXIT: "Failed" if life.exit_code else "Succeeded"}.get(act, "Running")
-    finished = act is Act.EXIT
-    not_ready = "PodCompleted" if finished and not life.exit_code else "PodFailed" if finished else "ContainersNotReady"
+    ended = "Failed" if life.exit_code else "Succeeded"
+    phase = {Act.FAIL_START: "Pending", Act.EXIT: ended, Act.KILL: "Failed"}.get(act, "Running")
+    finished = act in (Act.EXIT, Act.KILL)
+    not_ready = "PodCompleted" if phase == "Succeeded" else "PodFailed" if finished else "ContainersNotReady"
     status: Json = {
         "phase": phase,
         "conditions": [
@@ -84,15 +86,16 @@ def _container(pod: SimPod, number: int, act: Act, life: Life, moment: str, read
         status["state"] = {"running": {"startedAt": moment}}
     elif act is Act.READY:
         status["state"] = {"running": {"startedAt": format_time(began) if began else moment}}
-    if act in (Act.EXIT, Act.CRASH):
+    if act in (Act.EXIT, Act.CRASH, Act.KILL):
+        code = TERMINATED if act is Act.KILL else life.exit_code
         terminated = {
-            "exitCode": life.exit_code,
-            "reason": "Error" if life.exit_code else "Completed",
+            "exitCode": code,
+            "reason": "Error" if code else "Completed",
             "startedAt": format_time(began) if began else moment,
             "finishedAt": moment,
             "containerID": status["containerID"],
         }
-        if act is Act.EXIT:
+        if act is not Act.CRASH:
             status["state"] = {"terminated": terminated}
         else:
             waiting = {
