@@ -1,4 +1,4 @@
-"""The service is killed at random moments of create, scale and upgrade; every operation ends, and what it says is so."""
+"""The service is killed at random moments of every kind of operation; each one ends, and what it says is so."""
 
 import os
 import random
@@ -78,15 +78,28 @@ class Story:
         status, cluster = read_status(self.layout), self.spec.cluster
         assert read_spec(self.layout) == self.spec
         assert Counter(node.pool for node in status.nodes) == Counter({pool.name: pool.count for pool in cluster.pools})
-        assert {node.state for node in status.nodes} == {MachineState.RUNNING}
+        running = {pool.name for pool in cluster.pools if pool.running}
+        states = {(node.pool in running, node.state) for node in status.nodes}
+        assert states <= {(True, MachineState.RUNNING), (False, MachineState.STOPPED)}, states
         assert {node.kubernetes_version for node in status.nodes} == {cluster.kubernetes_version}
         kubeconfig = str(self.layout.kubeconfig)
         command = ["kubectl", "--kubeconfig", kubeconfig, "get", "nodes", "-o", "name"]
         listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-        assert sorted(listed) == sorted(f"node/{node.name}" for node in status.nodes)
+        assert sorted(listed) == sorted(f"node/{node.name}" for node in status.nodes if node.pool in running)
 
     def pools(self, *counts):
         return tuple(replace(pool, count=count) for pool, count in zip(self.spec.cluster.pools, counts, strict=True))
+
+    def without_first(self):
+        """The pools less the first one's first machine."""
+        first, *others = self.spec.cluster.pools
+        victim = next(node.name for node in read_status(self.layout).nodes if node.pool == first.name)
+        return (replace(first, count=first.count - 1, removed=(victim,)), *others)
+
+    def second(self, **changes):
+        """The pools, the second one changed."""
+        first, second = self.spec.cluster.pools
+        return (first, replace(second, **changes))
 
     def delete(self):
         write_spec(self.layout, replace(self.spec, wish=new_wish("delete")))
@@ -101,7 +114,8 @@ class Story:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(6, id="long", marks=pytest.mark.slow)])
 def test_operations_outlive_the_service_that_began_them(tmp_path, rounds):
-    """Five kills in a round: at a create, two scalings, an upgrade and a delete."""
+    """Nine kills in a round: at a create, two scalings, the deletion of a machine, a pool's stop and start, a rotation of
+    certificates, an upgrade and a delete."""
     rng = random.Random(int.from_bytes(os.urandom(4)))
     service = Service(tmp_path)
     story = None
@@ -111,6 +125,11 @@ def test_operations_outlive_the_service_that_began_them(tmp_path, rounds):
             story.ask("create")
             story.ask("scale", pools=story.pools(4, 0))
             story.ask("scale", pools=story.pools(2, 2))
+            story.longest = 1.5
+            story.ask("delete-machines", pools=story.without_first())
+            story.ask("update", pools=story.second(running=False))
+            story.ask("update", pools=story.second(running=True))
+            story.ask("rotate-certificates", certificate_generation=2)
             story.longest = 12.0
             story.ask("upgrade", kubernetes_version="1.37.0")
             story.delete()
@@ -122,4 +141,4 @@ def test_operations_outlive_the_service_that_began_them(tmp_path, rounds):
                 time.sleep(0.1)
         os.kill(service.process.pid, signal.SIGTERM)
         service.process.wait()
-    assert service.kills == 5 * rounds
+    assert service.kills == 9 * rounds
