@@ -115,10 +115,13 @@ class Client:
 
     async def create(self, view: type[T], manifest: Json, *, resource: Resource | None = None) -> T:
         """The object as created; kind and apiVersion are filled in from the view. Raises AlreadyExists, Invalid, …"""
-        resource = resource or resource_of(view)
+        return _decoder(view).decode(await self.add(view, manifest, resource=resource))
+
+    async def add(self, view: type[Object], manifest: Json, *, resource: Resource | None = None) -> bytes:
+        """`create` for those who do not read the answer: its bytes."""
         body = {"apiVersion": view.gvk.api_version, "kind": view.gvk.kind, **manifest}
-        namespace = manifest["metadata"].get("namespace", "")
-        return _decoder(view).decode(await self.call("POST", resource.path(namespace), body=orjson.dumps(body)))
+        path = (resource or resource_of(view)).path(manifest["metadata"].get("namespace", ""))
+        return await self.call("POST", path, body=orjson.dumps(body))
 
     async def create_subresource(self, view: type[Object], key: Key, subresource: str, body: Json) -> bytes:
         """POST to a subresource (binding, eviction, token); the answer's bytes."""
@@ -144,8 +147,22 @@ class Client:
         resource: Resource | None = None,
     ) -> T:
         """Change explicit fields. A `metadata.resourceVersion` inside the patch makes it conditional."""
+        answer = await self.change(view, key, patch, how=how, subresource=subresource, resource=resource)
+        return _decoder(view).decode(answer)
+
+    async def change(
+        self,
+        view: type[Object],
+        key: Key,
+        patch: Json | Sequence[Json],
+        *,
+        how: Patch = Patch.MERGE,
+        subresource: str = "",
+        resource: Resource | None = None,
+    ) -> bytes:
+        """`patch` for those who do not read the answer: its bytes."""
         path = (resource or resource_of(view)).path(key.namespace, key.name, subresource)
-        return _decoder(view).decode(await self.call("PATCH", path, body=orjson.dumps(patch), content_type=how))
+        return await self.call("PATCH", path, body=orjson.dumps(patch), content_type=how)
 
     async def patch_status(self, view: type[T], key: Key, status: Json, *, how: Patch = Patch.MERGE) -> T:
         """Change explicit fields of the status."""
@@ -190,6 +207,7 @@ class Client:
         return answer.body
 
 
+@cache
 def resource_of(view: type[Object]) -> Resource:
     """Where the view's kind is served, by the catalogue."""
     kind = find_builtin(*view.gvk)

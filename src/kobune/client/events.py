@@ -184,17 +184,17 @@ class EventRecorder:
         if written.exists:
             change = {"count": written.count, "lastTimestamp": format_time(now), "message": fact.message}
             try:
-                await self._client.patch(CoreEvent, written.key, change, how=Patch.STRATEGIC)
+                await self._client.change(CoreEvent, written.key, change, how=Patch.STRATEGIC)
                 return
             except NotFound:
                 pass  # It has expired: begin again.
         try:
-            await self._client.create(CoreEvent, self._manifest(fact, written, now))
+            await self._client.add(CoreEvent, self._manifest(fact, written, now))
         except AlreadyExists:
             # Another component has said something of the same object in the same instant.
             self._number += len(self._component)
             written.key = self._key(fact.subject, now)
-            await self._client.create(CoreEvent, self._manifest(fact, written, now))
+            await self._client.add(CoreEvent, self._manifest(fact, written, now))
         written.exists = True
 
     def _key(self, subject: _Subject, now: datetime) -> Key:

@@ -281,3 +281,25 @@ async def test_a_list_that_took_too_long_can_go_on_as_things_are_now(ask):
     second = await ask("GET", path + refused["metadata"]["continue"])
     assert [one["metadata"]["name"] for one in second["items"]] == ["d"]
     assert second["metadata"]["remainingItemCount"] == 1
+
+
+async def test_a_patch_touches_only_what_its_way_of_writing_reaches(ask):
+    """Neither what it does not name nor, by either way, the other half of the object."""
+    made = await ask.create(PODS, pod("a"))
+    for how in ("merge", "strategic-merge"):
+        media_type = f"application/{how}-patch+json"
+        status = {"metadata": {"uid": made["metadata"]["uid"]}, "status": {"phase": "Running", "message": how}}
+        reported = await ask("PATCH", f"{PODS}/a/status", status, content_type=media_type)
+        assert reported["spec"] == made["spec"]
+        assert reported["status"]["qosClass"] == made["status"]["qosClass"]
+        assert reported["status"]["message"] == how
+        both = {"spec": {"activeDeadlineSeconds": 9}, "status": {"message": "no"}}
+        changed = await ask("PATCH", f"{PODS}/a", both, content_type=media_type)
+        assert changed["spec"]["activeDeadlineSeconds"] == 9
+        assert changed["status"]["message"] == how
+        unnamed = {"metadata": {"labels": {"how": how}}}
+        changed = await ask("PATCH", f"{PODS}/a", unnamed, content_type=media_type)
+        assert changed["status"] == {**reported["status"]}
+        refused = {"spec": {"containers": "none"}, "status": {"phase": "Failed"}}
+        await ask("PATCH", f"{PODS}/a/status", refused, content_type=media_type, status=422 if how == "merge" else 400)
+        made = changed

@@ -49,13 +49,10 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[float, type, str]] = []
 
-    async def create(self, view, manifest):
+    async def add(self, view, manifest):
         self._note(view, manifest["metadata"]["name"])
 
-    async def patch(self, view, key, patch):
-        self._note(view, key.name)
-
-    async def patch_status(self, view, key, status):
+    async def change(self, view, key, patch, *, subresource=""):
         self._note(view, key.name)
 
     def _note(self, view, name: str) -> None:

@@ -1,7 +1,8 @@
 """Object metadata. Source: upstream apimachinery/pkg/api/validation/objectmeta.go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from kobune.api import names
@@ -59,7 +60,7 @@ def check_metadata_update(new: Json, old: Json, errors: Errors, path: str = "met
         if new.get(field) != old.get(field) and (new.get(field) or old.get(field)):
             value = new.get(field, "" if field in ("name", "namespace", "uid") else None)
             errors.append(invalid(f"{path}.{field}", value, IMMUTABLE))
-    _check_common(new, path, errors)
+    _check_common(new, path, errors, old)
     for index, finalizer in enumerate(new.get("finalizers") or ()):
         _check_standard_finalizer(finalizer, f"{path}.finalizers[{index}]", errors)
 
@@ -69,7 +70,7 @@ def check_labels(labels: Mapping[str, str] | None, path: str, errors: Errors) ->
         for key, value in labels.items():
             for message in _key_faults(key):
                 errors.append(invalid(path, key, message))
-            for message in names.is_label_value(value):
+            for message in _value_faults(value):
                 errors.append(invalid(path, value, message))
 
 
@@ -100,19 +101,16 @@ def check_manager(manager: str, path: str, errors: Errors) -> None:
             errors.append(invalid(path, manager, f"invalid character U+{ord(char):04X} (at position {at})"))
 
 
-# Label keys repeat on every object.
+# Label keys repeat on every object, and most values on many.
 _key_faults = lru_cache(maxsize=4096)(names.is_qualified_name)
+_value_faults = lru_cache(maxsize=4096)(names.is_label_value)
 
 
-def _check_common(meta: Json, path: str, errors: Errors) -> None:
-    if "labels" in meta:
-        check_labels(meta["labels"], f"{path}.labels", errors)
-    if "annotations" in meta:
-        check_annotations(meta["annotations"], f"{path}.annotations", errors)
-    if "ownerReferences" in meta:
-        _check_owners(meta["ownerReferences"] or (), f"{path}.ownerReferences", errors)
-    if "managedFields" in meta:
-        _check_managed(meta["managedFields"] or (), f"{path}.managedFields", errors)
+def _check_common(meta: Json, path: str, errors: Errors, old: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """What is as it was in `old` has been checked then."""
+    for field, check in _COMMON.items():
+        if field in meta and meta[field] != old.get(field):
+            check(meta[field] or (), f"{path}.{field}", errors)
 
 
 def _check_owners(owners: Any, path: str, errors: Errors) -> None:
@@ -161,3 +159,11 @@ def _check_managed(entries: Any, path: str, errors: Errors) -> None:
         check_manager(entry.get("manager") or "", f"{at}.manager", errors)
         if len(entry.get("subresource") or "") > MAX_SUBRESOURCE:
             errors.append(too_long(f"{at}.subresource", MAX_SUBRESOURCE))
+
+
+_COMMON: Mapping[str, Callable[[Any, str, Errors], None]] = {
+    "labels": check_labels,
+    "annotations": check_annotations,
+    "ownerReferences": _check_owners,
+    "managedFields": _check_managed,
+}

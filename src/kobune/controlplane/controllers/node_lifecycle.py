@@ -96,7 +96,7 @@ async def _taint(context: Context, node: Node, health: Health, now: float) -> fl
     taints = plan_taints(node, wanted, context.clock.now())
     if taints is not None:
         metadata = {"resourceVersion": node.metadata.resource_version}
-        await context.client.patch(Node, node.key, {"metadata": metadata, "spec": {"taints": taints_json(taints)}})
+        await context.client.change(Node, node.key, {"metadata": metadata, "spec": {"taints": taints_json(taints)}})
     return retry
 
 

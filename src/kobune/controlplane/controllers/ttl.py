@@ -29,7 +29,7 @@ async def reconcile(key: Key, context: Context) -> None:
     node, stand = context.informer(Node).get(key), context.own(Stand)
     wanted = str(STEPS[stand.step].seconds)
     if node is not None and node.metadata.annotations.get(ANNOTATION) != wanted:
-        await context.client.patch(Node, key, {"metadata": {"annotations": {ANNOTATION: wanted}}})
+        await context.client.change(Node, key, {"metadata": {"annotations": {ANNOTATION: wanted}}})
 
 
 def next_step(step: int, count: int) -> int:

@@ -110,10 +110,10 @@ async def _register(client: Client, manifest: Json, clock: Clock, endpoint: str)
     status = status | {"conditions": conditions(moment, moment)}
     manifest = manifest | {"metadata": meta | {"annotations": annotations}, "status": status}
     try:
-        await client.create(Node, manifest)
+        await client.add(Node, manifest)
     except AlreadyExists:
-        await client.patch(Node, Key("", meta["name"]), {"metadata": {"annotations": annotations}})
-        await client.patch_status(Node, Key("", meta["name"]), status)
+        await client.change(Node, Key("", meta["name"]), {"metadata": {"annotations": annotations}})
+        await client.change(Node, Key("", meta["name"]), {"status": status}, subresource="status")
     addresses = {each["type"]: each["address"] for each in status.get("addresses", [])}
     pod_range = manifest.get("spec", {}).get("podCIDR")
     return SimNode(meta["name"], addresses.get("InternalIP", ""), IPv4Network(pod_range) if pod_range else None, moment)
@@ -169,7 +169,7 @@ async def _renew(client: Client, node: SimNode, clock: Clock) -> None:
     moment = format_micro(clock.now())
     try:
         if node.has_lease:
-            await client.patch(Lease, Key(LEASE_NAMESPACE, node.name), {"spec": {"renewTime": moment}})
+            await client.change(Lease, Key(LEASE_NAMESPACE, node.name), {"spec": {"renewTime": moment}})
         else:
             await _create_lease(client, node, moment)
     except NotFound:
@@ -181,17 +181,16 @@ async def _renew(client: Client, node: SimNode, clock: Clock) -> None:
 async def _create_lease(client: Client, node: SimNode, moment: str) -> None:
     spec = {"holderIdentity": node.name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": moment}
     try:
-        await client.create(Lease, {"metadata": {"name": node.name, "namespace": LEASE_NAMESPACE}, "spec": spec})
+        await client.add(Lease, {"metadata": {"name": node.name, "namespace": LEASE_NAMESPACE}, "spec": spec})
     except AlreadyExists:
-        await client.patch(Lease, Key(LEASE_NAMESPACE, node.name), {"spec": spec})
+        await client.change(Lease, Key(LEASE_NAMESPACE, node.name), {"spec": spec})
     node.has_lease = True
 
 
 async def _report(client: Client, node: SimNode, clock: Clock) -> None:
     try:
-        await client.patch_status(
-            Node, Key("", node.name), {"conditions": conditions(format_time(clock.now()), node.since)}
-        )
+        status = {"conditions": conditions(format_time(clock.now()), node.since)}
+        await client.change(Node, Key("", node.name), {"status": status}, subresource="status")
     except ApiError:
         return
 

@@ -204,6 +204,6 @@ class Simulator:
         # The uid keeps the status from a new pod of the same name. Whoever deletes a pod may have said why in a condition.
         how = Patch.STRATEGIC if act is Act.KILL else Patch.MERGE
         patch = {"metadata": {"uid": run.uid}, "status": status}
-        await self._client.patch(SimPod, key, patch, how=how, subresource="status")
+        await self._client.change(SimPod, key, patch, how=how, subresource="status")
         run.ready = ready
         run.ended = now if act is Act.CRASH else None

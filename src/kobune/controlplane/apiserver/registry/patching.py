@@ -10,7 +10,7 @@ from kobune.api.patch import jsonpatch, merge, strategic
 from kobune.controlplane.apiserver.negotiation import media_type_of
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.decoding import checked_object
-from kobune.controlplane.apiserver.registry.update import MODIFIED, Prepare, change, check_name, whole
+from kobune.controlplane.apiserver.registry.update import MODIFIED, Prepare, change, check_name, status, whole
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
@@ -21,6 +21,7 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 DECODING = " cannot be handled as a "  # What the complaint about a field of another type says.
 BUILTIN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+_STATUS_PARTS = frozenset(("apiVersion", "kind", "metadata", "status"))  # What an update of the status looks at.
 
 
 def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, Any]:
@@ -59,28 +60,50 @@ def _no_object(patched: str, error: BadRequest) -> Invalid:
     return invalid("", "", field_errors.invalid("patch", patched, why))
 
 
+def _out_of_reach(call: Call, old: Json, document: Any, prepare: Prepare) -> Json:
+    """The members of the object that the patch does not name and that this way of writing would put back if it did.
+
+    They are large (the spec of a pod that reports its status, the status of a node that gets a taint), and as they have
+    been checked when they were stored, they are neither copied nor checked again.
+    """
+    if not isinstance(document, dict) or any(member.startswith("$") for member in document):
+        return {}
+    if prepare is status:
+        return {
+            member: value for member, value in old.items() if member not in document and member not in _STATUS_PARTS
+        }
+    if prepare is whole and "status" in call.kind.subresources and "status" in old and "status" not in document:
+        return {"status": old["status"]}
+    return {}
+
+
 async def patch(registry: "Registry", call: Call, media_type: str, document: Any, *, prepare: Prepare = whole) -> bytes:
     """Patch an object; the body as stored. Raises BadRequest, Conflict, Invalid, NotFound."""
     kind = call.kind
     schema = registry.schema(kind)
 
-    async def apply(old: Json) -> Json:
+    def patched(old: Json) -> Json:
         if media_type == JSON_PATCH:
-            new = jsonpatch.apply(old, document)
-        elif media_type == MERGE_PATCH:
-            new = merge.apply(old, document)
-        else:
-            new = strategic.apply(old, document, schema)
+            return jsonpatch.apply(old, document)
+        if media_type == MERGE_PATCH:
+            return merge.apply(old, document)
+        return strategic.apply(old, document, schema)
+
+    async def apply(old: Json) -> Json:
+        fixed = _out_of_reach(call, old, document, prepare)
+        new = patched({member: value for member, value in old.items() if member not in fixed} if fixed else old)
         warnings: list[str] = []
-        patched = orjson.dumps(new).decode() if media_type != STRATEGIC_PATCH else ""
         try:
             new = checked_object(
                 new, kind, schema, validation=call.options.field_validation, warnings=warnings, repeated=[]
             )
         except BadRequest as error:
-            raise _no_object(patched, error) if patched and DECODING in str(error) else error from error
+            if media_type == STRATEGIC_PATCH or DECODING not in str(error):
+                raise
+            raise _no_object(orjson.dumps(patched(old)).decode(), error) from error
         call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
         registry.default(kind, new)
+        new.update(fixed)
         check_name(call, new["metadata"])
         given = new["metadata"].get("resourceVersion")
         if given and given != old["metadata"]["resourceVersion"]:

@@ -131,21 +131,32 @@ async def _attempt(
         await registry.admission.admit(attributes)
         check_account(call, new, account)
     _keep_system_fields(new["metadata"], old["metadata"])
+    if not registry.allocates(kind):
+        return await _finish(registry, attributes, item, checks=checks)
     async with registry.allocated(call, new, old):
-        if checks:
-            faults = registry.validate_update(kind, new, old, subresource=call.subresource)
-            if faults:
-                raise invalid(kind.name, call.name, *faults, group=kind.group)
-            await registry.admission.validate(attributes)
-        if is_finished(new, old):
-            if not call.options.dry_run:
-                await registry.delete(kind, new, expected=item.revision)
-            return registry.body_of(new)
-        if call.options.dry_run:
-            return registry.body_of(new)
-        if new == old or only_times_differ(new, old):
-            return None
-        return await registry.write(kind, new, expected=item.revision)
+        return await _finish(registry, attributes, item, checks=checks)
+
+
+async def _finish(registry: "Registry", attributes: Attributes, item: Item, *, checks: bool) -> bytes | None:
+    """Judge the new object and store it in the place of `item`; None: it is as it was."""
+    call, new, old = attributes.call, attributes.object, attributes.old_object
+    assert new is not None
+    assert old is not None
+    kind = call.kind
+    if checks:
+        faults = registry.validate_update(kind, new, old, subresource=call.subresource)
+        if faults:
+            raise invalid(kind.name, call.name, *faults, group=kind.group)
+        await registry.admission.validate(attributes)
+    if is_finished(new, old):
+        if not call.options.dry_run:
+            await registry.delete(kind, new, expected=item.revision)
+        return registry.body_of(new)
+    if call.options.dry_run:
+        return registry.body_of(new)
+    if new == old or only_times_differ(new, old):
+        return None
+    return await registry.write(kind, new, expected=item.revision)
 
 
 def check_name(call: Call, meta: Json) -> None:
