@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import msgspec
 
-from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs
+from kobune.aks.reservations import OS_DISK_GIB, PODS_AT_LEAST, PODS_AT_MOST, NodeOs
 from kobune.aks.versions import resolve_version
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE, get_vm_size
 from kobune.api.errors import FieldError, Invalid, Json
@@ -76,6 +76,7 @@ class NodePool:
     labels: dict[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()  # As AKS writes them: "key=value:NoSchedule".
     os_sku: str = "Ubuntu"
+    os_disk_gib: int = OS_DISK_GIB
     autoscaling: bool = False
     min_count: int = 0  # The autoscaler's bounds of `count`.
     max_count: int = 0

@@ -56,7 +56,13 @@ def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr
     nodes, first_pods = IPv4Network(node_cidr), int(IPv4Network(pod_cidr).network_address)
     address = str(nodes[machine.index + FIRST_HOST])
     version, scale_set = machine.kubernetes_version, f"aks-{pool.name}-{cluster.suffix}-vmss"
-    kept = reservations(get_vm_size(machine.vm_size), kubernetes_version=version, max_pods=pool.max_pods, os=pool.os)
+    kept = reservations(
+        get_vm_size(machine.vm_size),
+        kubernetes_version=version,
+        max_pods=pool.max_pods,
+        os=pool.os,
+        os_disk_gib=pool.os_disk_gib,
+    )
     return NodeShape(
         name=machine.name,
         pool=pool,

@@ -6,7 +6,7 @@ import orjson
 import typer
 
 from kobune.aks.clusters import DEFAULT_MAX_PODS
-from kobune.aks.reservations import PODS_AT_LEAST, PODS_AT_MOST, NodeOs, Reservations, freed, reservations
+from kobune.aks.reservations import OS_DISK_GIB, PODS_AT_LEAST, PODS_AT_MOST, NodeOs, Reservations, freed, reservations
 from kobune.aks.versions import DEFAULT_VERSION
 from kobune.aks.vm_sizes import VM_SIZES, get_vm_size
 from kobune.api.errors import Invalid
@@ -22,6 +22,7 @@ def command(
     capacity_memory_ki: Annotated[
         int | None, typer.Option(help="What the kernel of a real node reports, instead of the estimate.", min=1)
     ] = None,
+    os_disk_gib: Annotated[int, typer.Option(help="Of the pool's nodes.", min=30, max=2048)] = OS_DISK_GIB,
     upgrade_to: Annotated[
         str, typer.Option(metavar="VERSION", help="Also what an upgrade to this version frees, as from 1.28 to 1.29.")
     ] = "",
@@ -45,13 +46,14 @@ def command(
             max_pods=max_pods,
             os=os,
             capacity_memory_ki=capacity_memory_ki,
+            os_disk_gib=os_disk_gib,
         )
     except Invalid as error:
         fail(str(error))
     if found.memory_allocatable_ki <= 0:
         fail(f"{capacity_memory_ki}Ki is less than what is reserved on {found.vm_size.name}")
     if upgrade_to:
-        _print_upgrade(found, _upgraded(found, upgrade_to, capacity_memory_ki), output)
+        _print_upgrade(found, _upgraded(found, upgrade_to, capacity_memory_ki, os_disk_gib), output)
     elif output is Output.JSON:
         typer.echo(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:
@@ -88,7 +90,7 @@ def _print(found: Reservations) -> None:
     typer.echo(columns(*table))
 
 
-def _upgraded(found: Reservations, version: str, capacity_memory_ki: int | None) -> Reservations:
+def _upgraded(found: Reservations, version: str, capacity_memory_ki: int | None, os_disk_gib: int) -> Reservations:
     try:
         checked = _checked(version)
     except Invalid as error:
@@ -99,6 +101,7 @@ def _upgraded(found: Reservations, version: str, capacity_memory_ki: int | None)
         max_pods=found.max_pods,
         os=found.os,
         capacity_memory_ki=capacity_memory_ki,
+        os_disk_gib=os_disk_gib,
     )
 
 

@@ -1,6 +1,12 @@
 """Agent pools and machines through ARM."""
 
+import json
+import subprocess
+import sys
+
 import pytest
+
+from kobune.aks.nodes import allocatable, node_shapes
 
 
 def test_a_pool_is_added_and_shows_in_the_cluster(arm):
@@ -131,3 +137,27 @@ def test_a_pool_that_a_write_of_the_cluster_leaves_out_stays_and_none_is_made_so
     shown["properties"]["agentPoolProfiles"].append(arm.pool("np3", mode="User"))
     status, error = arm.call("PUT", arm.path(), shown)
     assert (status, error["code"], error["target"]) == (400, "BadRequest", "agentPoolProfiles")
+
+
+@pytest.mark.parametrize("disk", [29, 2049])
+def test_disks_that_aks_has_not_are_refused(arm, disk):
+    arm.group()
+    assert arm.create("c1", arm.pool(osDiskSizeGB=disk))[1]["code"] == "InvalidParameter"
+
+
+def test_reservations_are_the_same_on_the_pool_on_the_node_and_at_the_command_line(arm):
+    arm.created("c1", arm.pool(vmSize="Standard_D4s_v5", maxPods=60, osDiskSizeGB=256, orchestratorVersion="1.35"),
+                kubernetesVersion="1.36")  # fmt: skip
+    [pool] = arm.show()["properties"]["agentPoolProfiles"]
+    options = ["--max-pods", "60", "--kubernetes-version", "1.35.1", "--os-disk-gib", "256", "-o", "json"]
+    command = [sys.executable, "-m", "kobune", "reservations", "Standard_D4s_v5", *options]
+    printed = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert pool["reservations"] == printed
+    shape = node_shapes(arm.fleet.views["c1-0"].cluster)[0]
+    lines = [f"{line['amount']} ({line['reason']})" for line in printed["lines"]]
+    for line in lines:
+        assert line in shape.annotations["kobune.io/reservations"]
+    shown = allocatable(shape.reservations)
+    assert shown["cpu"] == f"{printed['cpu']['allocatableMillicores']}m"
+    assert shown["memory"] == f"{printed['memory']['allocatableKi']}Ki"
+    assert shown["ephemeral-storage"] == str(printed["ephemeralStorage"]["allocatableBytes"])

@@ -10,7 +10,7 @@ from copy import deepcopy
 
 from kobune.aks.arm.fleet import View
 from kobune.aks.clusters import DEFAULT_MAX_PODS
-from kobune.aks.reservations import NodeOs, reservations
+from kobune.aks.reservations import OS_DISK_GIB, NodeOs, reservations
 from kobune.aks.versions import DEFAULT_VERSION, get_version, resolve_version
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE, get_vm_size
 from kobune.api.errors import Invalid, Json
@@ -70,7 +70,7 @@ CLUSTER_DEFAULTS: Json = {
 }
 POOL_DEFAULTS: Json = {
     "count": 1,
-    "osDiskSizeGB": 128,
+    "osDiskSizeGB": OS_DISK_GIB,
     "osDiskType": "Managed",
     "kubeletDiskType": "OS",
     "type": SCALE_SETS,
@@ -161,6 +161,8 @@ def pool_document(body: Json, existing: Json | None, cluster: Json) -> Json:
     pool.setdefault("maxPods", default_pods)
     if not pool["maxPods"]:  # az's 0 is "as you like" as well.
         pool["maxPods"] = default_pods
+    if not pool["osDiskSizeGB"]:
+        pool["osDiskSizeGB"] = OS_DISK_GIB
     pool["upgradeSettings"] = overlay(UPGRADE_DEFAULTS, pool.get("upgradeSettings") or {})
     if not pool["enableAutoScaling"]:
         pool.pop("minCount", None)
@@ -308,4 +310,6 @@ def pool_reservations(pool: Json, version: str) -> Json:
     except Invalid:
         return {}
     os = NodeOs(pool["osType"])
-    return reservations(size, kubernetes_version=version, max_pods=pool["maxPods"], os=os).as_json()
+    return reservations(
+        size, kubernetes_version=version, max_pods=pool["maxPods"], os=os, os_disk_gib=pool["osDiskSizeGB"]
+    ).as_json()

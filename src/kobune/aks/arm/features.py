@@ -70,7 +70,7 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("storageProfile, metricsProfile, azureMonitorProfile, bootstrapProfile", "recorded"),
     Accepted("autoUpgradeProfile.nodeOSUpgradeChannel: Unmanaged", "nothing patches a node's packages in place"),
     Accepted("supportPlan", "goes with the tier"),
-    Accepted("osDiskSizeGB, osDiskType, kubeletDiskType", "the reservations are those of a 128 GB disk"),
+    Accepted("osDiskType, kubeletDiskType", "recorded"),
     Accepted("enableNodePublicIP, nodePublicIPPrefixID, vnetSubnetID, podSubnetID", "recorded"),
     Accepted("enableEncryptionAtHost, enableUltraSSD, enableFIPS, proximityPlacementGroupID", "recorded"),
 )  # fmt: skip

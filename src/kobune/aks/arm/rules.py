@@ -18,6 +18,7 @@ from kobune.api.errors import Invalid, Json
 NODES_PER_FREE_CLUSTER = 1000
 SYSTEM_PODS_AT_LEAST = 30  # In all nodes of a system pool together.
 NODE_GROUP_LENGTH = 80
+OS_DISK_GIB_BOUNDS = (30, 2048)
 WINDOWS_POOL_NAME_LENGTH = 6
 ZONES = ("1", "2", "3")
 DNS_PREFIX = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,52}[a-zA-Z0-9])?")
@@ -263,6 +264,13 @@ def _check_counts(pool: Json, where: str) -> None:
             f"The value of parameter agentPoolProfile.maxPods is invalid. Error details: from {PODS_AT_LEAST} to "
             f"{PODS_AT_MOST} pods on a node, not {pool['maxPods']}.",
             target="agentPoolProfile.maxPods",
+        )
+    smallest, largest = OS_DISK_GIB_BOUNDS
+    if not smallest <= pool["osDiskSizeGB"] <= largest:
+        raise invalid_parameter(
+            f"The value of parameter agentPoolProfile.osDiskSizeGB is invalid. Error details: from {smallest} to {largest} GB, "
+            f"or 0 for the usual size, not {pool['osDiskSizeGB']}.",
+            target="agentPoolProfile.osDiskSizeGB",
         )
     if not pool["enableAutoScaling"]:
         return
