@@ -143,3 +143,32 @@ async def test_a_key_given_twice_is_told_with_its_line(ask):
     warned = await ask.raw("PATCH", f"{path}Warn", TWICE, content_type=APPLY)
     assert (warned.status, "line 8" in warned.headers["Warning"]) == (201, True)
     assert (await ask("PATCH", f"{path}Ignore", TWICE, content_type=APPLY))["data"] == {"k": "two"}
+
+
+async def test_a_scale_is_applied_to_what_it_scales(ask, apply):
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    await ask.create(path, {"metadata": {"name": "a"}, "spec": spec})
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 3}}
+    answer = await apply("scaler", scale, path=f"{path}/a/scale", status=409)
+    assert answer["message"].endswith('conflict with "unknown" using apps/v1: .spec.replicas')
+    assert (await apply("scaler", scale, path=f"{path}/a/scale", force=True))["spec"] == {"replicas": 3}
+    entry = (await ask("GET", f"{path}/a"))["metadata"]["managedFields"][0]
+    assert (entry["manager"], entry["operation"], entry["subresource"]) == ("scaler", "Apply", "scale")
+    assert entry["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+
+
+async def test_a_daemon_set_counts_the_changes_of_its_template(ask):
+    path, count = "/apis/apps/v1/namespaces/default/daemonsets", "deprecated.daemonset.template.generation"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    made = await ask.create(
+        path, {"metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    )
+    assert made["metadata"]["annotations"] == {count: "1"}
+    del made["metadata"]["annotations"]
+    made["spec"]["minReadySeconds"] = 5
+    assert (await ask("PUT", f"{path}/a", made))["metadata"]["annotations"] == {count: "1"}
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "j"}]}}}}
+    patched = await ask("PATCH", f"{path}/a", patch, content_type="application/strategic-merge-patch+json")
+    assert patched["metadata"]["annotations"] == {count: "2"}

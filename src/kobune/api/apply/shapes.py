@@ -3,7 +3,7 @@
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from kobune.api.apply.fieldset import Fields
+from kobune.api.apply.fieldset import MEMBER, Fields
 from kobune.api.schema import Schema
 
 # What a list's key counts as where the element does not have it. Source: the `+default` markers of container and service
@@ -41,7 +41,14 @@ HELD_BY = {
     "io.k8s.api.core.v1.Event": frozenset({"source"}),
     "io.k8s.api.core.v1.PersistentVolumeClaimSpec": frozenset({"resources"}),
     "io.k8s.api.core.v1.PodTemplate": frozenset({"template"}),
+    "io.k8s.api.networking.v1.NetworkPolicySpec": frozenset({"podSelector"}),
     "io.k8s.api.discovery.v1.Endpoint": frozenset({"conditions"}),
+}
+# Times that upstream's types hold by value: null where nobody gives them, and there all the same.
+TIMES = {
+    "Condition": ("lastHeartbeatTime", "lastProbeTime", "lastTransitionTime", "lastUpdateTime"),
+    "ContainerStateRunning": ("startedAt",),
+    "ContainerStateTerminated": ("startedAt", "finishedAt"),
 }
 MEMO_LIMIT = 512  # Sorts of structs with plain fields only that are remembered for each type.
 
@@ -56,10 +63,11 @@ class Rule:
         keys: the names of a list's keys, in order.
         defaults: what each key counts as where an element lacks it.
         held: the fields that are there whenever the value is: what is empty or zero of them is as if not written.
+        always: of a struct, the elements of its fields that are in every one, given or not.
         memo: of a struct, what its fields come to, by their names.
     """
 
-    __slots__ = ("below", "defaults", "fields", "held", "keys", "memo", "shape")
+    __slots__ = ("always", "below", "defaults", "fields", "held", "keys", "memo", "shape")
 
     def __init__(self, shape: int) -> None:
         self.shape = shape
@@ -68,6 +76,7 @@ class Rule:
         self.keys: tuple[str, ...] = ()
         self.defaults: tuple[Any, ...] = ()
         self.held: frozenset[str] = frozenset()
+        self.always: dict[str, Fields] = {}
         self.memo: dict[tuple[str, ...], Fields] = {}
 
 
@@ -88,7 +97,7 @@ class _Rules(dict[str, Rule]):
                 field = cast(Schema, own)  # The schema of a custom kind leaves metadata out, but knows it.
             if field is None:
                 # A field that the schema does not have; there may be any number of them.
-                return _DEDUCED if _keeps_unknown(self._schema) else _LEAF
+                return DEDUCED if _keeps_unknown(self._schema) else _LEAF
             rule = _made(field, meta=self._root and name == "metadata")
         self[name] = rule
         return rule
@@ -96,9 +105,7 @@ class _Rules(dict[str, Rule]):
 
 _LEAF = Rule(LEAF)
 _UNMANAGED = Rule(UNMANAGED)
-_DEDUCED = Rule(
-    ENTRIES
-)  # Of what no schema describes: objects are maps, lists have one manager. Its entries are alike.
+DEDUCED = Rule(ENTRIES)  # Of what no schema describes: objects are maps, lists have one manager. Its entries are alike.
 _OBJECTS: "WeakKeyDictionary[Schema, Rule]" = WeakKeyDictionary()
 _PARTS: "WeakKeyDictionary[Schema, Rule]" = WeakKeyDictionary()
 
@@ -137,10 +144,11 @@ def _made(schema: Schema, *, root: bool = False, meta: bool = False) -> Rule:
         rule.fields = _Rules(schema, root=root, meta=meta)
         if schema.definition:
             rule.held = HELD | frozenset(schema.required) | HELD_BY.get(schema.definition, frozenset())
+            rule.always = {f"f:{name}": MEMBER for name in _times(schema)}
         elif root:
             rule.held = frozenset({"metadata"})
     elif rule.shape == ENTRIES:
-        rule.below = rule_of(schema.additional) if schema.additional is not None else _DEDUCED
+        rule.below = rule_of(schema.additional) if schema.additional is not None else DEDUCED
     elif rule.shape in (ELEMENTS, VALUES):
         rule.below = rule_of(schema.items)
         rule.keys = tuple(sorted(schema.list_keys))
@@ -161,6 +169,15 @@ def _shape(schema: Schema) -> int:
 
 def _keeps_unknown(schema: Schema) -> bool:
     return bool(schema.raw.get("x-kubernetes-preserve-unknown-fields"))
+
+
+def _times(schema: Schema) -> list[str]:
+    name = schema.definition.rpartition(".")[2]
+    return [
+        field
+        for field in TIMES.get("Condition" if name.endswith("Condition") else name, ())
+        if field in schema.properties
+    ]
 
 
 def _key_default(schema: Schema, key: str) -> Any:

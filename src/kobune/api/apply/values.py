@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from kobune.api.apply.fieldset import ITSELF, MEMBER, Fields, is_member, key_element, value_element
 from kobune.api.apply.shapes import (
+    DEDUCED,
     ELEMENTS,
     ENTRIES,
     FIELDS,
@@ -37,7 +38,10 @@ def written(new: Any, rule: Rule) -> Fields:
 
 def fields_of(value: Any, rule: Rule) -> Fields:
     """The fields that a configuration names."""
-    return _named(value, rule) or {}
+    named = dict(_named(value, rule) or MEMBER)
+    if named.get("f:metadata") == MEMBER:
+        del named["f:metadata"]  # The metadata themselves are nobody's.
+    return named
 
 
 def compare(old: Any, new: Any, rule: Rule) -> Difference:
@@ -138,7 +142,7 @@ def _beyond_zero(value: Any, rule: Rule) -> Fields | None:
     if value in ZEROES:
         return None
     if shape == LEAF:
-        return MEMBER
+        return None if value == {} else MEMBER
     if shape == UNMANAGED:
         return None
     node = _all(value, rule)
@@ -155,7 +159,7 @@ def _all(value: Any, rule: Rule) -> Fields:
         if known is not None:
             return known
         fields = rule.fields
-        node = {ITSELF: MEMBER}
+        node = {ITSELF: MEMBER, **rule.always}
         flat = True
         for name, item in value.items():
             below = fields[name]
@@ -201,6 +205,8 @@ def _named(value: Any, rule: Rule) -> Fields | None:
             named = _named(item, below)
             if item is None or item == {}:
                 named = MEMBER
+            elif below is DEDUCED:
+                named = _with_itself(named)
             if named is not None:
                 node[f"f:{name}"] = named
         return node or None

@@ -4,6 +4,9 @@ from kobune.api.defaulting.pods import default_template
 from kobune.api.defaulting.volumes import default_claim_spec
 from kobune.api.errors import Json
 
+# Counts the changes of a DaemonSet's template. Source: Kubernetes API reference, apps/v1; until 2 it was a field.
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
 
 def default_deployment(deployment: Json) -> None:
     spec = deployment.setdefault("spec", {})
@@ -29,6 +32,8 @@ def default_replica_set(replica_set: Json) -> None:
 
 
 def default_daemon_set(daemon_set: Json) -> None:
+    metadata = daemon_set.setdefault("metadata", {})
+    metadata["annotations"] = {TEMPLATE_GENERATION: "0", **(metadata.get("annotations") or {})}
     spec = daemon_set.setdefault("spec", {})
     strategy = spec.setdefault("updateStrategy", {})
     if not strategy.get("type"):

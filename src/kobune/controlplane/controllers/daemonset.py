@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
+from kobune.api.defaulting.apps import TEMPLATE_GENERATION
 from kobune.api.errors import ApiError, Json, NotFound
 from kobune.api.objects.apps import ControllerRevision, DaemonSet
 from kobune.api.objects.core import Node, NodeSelector, NodeSelectorRequirement, PodTemplateSpec, Taint, Toleration
@@ -211,7 +212,7 @@ def bounds(item: DaemonSet, nodes: int) -> tuple[int, int]:
 
 def daemon_pod(item: DaemonSet, node: str, mark: str) -> Json:
     """The pod for a node: only there, and tolerating what nodes suffer."""
-    generation = item.metadata.annotations.get("deprecated.daemonset.template.generation", "")
+    generation = item.metadata.annotations.get(TEMPLATE_GENERATION, "")
     labels = {POD_LABEL: mark} | ({GENERATION_LABEL: generation} if generation else {})
     manifest = pod_manifest(bytes(item.spec.template), item, labels=labels)
     spec = manifest["spec"]

@@ -1,5 +1,6 @@
 """Server-side apply: a patch that says what one manager wants, and takes back what it no longer does."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,11 @@ from kobune.api.apply.shapes import rule_of_object
 from kobune.api.copying import clone
 from kobune.api.errors import BadRequest, Conflict, Json, invalid
 from kobune.api.field_errors import required
-from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.negotiation import decode_yaml, repeated_keys
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.decoding import checked_object
-from kobune.controlplane.apiserver.registry.managing import reach
+from kobune.controlplane.apiserver.registry.managing import reach, time_of
 from kobune.controlplane.apiserver.registry.patching import APPLY_PATCH
 from kobune.controlplane.apiserver.registry.update import MODIFIED, Outcome, Prepare, change, check_name, whole
 
@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 APPLY_PATCHES = (APPLY_PATCH,)
 
 
-async def apply_patch(registry: "Registry", call: Call, body: bytes, *, prepare: Prepare = whole) -> Outcome:
+async def apply_patch(
+    registry: "Registry",
+    call: Call,
+    body: bytes,
+    *,
+    prepare: Prepare = whole,
+    read: Callable[[Any], Json] | None = None,
+) -> Outcome:
     """Apply a configuration; creates the object if there is none.
 
+    Args:
+        read: what a document of another kind, a Scale, wants of the object.
     Raises:
         Invalid: no fieldManager, or what validation finds; BadRequest; Conflict: others manage what this changes.
     """
@@ -33,12 +42,13 @@ async def apply_patch(registry: "Registry", call: Call, body: bytes, *, prepare:
         fault = required("fieldManager", "is required for apply patch")
         raise invalid("PatchOptions", "", fault, group="meta.k8s.io")
     kind = call.kind
-    config = _read(registry, call, decode_yaml(body))
+    document = decode_yaml(body)
+    config = read(document) if read is not None else _read(registry, call, document)
     _check_repeated(call, body)
     call.accounted = False
     manager = Manager(call.options.field_manager, "Apply", kind.api_version, call.subresource)
     decide = partial(
-        apply, rule=rule_of_object(registry.schema(kind)), manager=manager, now=format_time(call.now),
+        apply, rule=rule_of_object(registry.schema(kind)), manager=manager, now=time_of(call),
         reach=reach(kind, call.subresource),
     )  # fmt: skip
     if not call.subresource and await registry.find_item(kind, call.namespace, call.name) is None:

@@ -81,7 +81,7 @@ def keep_account(registry: "Registry", call: Call, new: Json, old: Json | None) 
     if old is None or entries:
         manager = Manager(manager_name(call), "Update", call.kind.api_version, call.subresource)
         rule = rule_of_object(registry.schema(call.kind))
-        entries = track(entries, old, new, rule, manager, format_time(call.now), reach(call.kind, call.subresource))
+        entries = track(entries, old, new, rule, manager, time_of(call), reach(call.kind, call.subresource))
     if entries:
         meta["managedFields"] = entries
     else:
@@ -120,6 +120,14 @@ def manager_name(call: Call) -> str:
         return name[:LONGEST_NAME]
     printable = "".join(char for char in name if char.isprintable())
     return printable.encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+def time_of(call: Call) -> str:
+    """When the write is said to be; of the scale it is known who has set it, but not when.
+
+    Source: upstream ScaleHandler.ToParent.
+    """
+    return format_time(call.now) if call.subresource != "scale" else ""
 
 
 def reach(kind: Kind, subresource: str) -> Reach:

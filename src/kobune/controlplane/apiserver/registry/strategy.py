@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from kobune.api.catalogue import Kind
+from kobune.api.defaulting.apps import TEMPLATE_GENERATION
 from kobune.api.errors import Json
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.registry.qos import qos_class
@@ -140,6 +141,8 @@ def prepare_create(kind: Kind, obj: Json, *, user: User, now: datetime) -> None:
         _sign_request(obj, user)
     elif name == ("batch", "Job"):
         _generate_selector(obj)
+    elif name == ("apps", "DaemonSet"):
+        obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = str(max(_template_generation(obj), 1))
 
 
 def prepare_update(kind: Kind, new: Json, old: Json) -> None:
@@ -153,6 +156,10 @@ def prepare_update(kind: Kind, new: Json, old: Json) -> None:
         spec = new.setdefault("spec", {})
         if "finalizers" in old.get("spec", {}):
             spec["finalizers"] = old["spec"]["finalizers"]
+    if kind.group == "apps" and kind.name == "DaemonSet":
+        changed = (new.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template")
+        annotations = new["metadata"]["annotations"] = dict(new["metadata"].get("annotations") or {})
+        annotations[TEMPLATE_GENERATION] = str(_template_generation(old) + changed)
     if kind.group == "certificates.k8s.io" and kind.name == "CertificateSigningRequest":
         new["spec"] = old["spec"]
     if kind.group == "apiextensions.k8s.io" and kind.name == "CustomResourceDefinition":
@@ -206,6 +213,11 @@ def wishes(obj: Json) -> Json:
 def _without_metadata(obj: Json) -> Json:
     """Of a custom object without a status subresource the status, too, is a wish."""
     return {field: value for field, value in obj.items() if field != "metadata"}
+
+
+def _template_generation(daemon_set: Json) -> int:
+    said = (daemon_set["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    return int(said) if said.isascii() and said.isdigit() else 0
 
 
 def _note_stored_version(definition: Json) -> None:

@@ -22,6 +22,7 @@ async def finalize(server: "ApiServer", request: Request, info: RequestInfo) -> 
     call = new_call(server, request, info)
     call.namespace = ""
     obj = read_object(server, request, call)
+    server.registry.default(call.kind, obj)
     outcome = await update(server.registry, call, obj, prepare=_finalizers)
     form = accepted(request.headers.get("accept") or "")
     return render_object(server, call.kind, outcome.body, form, request.query)

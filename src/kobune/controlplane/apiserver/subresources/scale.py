@@ -11,8 +11,8 @@ from kobune.api.field_errors import invalid as invalid_field
 from kobune.api.patch import jsonpatch, merge, strategic
 from kobune.api.selectors import labels_from_json, labels_from_map
 from kobune.controlplane.apiserver.answers import document
-from kobune.controlplane.apiserver.negotiation import accepted
-from kobune.controlplane.apiserver.registry import patching, reading
+from kobune.controlplane.apiserver.negotiation import accepted, media_type_of
+from kobune.controlplane.apiserver.registry import applying, patching, reading
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.decoding import checked_object
 from kobune.controlplane.apiserver.registry.update import MODIFIED, change, check_name, whole
@@ -53,6 +53,18 @@ async def serve_scale(server: "ApiServer", request: Request, info: RequestInfo, 
             return _scaled(call, view, old, wanted)
 
         body = await change(registry, call, replace, prepare=whole)
+    elif info.verb == "patch" and media_type_of(request.headers.get("content-type") or "") in applying.APPLY_PATCHES:
+
+        def wanted_of(document: object) -> Json:
+            asked = checked_object(
+                document, SCALE, schema_of(server, SCALE),
+                validation=call.options.field_validation, warnings=call.warnings, repeated=[],
+            )  # fmt: skip
+            check_name(call, asked["metadata"])
+            empty = {"apiVersion": call.kind.api_version, "kind": call.kind.name, "metadata": {}, "spec": {}}
+            return view.take(empty, _replicas(call, asked))
+
+        body = (await applying.apply_patch(registry, call, request.body, read=wanted_of)).body
     elif info.verb == "patch":
         media_type, patch = patching.decode_patch(
             request.body, request.headers.get("content-type") or "", custom=call.kind.custom
@@ -107,11 +119,15 @@ def _scaled(call: Call, view: View, old: Json, wanted: Json) -> Json:
     if uid and uid != old["metadata"]["uid"]:
         current = old["metadata"]["uid"]
         raise call.conflict(f"Precondition failed: UID in precondition: {uid}, UID in object meta: {current}")
-    replicas = (wanted.get("spec") or {}).get("replicas", 0)
+    return view.take({**old, "metadata": dict(old["metadata"])}, _replicas(call, wanted))
+
+
+def _replicas(call: Call, wanted: Json) -> int:
+    replicas: int = (wanted.get("spec") or {}).get("replicas", 0)
     if replicas < 0:
         fault = invalid_field("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid(SCALE.name, call.name, fault, group=SCALE.group)
-    return view.take({**old, "metadata": dict(old["metadata"])}, replicas)
+    return replicas
 
 
 BUILTIN = View(scale_of, take_replicas)
