@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -14,6 +14,9 @@ from kobune.api.objects.meta import Key, Object
 from kobune.client.transport import Answer, Transport
 
 T = TypeVar("T", bound=Object)
+
+# The newest frames of watches whose views are kept for the next watcher, and how large such a frame may be.
+SHARED_EVENTS, SHARED_BYTES = 512, 16 * 1024
 
 
 class Patch(StrEnum):
@@ -30,7 +33,7 @@ class Listing(NamedTuple, Generic[T]):
     revision: str  # The list's resourceVersion: watch from here.
 
 
-class Event(NamedTuple, Generic[T]):
+class Event(msgspec.Struct, Generic[T], frozen=True, gc=False):
     type: str  # "ADDED", "MODIFIED", "DELETED" or "BOOKMARK".
     object: T
 
@@ -106,12 +109,8 @@ class Client:
             "allowWatchBookmarks": "true",
             **_selectors(labels, fields),
         }
-        decode = _decoder(view).decode
         async for line in self.transport.stream((resource or resource_of(view)).path(namespace), query=query):
-            frame = _frames.decode(line)
-            if frame.type == "ERROR":
-                raise error_from_status(orjson.loads(bytes(frame.object)))
-            yield Event(frame.type, decode(frame.object))
+            yield _shared_event(view, line) if len(line) <= SHARED_BYTES else _event(view, line)
 
     async def create(self, view: type[T], manifest: Json, *, resource: Resource | None = None) -> T:
         """The object as created; kind and apiVersion are filled in from the view. Raises AlreadyExists, Invalid, …"""
@@ -231,6 +230,29 @@ def error_of(answer: Answer) -> ApiError:
 def _selectors(labels: str, fields: str) -> dict[str, str]:
     query = {"labelSelector": labels, "fieldSelector": fields}
     return {name: value for name, value in query.items() if value}
+
+
+def _event(view: type[T], line: bytes) -> Event[T]:
+    """One frame of a watch. Raises the ApiError in a frame that brings one."""
+    decoder = cast("msgspec.json.Decoder[Event[T]]", _decoder_of(Event[view]))  # type: ignore[valid-type]
+    try:
+        event = decoder.decode(line)
+    except msgspec.ValidationError:
+        _raise_error(line)  # Its object is a Status, which the view need not fit.
+        raise
+    if event.type == "ERROR":
+        _raise_error(line)
+    return event
+
+
+# Watchers of one kind in this process are handed the same bytes at about the same time; views are shared anyway.
+_shared_event = lru_cache(maxsize=SHARED_EVENTS)(_event)
+
+
+def _raise_error(line: bytes) -> None:
+    frame = _frames.decode(line)
+    if frame.type == "ERROR":
+        raise error_from_status(orjson.loads(bytes(frame.object)))
 
 
 _frames = msgspec.json.Decoder(_Frame)

@@ -73,14 +73,15 @@ class Ingest:
             self._queue.happened(ClusterEvent(POD, Action.ADD, None, pod))
             return
         before, where = known
-        if where == node_name and before.shape is pod.shape and before.deleting == pod.deleting:
+        if where == node_name and _takes_like(before, pod):
             self._table.replace_pod(pod, node_name)
-            if not before.node_name:  # Until now it was assumed to be there.
-                self._queue.happened(ClusterEvent(POD, Action.ADD, None, pod))
-            return
-        self._table.remove_pod(uid, where)
-        self._table.add_pod(pod, node_name)
-        self._queue.happened(ClusterEvent(POD, pod_actions(before, pod), before, pod))
+        else:
+            self._table.remove_pod(uid, where)
+            self._table.add_pod(pod, node_name)
+        if not before.node_name:  # Until now it was assumed to be there.
+            self._queue.happened(ClusterEvent(POD, Action.ADD, None, pod))
+        elif where != node_name or before.shape is not pod.shape or before.deleting != pod.deleting:
+            self._queue.happened(ClusterEvent(POD, pod_actions(before, pod), before, pod))
 
     def _pending(self, old: Pod | None, pod: PodInfo) -> None:
         wish = pod.pod.status.nominated_node_name
@@ -158,6 +159,11 @@ class Ingest:
             self._queue.happened(ClusterEvent(kind, action, old, new))
 
         return changed
+
+
+def _takes_like(old: PodInfo, new: PodInfo) -> bool:
+    """Whether the table counts the same for both; a binding gives the pod its node's labels, and no more."""
+    return new.shape.takes_like(old.shape) and new.deleting == old.deleting and new.priority == old.priority
 
 
 def _differs(old: Object, new: Object) -> bool:

@@ -69,7 +69,8 @@ class NodeTable:
         ] = {}  # By row, then by uid: pods whose volumes bear on placement.
         self.claim_users: Counter[Key] = Counter()  # Placed pods by the claims that they name.
         self.node_changes = ChangeLog()
-        self.pod_changes = ChangeLog()
+        self.pod_changes = ChangeLog()  # Rows whose pods are others, or look other.
+        self.room_changes = ChangeLog()  # Those among them of which more or less is taken now.
         self._columns: dict[str, LabelColumn] = {}
         self._taint_code: dict[TaintSet, int] = {(): 0}
         self._resource_column = {name: column for column, name in enumerate(self.resources)}
@@ -202,13 +203,16 @@ class NodeTable:
         return pod
 
     def replace_pod(self, pod: PodInfo, node_name: str) -> None:
-        """A newer view of a pod that is counted already and counts the same."""
+        """A newer view of a pod that is counted already and takes the same; its labels may be others."""
         row = self.row_of[node_name]
         old = self.pods[row][pod.uid]
         self.pods[row][pod.uid] = pod
         if pod.shape.volumes:
             self.storage_pods[row][pod.uid] = pod
-        if old.started != pod.started:
+        if old.shape is not pod.shape:
+            self.counts.remove(old, row)
+            self.counts.add(pod, row)
+        if old.shape is not pod.shape or old.started != pod.started:
             self.pod_changes.add(row, keep=self.capacity)  # Who has run longest matters to evictions.
 
     def _count(self, pod: PodInfo, row: int, sign: int) -> None:
@@ -236,6 +240,7 @@ class NodeTable:
         else:
             self.counts.remove(pod, row)
         self.pod_changes.add(row, keep=self.capacity)
+        self.room_changes.add(row, keep=self.capacity)
 
     def _count_storage(self, pod: PodInfo, row: int, sign: int) -> None:
         pods = self.storage_pods.setdefault(row, {})

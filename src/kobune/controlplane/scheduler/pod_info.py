@@ -110,6 +110,16 @@ class PodShape:
     features: frozenset[str]  # What the node's kubelet must have declared.
     owner: tuple[str, str, str]  # (apiVersion, kind, name) of the controller; empty strings when there is none.
 
+    def takes_like(self, other: "PodShape") -> bool:
+        """Whether a node has as much left beside a pod of this shape as beside one of the other."""
+        return self is other or (
+            self.core == other.core
+            and self.extended == other.extended
+            and self.ports == other.ports
+            and self.volumes == other.volumes
+            and self.assumed.tobytes() == other.assumed.tobytes()
+        )
+
     @property
     def namespace(self) -> str:
         return self.group.namespace

@@ -15,6 +15,7 @@ from kobune.controlplane.scheduler.pod_info import PodInfo
 
 IN_ROOM = (Scope.RESOURCES, Scope.ROOM)
 ROOMS_KEPT = 10_000
+FEW_ROOMS = 8  # So many are faster looked up one by one than judged together.
 INFEASIBLE = -1  # The total of a node that may not take the pod.
 
 
@@ -65,19 +66,17 @@ class Verdict:
         ]
         self.raw: list[Raw] = []
         self._capacity = 0
-        self._node_position = self._pod_position = 0
-        self.positions = (-1, -1)
+        self._positions = (-1, -1)
         self.bring_up_to_date(pod, nodes)
 
     def bring_up_to_date(self, pod: PodInfo, nodes: NodeTable) -> None:
         """Judge the rows again that have changed since the last time."""
-        positions = (nodes.node_changes.end, nodes.pod_changes.end)
-        if positions == self.positions:
+        positions = (nodes.node_changes.end, nodes.room_changes.end)
+        if positions == self._positions:
             return
-        changed_nodes = nodes.node_changes.since(self._node_position)
-        changed_rooms = nodes.pod_changes.since(self._pod_position)
-        self.positions = positions
-        self._node_position, self._pod_position = positions
+        changed_nodes = nodes.node_changes.since(self._positions[0])
+        changed_rooms = nodes.room_changes.since(self._positions[1])
+        self._positions = positions
         if self._capacity != nodes.capacity or changed_nodes is None or changed_rooms is None:
             self._start(nodes.capacity)
             changed_nodes = changed_rooms = None
@@ -88,8 +87,9 @@ class Verdict:
             if changed_nodes:
                 self._judge_nodes(pod, nodes, some_rows(changed_nodes))
             rooms = changed_nodes + (changed_rooms or [])
-            if len(rooms) == 1 and self._rooms is not None:
-                self._judge_room(pod, nodes, rooms[0], self._rooms)
+            if len(rooms) <= FEW_ROOMS and self._rooms is not None:
+                for row in rooms:
+                    self._judge_room(pod, nodes, row, self._rooms)
             elif rooms:
                 few = 4 * len(rooms) <= nodes.size
                 self._judge_rooms(pod, nodes, some_rows(rooms) if few else nodes.rows)

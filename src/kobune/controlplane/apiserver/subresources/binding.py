@@ -1,6 +1,5 @@
 """pods/binding: puts a pod on a node."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kobune.api.catalogue import Kind
@@ -47,7 +46,7 @@ async def _bind(server: "ApiServer", request: Request, info: RequestInfo, bindin
         faults.append(required("target.name"))
     if faults:
         raise invalid("Binding", call.name, *faults)
-    attributes = Attributes("CREATE", replace(call), binding, None)
+    attributes = Attributes("CREATE", call, binding, None)
     await server.registry.admission.admit(attributes)
     await server.registry.admission.validate(attributes)
     now = format_time(call.now)
