@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kobune.api.selectors import labels_from_json
 from kobune.controlplane.scheduler.node_table import NodeTable
 
 
@@ -39,6 +40,20 @@ def test_extended_resources_get_columns_as_they_appear(build):
     table = build.table(build.node("a"), build.node("b", more={"example.com/gpu": "2"}))
     column = table.resource_column("example.com/gpu")
     assert [int(table.allocatable[column, table.row_of[name]]) for name in "ab"] == [0, 2]
+
+
+def test_a_pod_that_gets_labels_takes_what_it_took_and_is_found_by_them(build):
+    table = build.table(build.node("a"))
+    before = build.info(name="p", requests={"cpu": "1"}, metadata={"uid": "u"})
+    after = build.info(name="p", on="a", requests={"cpu": "1"}, metadata={"uid": "u"}, labels={"zone": "z"})
+    row = table.add_pod(before, "a")
+    matching = table.counts.matching(None, labels_from_json({"matchLabels": {"zone": "z"}}), live_only=True)
+    rooms, pods = table.room_changes.end, table.pod_changes.end
+    assert after.shape.takes_like(before.shape)
+    table.replace_pod(after, "a")
+    assert int(matching[row]) == 1
+    assert int(table.requested[0, row]) == 1000
+    assert (table.room_changes.end, table.pod_changes.end) == (rooms, pods + 1)
 
 
 STEP = st.tuples(st.sampled_from(["node", "gone", "pod", "left"]), st.integers(0, 5), st.integers(0, 5))
