@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 # Commands in the order of the help; each is a module of this folder with a `command` function, an `app`, or a `run` that
 # reads its arguments itself.
 COMMANDS = (
-    "up", "down", "status", "kubeconfig", "image", "logs", "snapshot", "reservations", "why", "plan", "evict", "serve", "az",
+    "up", "down", "status", "kubeconfig", "image", "logs", "snapshot", "reservations", "why", "plan", "evict", "serve", "az", "kubelogin",
     "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kube-proxy",
 )  # fmt: skip
 

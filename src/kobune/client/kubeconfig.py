@@ -90,8 +90,13 @@ def render_kubeconfig(
     key: bytes = b"",
     token: str = "",
     namespace: str = "",
+    login: Json | None = None,
 ) -> str:
-    """A kubeconfig of one context, named as the cluster, with everything inline. `authority` and the others are PEM."""
+    """A kubeconfig of one context, named as the cluster, with everything inline. `authority` and the others are PEM.
+
+    Args:
+        login: the user's entry where it has no credentials of its own: what to ask for them.
+    """
     credentials = {
         "client-certificate-data": base64.b64encode(certificate).decode(),
         "client-key-data": base64.b64encode(key).decode() if certificate else "",
@@ -107,7 +112,7 @@ clusters:
   cluster:{_fields(entry)}
 users:
 - name: {_quoted(user)}
-  user:{_fields(credentials)}
+  user:{_fields(credentials) if login is None else f" {json.dumps(login)}"}
 contexts:
 - name: {_quoted(cluster)}
   context:{_fields(context)}

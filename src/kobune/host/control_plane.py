@@ -31,6 +31,7 @@ from kobune.controlplane.store.sqlite_log import InUse
 from kobune.host import storage_classes
 from kobune.host.authorized_ranges import admission_of
 from kobune.host.etcd_members import answering
+from kobune.host.guard import EntraGuard, keep_admins
 from kobune.host.instances import follow, simulated_nodes
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
@@ -118,12 +119,15 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
     to_kubelets = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt"))
     client = cluster.pki / "kube-apiserver-kubelet-client.crt"
     to_kubelets.load_cert_chain(client, client.with_suffix(".key"))
+    guard = EntraGuard(cluster.guard, SystemClock())
     return ApiServerConfig(
         cluster_version=spec.cluster.kubernetes_version,
         advertise_address=spec.gateway,
         advertise_port=spec.api_port,
         client_ca=(cluster.pki / "ca.crt").read_bytes(),
         service_account_keys=ServiceAccountKeys(key, previous),
+        token_authenticators=(guard.authenticate,),
+        authorizers=(guard,),
         kubelet_tls=to_kubelets,
         admits_connection=admission_of(spec),
         audit_policy=POLICY if spec.cluster.audited else None,
@@ -166,7 +170,10 @@ async def run(
                 await stack.enter_async_context(serve(server, sock=sock, tls=tls))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             client = Client(LocalTransport(server, MASTER))
-            beside = [tasks.create_task(announce_dns(cluster, client, clock), name="kube-dns service")]
+            beside = [
+                tasks.create_task(announce_dns(cluster, client, clock), name="kube-dns service"),
+                tasks.create_task(keep_admins(cluster.guard, client, clock), name="Entra administrators"),
+            ]
             if isinstance(store, EncryptedStore):
                 beside.append(tasks.create_task(_seal_anew(store), name="seal anew"))
             if pulse is not None:

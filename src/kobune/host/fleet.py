@@ -1,17 +1,22 @@
 """The clusters of a state directory, for the ARM front end: wishes are written as specs, states read from statuses."""
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from kobune.aks.arm.fleet import CommandResult, Machine, Outcome, PoolView, Unplaceable, View
 from kobune.aks.clusters import TIERS, Cluster
+from kobune.aks.guard import Guard
 from kobune.api.clock import Clock
+from kobune.api.errors import Json
 from kobune.client.kubeconfig import render_kubeconfig
 from kobune.host.etcd_members import is_installed
+from kobune.host.guard import read_guard, write_guard
 from kobune.host.layout import Layout
 from kobune.host.pki import Authority
 from kobune.host.placement import PORTS_TRIED, SLOTS, find_port, find_slot
@@ -24,6 +29,7 @@ class LocalFleet:
     def __init__(self, layout: Layout, clock: Clock) -> None:
         self._layout = layout
         self._clock = clock
+        self._guards: dict[str, Guard] = {}
         self._views: dict[str, tuple[tuple[int, int], View]] = {}
 
     @property
@@ -84,26 +90,42 @@ class LocalFleet:
 
     def forget(self, place: str) -> None:
         self._views.pop(place, None)
+        self._guards.pop(place, None)
 
-    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
+    @property
+    def token_helper(self) -> Sequence[str]:
+        program = Path(sys.executable).with_name("kobune")
+        command = [str(program)] if program.exists() else [sys.executable, "-m", "kobune"]
+        return [*command, "kubelogin", "get-token", "--state-dir", str(self._layout.root)]
+
+    def set_guard(self, place: str, guard: Guard) -> None:
+        if self._guards.get(place) != guard:
+            path = self._layout.cluster(place).guard
+            if read_guard(path) != guard:
+                write_guard(path, guard)
+            self._guards[place] = guard
+
+    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool, login: Json | None = None) -> str:
         found = self._layout.cluster(place)
         spec = read_spec(found)
         if spec is None or not (found.pki / "ca.key").exists():
             raise FileNotFoundError(found.pki)
         now = self._clock.now()
         authority = Authority.load_or_create(found.pki, "kobune-ca", now)
-        who, groups = (
-            ("masterclient", ["system:masters"]) if admin else ("clusterMonitoringUser", ["system:monitoring"])
-        )
-        credential = authority.issue_client(who, groups, now)
-        return render_kubeconfig(
+        render = partial(
+            render_kubeconfig,
             cluster=cluster,
             server=f"https://127.0.0.1:{spec.api_port}",
             user=user,
             authority=authority.credential.certificate,
-            certificate=credential.certificate,
-            key=credential.key,
         )
+        if login is not None:
+            return render(login=login)
+        who, groups = (
+            ("masterclient", ["system:masters"]) if admin else ("clusterMonitoringUser", ["system:monitoring"])
+        )
+        credential = authority.issue_client(who, groups, now)
+        return render(certificate=credential.certificate, key=credential.key)
 
     def logs(self, place: str) -> Path | None:
         logs = self._layout.cluster(place).logs

@@ -37,6 +37,11 @@ class ClusterLayout:
         return self.root / "autoscaler.json"
 
     @property
+    def guard(self) -> Path:
+        """What its guard knows of the directory; only with Entra integration."""
+        return self.root / "guard.json"
+
+    @property
     def pki(self) -> Path:
         return self.root / "pki"
 

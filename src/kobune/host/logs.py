@@ -20,6 +20,7 @@ CATEGORIES = {
     "kobune.node.proxy": "kube-proxy",
     "kobune.node.simulator": "simulator",
     "kobune.audit": "kube-audit",
+    "kobune.host.guard": "guard",
     "kobune": "service",
 }
 AUDIT = "kube-audit"  # Its records are audit events, lines of JSON already.

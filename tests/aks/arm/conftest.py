@@ -24,6 +24,7 @@ from kobune.aks.arm.sign_in import SignIn
 from kobune.aks.arm.store import ArmStore
 from kobune.aks.arm.tokens import Issuer, Principal, new_key_pem
 from kobune.aks.clusters import DEFAULT_SUBSCRIPTION, Cluster
+from kobune.aks.guard import Guard
 
 TENANT = "11111111-1111-1111-1111-111111111111"
 CLIENT = "22222222-2222-2222-2222-222222222222"
@@ -58,6 +59,7 @@ class FakeFleet:
     holds: bool = False  # Whether operations stay in progress.
     outcome: Outcome | None = None  # How they end, if not well.
     log_folder: Path | None = None
+    guards: dict[str, Guard] = field(default_factory=dict)
 
     def new_place(self, name: str) -> str:
         return f"{name.lower()}-{len(self.views)}"
@@ -102,8 +104,14 @@ class FakeFleet:
     def forget(self, place: str) -> None:
         self.views.pop(place, None)
 
-    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
-        return json.dumps({"clusters": [{"name": cluster}], "users": [{"name": user}], "admin": admin})
+    token_helper = ("kobune", "kubelogin", "get-token")
+
+    def set_guard(self, place: str, guard: Guard) -> None:
+        self.guards[place] = guard
+
+    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool, login: dict | None = None) -> str:
+        user_entry = {"name": user, **({"user": login} if login else {})}
+        return json.dumps({"clusters": [{"name": cluster}], "users": [user_entry], "admin": admin})
 
     def logs(self, place: str) -> Path | None:
         return self.log_folder

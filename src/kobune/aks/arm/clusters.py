@@ -19,6 +19,7 @@ from kobune.aks.arm.documents import (
 from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter, not_allowed
 from kobune.aks.arm.features import CLUSTER_REFUSED, POOL_REFUSED, check_features
 from kobune.aks.arm.fleet import View
+from kobune.aks.arm.guarding import check_profile
 from kobune.aks.arm.locations import check_location
 from kobune.aks.arm.operations import abort, accepted, begin, check_idle, check_running, operation_status, preempt
 from kobune.aks.arm.quotas import check_quota
@@ -238,6 +239,7 @@ def _create(service: ArmService, request: ArmRequest, group: Resource, body: Jso
     }
     document = joined_pools(service, document, None, bodies)
     add_identity(service, document, group_name)
+    check_profile(document["properties"], None, service.sign_in.tenant)
     check_cluster(document, service.fleet.tiers)
     check_pools(document)
     check_versions(None, document, None)
@@ -272,6 +274,7 @@ def _update(service: ArmService, request: ArmRequest, cluster: Resource, body: J
     check_features(properties, CLUSTER_REFUSED)
     document = _versioned(body, before, location)
     document = joined_pools(service, document, before, _pool_bodies(before, properties.get("agentPoolProfiles") or []))
+    check_profile(document["properties"], before["properties"], service.sign_in.tenant)
     check_cluster(document, service.fleet.tiers)
     check_cluster_change(before, document)
     check_pools(document)

@@ -2,31 +2,37 @@
 
 import base64
 
-from kobune.aks.arm.errors import ArmError, bad_request
+from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter
+from kobune.aks.arm.guarding import has_entra
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
 from kobune.aks.arm.service import ArmService, group_of
+from kobune.aks.arm.sign_in import CLOUD_NAME
 from kobune.aks.arm.store import Resource
+from kobune.aks.guard import CLIENT_APPLICATION, SERVER_APPLICATION
 from kobune.api.errors import Json
 
 
 def admin_credential(service: ArmService, request: ArmRequest) -> ArmAnswer:
     cluster = service.get_cluster(request)
-    if cluster.document["properties"].get("disableLocalAccounts"):
-        raise bad_request(
-            "BadRequest",
-            "Getting static credential is not allowed because this cluster is set to disable local accounts.",
-        )
+    _check_local_accounts(cluster)
     return ArmAnswer(200, {"kubeconfigs": [_kubeconfig(service, cluster, "clusterAdmin")]})
 
 
 def user_credential(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    """For everybody: without Entra integration AKS's users are administrators, and Terraform reads every cluster so."""
-    cluster = service.get_cluster(request)
-    return ArmAnswer(200, {"kubeconfigs": [_kubeconfig(service, cluster, "clusterUser")]})
+    """For everybody: without Entra integration AKS's users are administrators; with it they bring their own tokens.
+
+    `format` chooses how kubectl gets them: "exec" (a credential plugin, the default) or "azure" (kubectl's own way, until 1.25).
+    """
+    cluster, wanted = service.get_cluster(request), request.query.get("format", "exec").lower()
+    if wanted not in ("exec", "azure"):
+        raise invalid_parameter(f"The value of parameter format is invalid: {wanted!r} is neither azure nor exec.")
+    login = _login(service, wanted) if has_entra(cluster) else None
+    return ArmAnswer(200, {"kubeconfigs": [_kubeconfig(service, cluster, "clusterUser", login)]})
 
 
 def monitoring_credential(service: ArmService, request: ArmRequest) -> ArmAnswer:
     cluster = service.get_cluster(request)
+    _check_local_accounts(cluster)
     return ArmAnswer(200, {"kubeconfigs": [_kubeconfig(service, cluster, "clusterMonitoringUser")]})
 
 
@@ -36,6 +42,9 @@ def access_profile(service: ArmService, request: ArmRequest) -> ArmAnswer:
     if role.lower() not in ("clusteradmin", "clusteruser"):
         raise ArmError(404, "NotFound", f"There is no access profile '{role}'.")
     user = "clusterAdmin" if role.lower() == "clusteradmin" else "clusterUser"
+    if user == "clusterAdmin":
+        _check_local_accounts(cluster)
+    login = _login(service, "exec") if user == "clusterUser" and has_entra(cluster) else None
     return ArmAnswer(
         200,
         {
@@ -43,7 +52,7 @@ def access_profile(service: ArmService, request: ArmRequest) -> ArmAnswer:
             "name": user,
             "type": "Microsoft.ContainerService/ManagedClusters/AccessProfiles",
             "location": cluster.document["location"],
-            "properties": {"kubeConfig": _kubeconfig(service, cluster, user)["value"]},
+            "properties": {"kubeConfig": _kubeconfig(service, cluster, user, login)["value"]},
         },
     )
 
@@ -70,7 +79,46 @@ def empty_global_list(service: ArmService, request: ArmRequest) -> ArmAnswer:
     return ArmAnswer(200, {"value": []})
 
 
-def _kubeconfig(service: ArmService, cluster: Resource, user: str) -> Json:
+def _check_local_accounts(cluster: Resource) -> None:
+    if cluster.document["properties"].get("disableLocalAccounts"):
+        raise bad_request(
+            "BadRequest",
+            "Getting static credential is not allowed because this cluster is set to disable local accounts.",
+        )
+
+
+def _login(service: ArmService, wanted: str) -> Json:
+    """The user's entry of a kubeconfig that asks for tokens."""
+    tenant = service.sign_in.tenant
+    if wanted == "azure":
+        config = {
+            "apiserver-id": SERVER_APPLICATION,
+            "client-id": CLIENT_APPLICATION,
+            "config-mode": "1",
+            "environment": CLOUD_NAME,
+            "tenant-id": tenant,
+        }
+        return {"auth-provider": {"name": "azure", "config": config}}
+    command, *first = service.fleet.token_helper
+    asked = {
+        "--environment": CLOUD_NAME,
+        "--server-id": SERVER_APPLICATION,
+        "--client-id": CLIENT_APPLICATION,
+        "--tenant-id": tenant,
+        "--login": "devicecode",
+    }
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "command": command,
+            "args": [*first, *(word for pair in asked.items() for word in pair)],
+            "env": None,
+            "provideClusterInfo": False,
+        }
+    }
+
+
+def _kubeconfig(service: ArmService, cluster: Resource, user: str, login: Json | None = None) -> Json:
     name = cluster.document["name"]
     try:
         text = service.fleet.kubeconfig(
@@ -78,6 +126,7 @@ def _kubeconfig(service: ArmService, cluster: Resource, user: str) -> Json:
             cluster=name,
             user=f"{user}_{group_of(cluster)}_{name}",
             admin=user != "clusterMonitoringUser",
+            login=login,
         )
     except FileNotFoundError as error:
         raise ArmError(

@@ -65,7 +65,6 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("networkProfile.networkPlugin, podCidr, outboundType, loadBalancerProfile",
              "nodes are joined by routes; the plugin decides the default of maxPods"),
     Accepted("networkProfile.networkPolicy, networkDataplane", "recorded"),
-    Accepted("aadProfile", "the shape of credentials; the API server does not read Entra ID's tokens"),
     Accepted("oidcIssuerProfile, securityProfile, podIdentityProfile", "recorded"),
     Accepted("storageProfile, metricsProfile, azureMonitorProfile, bootstrapProfile", "recorded"),
     Accepted("autoUpgradeProfile.nodeOSUpgradeChannel: Unmanaged", "nothing patches a node's packages in place"),

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from kobune.aks.clusters import Cluster
+from kobune.aks.guard import Guard
+from kobune.api.errors import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,17 @@ class Fleet(Protocol):
     def forget(self, place: str) -> None:
         """Remove what is left of a deleted cluster."""
 
-    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool) -> str:
+    @property
+    def token_helper(self) -> Sequence[str]:
+        """The command line of the program that gets tokens for kubectl, less what it is asked."""
+
+    def set_guard(self, place: str, guard: Guard) -> None:
+        """Tell a cluster's guard what it must know of the directory."""
+
+    def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool, login: Json | None = None) -> str:
         """A kubeconfig with these names. `admin`: a member of system:masters, else a reader of metrics.
+
+        With `login`, the user's entry says what to ask for credentials and has none.
 
         Raises:
             FileNotFoundError: the cluster has never been started.

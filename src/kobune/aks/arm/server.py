@@ -17,6 +17,7 @@ from kobune.aks.arm.auto_upgrade import follow_auto_upgrades
 from kobune.aks.arm.diagnostics import collect, follow_audit
 from kobune.aks.arm.errors import ArmError, error_body
 from kobune.aks.arm.groups import check_registered, follow_group_deletions
+from kobune.aks.arm.guarding import follow_guards
 from kobune.aks.arm.operations import LOOK_SECONDS, follow
 from kobune.aks.arm.request import BODY_LIMIT, ArmAnswer, ArmRequest, Caller, check_api_version
 from kobune.aks.arm.routes import Operation, find_operation, methods_of
@@ -31,6 +32,7 @@ IDENTITY_VERSION = "2019-08-01"  # Of the managed identity endpoint.
 SHUTDOWN_SECONDS = 2.0
 AFTER_FAULT_SECONDS = 2.0
 SELDOM_SECONDS = 10.0  # Between two looks at the clusters' logs when nobody asks, and at what is due.
+GUARD_SECONDS = 1.0  # Until a role that was given counts inside clusters.
 LOG_ANALYTICS = "https://api.loganalytics.io"  # The audience of tokens for queries.
 
 
@@ -41,6 +43,7 @@ class ArmServer:
         self._service = service
         self._adopt = adopt
         self._throttle = Throttle(service.clock, service.throttle)
+        self._guarded = 0.0  # When clusters' guards were last told of the directory.
         self._seldom = 0.0  # When what is done seldom was last done.
 
     async def follow(self) -> None:
@@ -66,6 +69,9 @@ class ArmServer:
         follow_group_deletions(self._service)
         follow_audit(self._service)
         now = self._service.clock.monotonic()
+        if now - self._guarded > GUARD_SECONDS:
+            self._guarded = now
+            follow_guards(self._service)
         if now - self._seldom > SELDOM_SECONDS:
             self._seldom = now
             follow_auto_upgrades(self._service)

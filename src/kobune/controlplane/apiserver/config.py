@@ -8,7 +8,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 from kobune.api.errors import Json
+from kobune.controlplane.apiserver.authentication.authenticator import TokenAuthenticator
 from kobune.controlplane.apiserver.authentication.issuers import Issuer
+from kobune.controlplane.apiserver.authorization.authorizer import Authorizer
 from kobune.controlplane.store.upkeep import EVENT_SECONDS
 
 
@@ -41,6 +43,7 @@ class ApiServerConfig:
         client_ca: PEM certificates; whoever shows a certificate signed by them is its subject.
         static_tokens: bearer tokens and the line of the token file that each stands in: (user, uid, groups).
         issuers: whose tokens are believed, beside this server's own (OpenID Connect).
+        token_authenticators: who else is asked whose a token is; `authorizers`: who else may allow what roles do not.
         kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
             logs, exec and proxying off.
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
@@ -70,6 +73,8 @@ class ApiServerConfig:
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     api_audiences: tuple[str, ...] = ()
     max_token_expiration_seconds: int = 0
+    token_authenticators: Sequence[TokenAuthenticator] = ()
+    authorizers: Sequence[Authorizer] = ()
     kubelet_tls: ssl.SSLContext | None = None
     front_proxy: FrontProxy | None = None
     admits_connection: Callable[[str, bytes | None], bool] | None = None

@@ -133,6 +133,7 @@ class ApiServer:
             tokens.append(self.service_account_tokens.authenticate)
         tokens.append(BootstrapTokens(self.registry, clock).authenticate)
         tokens += [Oidc(one, clock=clock, fetch=fetch).authenticate for one in config.issuers]
+        tokens += config.token_authenticators
         self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
         modes = config.authorization_mode
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
@@ -364,7 +365,7 @@ class ApiServer:
         if unknown:
             raise ValueError(f"{', '.join(unknown)} is not a valid mode of authorization")
         found = [known[mode] for mode in self.config.authorization_mode]
-        return [one for one in found if one is not None]
+        return [*(one for one in found if one is not None), *self.config.authorizers]
 
     def _schema_beside(self, kind: Kind) -> Mapping[str, Any] | None:
         """The schema of a kind that has none among the built-in ones'."""
