@@ -3,12 +3,16 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 import pytest
+
+from kobune.aks.clusters import Cluster
+from kobune.host.layout import Layout
+from kobune.host.spec import OperationState, Outcome, new_wish, read_spec, read_status, write_spec
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,19 @@ class RealCluster:
                 return value
             assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
             time.sleep(0.1)
+
+    def wish(self, kind: str, change: Callable[[Cluster], Cluster]) -> Outcome:
+        """Ask for the changed cluster; how the operation ended."""
+        layout = Layout(self.state_dir).cluster(self.name)
+        spec, asked = read_spec(layout), new_wish(kind)
+        write_spec(layout, replace(spec, cluster=change(spec.cluster), wish=asked))
+
+        def ended():
+            operation = read_status(layout).operation
+            is_ours = operation is not None and operation.id == asked.id
+            return operation if is_ours and operation.state is not OperationState.IN_PROGRESS else None
+
+        return self.eventually(ended, seconds=400)
 
     def status(self) -> dict:
         """The cluster's row of `kobune status -o json`."""

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from kobune.host.layout import Layout
-from kobune.host.spec import OperationState, new_wish, read_spec, read_status, write_spec
+from kobune.host.spec import OperationState
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -74,21 +73,6 @@ class Requests(threading.Thread):
         self.join()
 
 
-def wish(cluster, kind, change):
-    """Ask for another spec and return how the operation ended."""
-    layout = Layout(cluster.state_dir).cluster(cluster.name)
-    spec = read_spec(layout)
-    asked = new_wish(kind)
-    write_spec(layout, replace(spec, cluster=change(spec.cluster), wish=asked))
-
-    def ended():
-        operation = read_status(layout).operation
-        is_ours = operation is not None and operation.id == asked.id
-        return operation if is_ours and operation.state is not OperationState.IN_PROGRESS else None
-
-    return cluster.eventually(ended, seconds=400)
-
-
 def test_an_upgrade_loses_no_request_to_a_running_workload(real_cluster):
     real_cluster.apply(WEB)
     real_cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
@@ -97,7 +81,7 @@ def test_an_upgrade_loses_no_request_to_a_running_workload(real_cluster):
     real_cluster.eventually(lambda: client.ask() is None)
     client.start()
     try:
-        outcome = wish(real_cluster, "upgrade", lambda cluster: replace(cluster, kubernetes_version="1.37.0"))
+        outcome = real_cluster.wish("upgrade", lambda cluster: replace(cluster, kubernetes_version="1.37.0"))
     finally:
         client.stop()
     assert outcome.state is OperationState.SUCCEEDED, outcome
