@@ -145,3 +145,10 @@ def test_a_host_port_is_had_once(other, is_refused):
     if verdict:
         words = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
         assert (verdict.reason, verdict.message) == ("NodePorts", f"Pod was rejected: {words}")
+
+
+def test_no_container_gets_more_processors_than_its_node_has():
+    [four, none] = pod_of({"limits": {"cpu": "4"}}, {}).spec.containers
+    assert linux_resources(four.resources, cpu_ceiling=2000).cpu_quota_us == 200_000
+    assert linux_resources(four.resources, cpu_ceiling=8000).cpu_quota_us == 400_000
+    assert linux_resources(none.resources, cpu_ceiling=2000).cpu_quota_us == 0

@@ -25,18 +25,27 @@ class PodCgroups:
         self._hierarchies = hierarchies
 
     def enforce_allocatable(self) -> None:
-        """Keep all pods together within capacity less reservations. Source: upstream enforceNodeAllocatable=pods."""
+        """Keep all pods together within capacity less reservations, and within the processors of the declared size.
+
+        Source: upstream enforceNodeAllocatable=pods; a machine of that size would have no more processors.
+        """
         config = self._config
         cpu = _less(config.capacity, config.kube_reserved, config.system_reserved, "cpu_millicores")
         memory = _less(config.capacity, config.kube_reserved, config.system_reserved, "memory_bytes")
-        self._write(f"{config.cgroup_root.rstrip('/')}/kubepods", shares=cpu_shares(cpu), memory_bytes=memory)
+        self._write(
+            f"{config.cgroup_root.rstrip('/')}/kubepods",
+            shares=cpu_shares(cpu),
+            quota_us=cpu_quota_us(config.cpu_ceiling),
+            memory_bytes=memory,
+        )
 
     def make(self, pod: Pod) -> None:
         """The pod's cgroup with its requests and limits."""
         cpu, _, _ = pod_requests(pod)
         cpu_limit, memory_limit = pod_limits(pod)
         path = cgroup_parent(pod, self._config.cgroup_root)
-        self._write(path, shares=cpu_shares(cpu), quota_us=cpu_quota_us(cpu_limit), memory_bytes=memory_limit)
+        quota = cpu_quota_us(cpu_limit, self._config.cpu_ceiling)
+        self._write(path, shares=cpu_shares(cpu), quota_us=quota, memory_bytes=memory_limit)
 
     def remove(self, pod: Pod) -> None:
         """Forget the pod's cgroup; one that still has processes stays until it is tried again."""

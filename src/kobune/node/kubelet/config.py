@@ -116,6 +116,12 @@ class KubeletConfig:
         """Container logs: NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log."""
         return self.pod_logs_dir or self.root_dir / "logs" / "pods"
 
+    @property
+    def cpu_ceiling(self) -> int:
+        """Millicores that all pods together may use, whatever their limits: the declared size of a node that shares its
+        machine with others; 0 where the machine itself is the node."""
+        return self.capacity.cpu_millicores if self.cgroup_root else 0
+
     def allocatable(self) -> Amounts:
         """Capacity less reservations less hard eviction thresholds, never negative. Source: upstream node allocatable."""
         lost = self.eviction_reserved

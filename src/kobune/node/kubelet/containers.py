@@ -118,7 +118,7 @@ def container_spec(
         stdin=container.stdin,
         stdin_once=container.stdin_once,
         tty=container.tty,
-        resources=linux_resources(container.resources, oom_score=score),
+        resources=linux_resources(container.resources, oom_score=score, cpu_ceiling=config.cpu_ceiling),
         security=security_context(pod, container, image_user=image.user),
     )
 

@@ -246,8 +246,10 @@ class PodWorker:
             if needs_restart:
                 self._kill(record.id, f"Container {container.name} resize requires restart", "", tasks)
                 continue
-            score = oom_score_adj(self.pod, container, services.config.capacity.memory_bytes)
-            await services.runtime.update_resources(record.id, linux_resources(container.resources, oom_score=score))
+            config = services.config
+            score = oom_score_adj(self.pod, container, config.capacity.memory_bytes)
+            resources = linux_resources(container.resources, oom_score=score, cpu_ceiling=config.cpu_ceiling)
+            await services.runtime.update_resources(record.id, resources)
             known.applied[record.id] = container.resources
         services.recorder.normal(self.pod, "ResizeCompleted", completed_message(self.pod))
 

@@ -81,18 +81,24 @@ def cpu_shares(millicores: int) -> int:
     return min(max(millicores * SHARES_PER_CPU // 1000, MIN_SHARES), MAX_SHARES)
 
 
-def cpu_quota_us(millicores: int) -> int:
-    """Microseconds per period for a cpu limit; 0 is no limit."""
+def cpu_quota_us(millicores: int, ceiling: int = 0) -> int:
+    """Microseconds per period for a cpu limit; 0 is no limit.
+
+    Args:
+        ceiling: of the group above, in millicores; 0: it has none. Version 1 refuses a quota beyond it.
+    """
+    if ceiling:
+        millicores = min(millicores, ceiling)
     return max(millicores * PERIOD_US // 1000, MIN_QUOTA_US) if millicores else 0
 
 
-def linux_resources(resources: Resources, *, oom_score: int = 0) -> LinuxResources:
+def linux_resources(resources: Resources, *, oom_score: int = 0, cpu_ceiling: int = 0) -> LinuxResources:
     """The cgroup settings of one container. A limit without a request counts as the request."""
     limit = cpu_millicores(resources.limits.get("cpu", 0))
     request = cpu_millicores(resources.requests["cpu"]) if "cpu" in resources.requests else limit
     return LinuxResources(
         cpu_shares=cpu_shares(request),
-        cpu_quota_us=cpu_quota_us(limit),
+        cpu_quota_us=cpu_quota_us(limit, cpu_ceiling),
         cpu_period_us=PERIOD_US,
         memory_limit_bytes=to_bytes(resources.limits.get("memory", 0)),
         oom_score_adj=oom_score,
