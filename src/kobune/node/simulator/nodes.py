@@ -154,7 +154,9 @@ async def _round(
         rng.shuffle(ring)
         began, done = clock.monotonic(), 0
         while True:
-            await clock.sleep(TICK_SECONDS)
+            # Few nodes leave long pauses, in which nobody need be woken.
+            next_due = began + period * done / max(len(ring), 1)
+            await clock.sleep(max(TICK_SECONDS, next_due - clock.monotonic()))
             passed = (clock.monotonic() - began) / period
             due = min(len(ring), int(len(ring) * passed) + 1)
             for start in range(done, due, AT_ONCE):
