@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from kobune.aks.clusters import Cluster
 from kobune.api.clock import SystemClock
 from kobune.host.layout import ClusterLayout, Layout
-from kobune.host.service import serve
-from kobune.host.spec import Spec, Status, read_status, write_spec
+from kobune.host.service import last_words, serve
+from kobune.host.spec import ProcessStatus, Spec, Status, read_status, write_spec
 
 
 @asynccontextmanager
@@ -41,3 +41,17 @@ async def test_a_spec_that_cannot_be_read_hinders_no_other_cluster_and_can_be_me
         await until(fine, lambda status: status.halted)
         write_spec(broken, stopped("broken"))
         assert (await until(broken, lambda status: status.halted)).problem == ""
+
+
+def test_of_a_process_that_ended_the_error_is_told_and_not_the_frame_around_it(tmp_path):
+    cluster = ClusterLayout(tmp_path)
+    cluster.logs.mkdir(parents=True)
+    (cluster.logs / "control-plane.out").write_text(
+        "  + Exception Group Traceback (most recent call last):\n"
+        "  +-+---------------- 1 ----------------\n"
+        "    | Traceback (most recent call last):\n"
+        "    | OSError: address already in use\n"
+        "    +------------------------------------\n"
+    )
+    ended = ProcessStatus("control-plane", 0, 1, "exit status 1")
+    assert last_words(cluster, [ended]) == "control-plane ended (exit status 1): OSError: address already in use"

@@ -298,9 +298,12 @@ def _tail(path: Path) -> list[str]:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))
-            return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
+    # Python frames what several tasks died of.
+    bare = (line.strip().strip("|+- ") for line in lines)
+    return [line for line in bare if line]
 
 
 def purge(cluster: ClusterLayout) -> None:

@@ -86,7 +86,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
                 group.create_task(_update(context, service, each, endpoints, labels))
             for each in change.delete:
                 group.create_task(_delete(context, each))
-    except* ApiError as errors:
+    except ExceptionGroup as errors:
         if not all(isinstance(each, ApiError) and is_namespace_terminating(each) for each in errors.exceptions):
             message = (
                 f"Error updating Endpoint Slices for Service {service.namespace}/{service.name}: {errors.exceptions[0]}"

@@ -183,7 +183,7 @@ class NodeMachine:
             async with asyncio.timeout(READY_SECONDS), asyncio.TaskGroup() as group:
                 for sandbox in await runtime.list_sandboxes():
                     group.create_task(_end_sandbox(runtime, sandbox.id), name=f"end {sandbox.name}")
-        except* RuntimeFailure as failures:
+        except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
             await runtime.close()

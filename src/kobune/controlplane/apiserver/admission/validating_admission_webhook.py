@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable
 
-from kobune.api.errors import ApiError
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.admission.webhooks.dispatch import Dispatcher
@@ -34,6 +33,6 @@ class ValidatingAdmissionWebhook:
                     group.create_task(
                         self._dispatcher.ask(webhook, kind, attributes, may_patch=False), name=webhook.name
                     )
-        except* ApiError as refusals:
+        except ExceptionGroup as refusals:
             # Upstream answers with the first one that comes.
             raise refusals.exceptions[0] from None

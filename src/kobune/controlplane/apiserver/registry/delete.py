@@ -134,7 +134,7 @@ async def delete_collection(registry: "Registry", call: Call, options: DeleteOpt
         async with asyncio.TaskGroup() as group:
             for _ in range(min(AT_ONCE, len(items))):
                 group.create_task(work(), name="deletecollection")
-    except* Exception as failures:
+    except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [body for body in bodies if body is not None]
 
