@@ -81,3 +81,11 @@ def test_what_was_added_is_found_and_can_be_removed(document, key, value):
     )
     assert added == {**document, key: value}
     assert jsonpatch.apply(added, [{"op": "remove", "path": path}]) == {k: v for k, v in document.items() if k != key}
+
+
+def test_copies_that_double_again_and_again_are_stopped():
+    """A few lines must not fill the memory."""
+    doubling = [{"op": "copy", "from": "/a", "path": f"/a/{number}"} for number in range(40)]
+    with pytest.raises(Invalid) as refusal:
+        jsonpatch.apply({"a": {"x": "y" * 1000}}, doubling)
+    assert "exceeding the limit 3145728" in str(refusal.value.__cause__)

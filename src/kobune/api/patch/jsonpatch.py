@@ -8,11 +8,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from kobune.api.copying import clone
 from kobune.api.errors import ApiError, BadRequest, Invalid, Json, RequestEntityTooLarge
 from kobune.api.field_errors import quote
 
 MAX_OPERATIONS = 10_000  # Source: upstream endpoints/handlers/patch.go, maxJSONPatchOperations.
+MAX_COPIED_BYTES = (
+    3 * 1024 * 1024
+)  # By all copies of a patch. Source: upstream server/config.go, JSONPatchMaxCopyBytes.
+COPIED_TOO_MUCH = (
+    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {limit}"
+)
 FIELDS = ("op", "path", "from", "value")
 
 # What the client is told when a patch does not apply; upstream keeps the reason to itself.
@@ -44,9 +52,14 @@ def apply(document: Json, patch: Any) -> Json:
             f"Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
         )
     result: Json = clone(document)
+    copied = 0
     for operation in patch:
         try:
             kind = operation.get("op")
+            if kind == "copy":
+                copied += _size_of_copy(result, operation)
+                if copied > MAX_COPIED_BYTES:
+                    raise _DoesNotApply(COPIED_TOO_MUCH.format(copied=copied, limit=MAX_COPIED_BYTES))
             if not isinstance(kind, str) or kind not in _KINDS:
                 raise _DoesNotApply(f"Unexpected kind: {kind if isinstance(kind, str) else 'unknown'}")
             _KINDS[kind](result, operation)
@@ -104,6 +117,15 @@ def _copy(document: Json, operation: Json) -> None:
     if value is _MISSING:
         raise _DoesNotApply(f"error in copy for from: '{operation['from']}': missing value")
     _insert(*_find(document, _pointer(operation, "path")), clone(value))
+
+
+def _size_of_copy(document: Json, operation: Json) -> int:
+    """How many bytes a copy adds."""
+    value = _get(*_find(document, _pointer(operation, "from")))
+    try:
+        return 0 if value is _MISSING else len(orjson.dumps(value))
+    except TypeError as error:
+        raise _DoesNotApply("nested too deep") from error
 
 
 def _test(document: Json, operation: Json) -> None:

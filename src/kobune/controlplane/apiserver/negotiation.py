@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from kobune.api import protobuf
+from kobune.api.depth import check_depth
 from kobune.api.duplicates import duplicate_fields
 from kobune.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 
@@ -71,12 +72,14 @@ def decode_body(body: bytes, content_type: str) -> Any:
     media_type = media_type_of(content_type)
     if media_type in (JSON, ""):
         try:
-            return orjson.loads(body)
+            document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise BadRequest(
                 "the object provided is unrecognized (must be of type Object): couldn't get version/kind; "
                 f"json parse error: {error} ({summary(body)})"
             ) from error
+        check_depth(document, body)
+        return document
     if media_type in (YAML, "application/x-yaml", "text/yaml"):
         return decode_yaml(body)
     if media_type == protobuf.MEDIA_TYPE:
@@ -92,9 +95,11 @@ def decode_yaml(body: bytes) -> Any:
     from kobune.controlplane.apiserver.yaml_json import load_yaml
 
     try:
-        return load_yaml(body)
+        document = load_yaml(body)
     except ValueError as error:
         raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from error
+    check_depth(document, body)
+    return document
 
 
 def repeated_keys(body: bytes) -> list[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kobune.api import field_errors
+from kobune.api.depth import check_depth, check_nesting
 from kobune.api.errors import BadRequest, Invalid, Json, UnsupportedMediaType, invalid
 from kobune.api.patch import jsonpatch, merge, strategic
 from kobune.controlplane.apiserver.negotiation import media_type_of
@@ -42,6 +43,7 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
         patch = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"error decoding patch: {error}") from error
+    check_depth(patch, body)
     if media_type == JSON_PATCH:
         if not isinstance(patch, list):
             raise BadRequest(
@@ -84,7 +86,9 @@ async def patch(registry: "Registry", call: Call, media_type: str, document: Any
 
     def patched(old: Json) -> Json:
         if media_type == JSON_PATCH:
-            return jsonpatch.apply(old, document)
+            changed = jsonpatch.apply(old, document)
+            check_nesting(changed)  # Operations can put one thing into another again and again.
+            return changed
         if media_type == MERGE_PATCH:
             return merge.apply(old, document)
         return strategic.apply(old, document, schema)
