@@ -22,8 +22,10 @@ from kobune.api.clock import SystemClock
 from kobune.api.errors import Json
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
-from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
+from kobune.client.kubeconfig import KubeconfigError, load_kubeconfig, render_kubeconfig
 from kobune.controlplane.apiserver.authentication.issuers import Issuer, flag_issuer, issuers_of
+from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
+from kobune.controlplane.apiserver.authorization.configuration import WEBHOOK, Stage, Webhook, read_configuration
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
 from kobune.host.flags import flag
 from kobune.host.loops import patient_collector
@@ -66,7 +68,17 @@ class ApiServerFlags:
     api_audiences: Sequence[str] = flag((), "Whom tokens must be meant for, comma-separated.")
     service_cluster_ip_range: str = flag("10.0.0.0/24", "Addresses of Services.")
     service_node_port_range: str = flag("30000-32767", "Node ports of Services.")
-    authorization_mode: Sequence[str] = flag(("Node", "RBAC"), "Of Node, RBAC, AlwaysAllow; comma-separated.")
+    authorization_mode: Sequence[str] = flag(
+        (), "Of Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny; without it Node,RBAC."
+    )
+    authorization_config: Path | None = flag(None, "An AuthorizationConfiguration: who decides, in which order.")
+    authorization_webhook_config_file: Path | None = flag(None, "The kubeconfig of the server that mode Webhook asks.")
+    authorization_webhook_version: str = flag("v1beta1", "The version of the SubjectAccessReviews it is asked with.")
+    authorization_webhook_cache_authorized_ttl: str = flag("5m0s", "How long what it allows is kept.")
+    authorization_webhook_cache_unauthorized_ttl: str = flag("30s", "How long what it does not allow is kept.")
+    authentication_token_webhook_config_file: Path | None = flag(None, "The kubeconfig of the server shown tokens.")
+    authentication_token_webhook_version: str = flag("v1beta1", "The version of the TokenReviews it is asked with.")
+    authentication_token_webhook_cache_ttl: str = flag("2m0s", "How long its answers are kept.")
     disable_admission_plugins: Sequence[str] = flag((), "Plug-ins to leave out, comma-separated.")
     enable_admission_plugins: Sequence[str] = flag((), "Plug-ins to use that are off by default, comma-separated.")
     kubelet_client_certificate: Path | None = flag(None, "Shown to kubelets.")
@@ -271,7 +283,9 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         enable_priority_and_fairness=flags.enable_priority_and_fairness,
         request_timeout=_seconds("--request-timeout", flags.request_timeout),
         event_ttl=_seconds("--event-ttl", flags.event_ttl),
-        authorization_mode=tuple(flags.authorization_mode),
+        authorization_mode=stages(flags),
+        token_webhook=_token_webhook(flags),
+        open_kubeconfig=lambda path: load_kubeconfig(Path(path), user_agent="kube-apiserver"),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
         enabled_admission_plugins=tuple(flags.enable_admission_plugins),
     )
@@ -399,6 +413,62 @@ def _issuers(flags: ApiServerFlags) -> list[Issuer]:
         return [issuer]
     except (ValueError, KeyError, AttributeError) as error:
         raise BadFlag(f"{error}") from error
+
+
+def stages(flags: ApiServerFlags) -> tuple[Stage, ...]:
+    """Who decides, by the file or by the flags. Raises BadFlag."""
+    webhook, file = flags.authorization_webhook_config_file, flags.authorization_config
+    if file is not None:
+        if flags.authorization_mode or webhook is not None:
+            raise BadFlag("--authorization-config excludes --authorization-mode and --authorization-webhook-*")
+        import yaml
+
+        try:
+            found = read_configuration(yaml.safe_load(_read("--authorization-config", file)) or {})
+        except (ValueError, AttributeError, yaml.YAMLError) as error:
+            raise BadFlag(f"--authorization-config {file}: {error}") from error
+    else:
+        modes = tuple(flags.authorization_mode) or ("Node", "RBAC")
+        if (WEBHOOK in modes) != (webhook is not None):
+            raise BadFlag("--authorization-mode Webhook and --authorization-webhook-config-file need each other")
+        found = [_webhook(flags, webhook) if mode == WEBHOOK and webhook else mode for mode in modes]
+    for stage in found:
+        if isinstance(stage, Webhook):
+            _check_kubeconfig(stage.kubeconfig)
+    return tuple(found)
+
+
+def _webhook(flags: ApiServerFlags, kubeconfig: Path) -> Webhook:
+    name, version = "--authorization-webhook-", flags.authorization_webhook_version
+    if version not in ("v1", "v1beta1"):
+        raise BadFlag(f"{name}version {version}: v1 or v1beta1")
+    return Webhook(
+        "default",
+        str(kubeconfig),
+        _seconds(f"{name}cache-authorized-ttl", flags.authorization_webhook_cache_authorized_ttl),
+        _seconds(f"{name}cache-unauthorized-ttl", flags.authorization_webhook_cache_unauthorized_ttl),
+        version=version,
+    )
+
+
+def _token_webhook(flags: ApiServerFlags) -> TokenWebhook | None:
+    path, name = flags.authentication_token_webhook_config_file, "--authentication-token-webhook-"
+    if path is None:
+        return None
+    version = flags.authentication_token_webhook_version
+    if version not in ("v1", "v1beta1"):
+        raise BadFlag(f"{name}version {version}: v1 or v1beta1")
+    _check_kubeconfig(str(path))
+    seconds = _seconds(f"{name}cache-ttl", flags.authentication_token_webhook_cache_ttl)
+    return TokenWebhook(str(path), version, seconds)
+
+
+def _check_kubeconfig(path: str) -> None:
+    """Refuse a kubeconfig that leads nowhere before anything is started."""
+    try:
+        load_kubeconfig(Path(path))
+    except KubeconfigError as error:
+        raise BadFlag(str(error)) from error
 
 
 def _kubelet_tls(flags: ApiServerFlags, ca: Path) -> ssl.SSLContext | None:

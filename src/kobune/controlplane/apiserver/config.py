@@ -8,9 +8,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 from kobune.api.errors import Json
+from kobune.client.transport import Transport
 from kobune.controlplane.apiserver.authentication.authenticator import TokenAuthenticator
 from kobune.controlplane.apiserver.authentication.issuers import Issuer
+from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
 from kobune.controlplane.apiserver.authorization.authorizer import Authorizer
+from kobune.controlplane.apiserver.authorization.configuration import Stage
 from kobune.controlplane.store.upkeep import EVENT_SECONDS
 
 
@@ -51,7 +54,9 @@ class ApiServerConfig:
             without its end) goes; both or none.
         admits_connection: whether a client at this address, with this certificate (DER; None: it has none), may speak
             at all; others are cut off without an answer. None: everybody may.
-        authorization_mode: of "Node", "RBAC", "AlwaysAllow".
+        authorization_mode: who decides, in this order: of "Node", "RBAC", "AlwaysAllow", "AlwaysDeny", and webhooks.
+        token_webhook: who is shown tokens that are nobody's else.
+        open_kubeconfig: the way to the server of a kubeconfig, by its path, for the webhooks.
         max_requests_inflight, max_mutating_requests_inflight: how many requests are answered at the same time; with
             priority and fairness the sum of both counts.
         enable_priority_and_fairness: whether levels and queues decide who waits for that.
@@ -78,7 +83,9 @@ class ApiServerConfig:
     kubelet_tls: ssl.SSLContext | None = None
     front_proxy: FrontProxy | None = None
     admits_connection: Callable[[str, bytes | None], bool] | None = None
-    authorization_mode: tuple[str, ...] = ("Node", "RBAC")
+    authorization_mode: tuple[Stage, ...] = ("Node", "RBAC")
+    token_webhook: TokenWebhook | None = None
+    open_kubeconfig: Callable[[str], Transport] | None = None
     anonymous_health: bool = True
     disabled_admission_plugins: tuple[str, ...] = ()
     enabled_admission_plugins: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from kobune.api.catalogue import METRICS_KINDS, Kind, builtin
@@ -34,17 +34,21 @@ from kobune.controlplane.apiserver.authentication.authenticator import Authentic
 from kobune.controlplane.apiserver.authentication.bootstrap_tokens import BootstrapTokens
 from kobune.controlplane.apiserver.authentication.oidc import Oidc, fetch
 from kobune.controlplane.apiserver.authentication.service_accounts import ServiceAccountTokens
+from kobune.controlplane.apiserver.authentication.webhook import WebhookTokens
 from kobune.controlplane.apiserver.authorization.authorizer import (
     Access,
     AlwaysAllow,
+    AlwaysDeny,
     Authorization,
     Authorizer,
     Verdict,
     refusal,
 )
+from kobune.controlplane.apiserver.authorization.configuration import MOST_SECONDS, Webhook
 from kobune.controlplane.apiserver.authorization.escalation import Escalation
 from kobune.controlplane.apiserver.authorization.node import NodeAuthorizer
 from kobune.controlplane.apiserver.authorization.rbac import Rbac
+from kobune.controlplane.apiserver.authorization.webhook import WebhookAuthorizer, metrics_of
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.customresources.definitions import Definitions
 from kobune.controlplane.apiserver.deadlines import Deadlines
@@ -62,6 +66,7 @@ from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.rendering import table_render
 from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Response, User
+from kobune.controlplane.apiserver.reviewer import Reviewer
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.repair import Repair
@@ -134,10 +139,17 @@ class ApiServer:
         tokens.append(BootstrapTokens(self.registry, clock).authenticate)
         tokens += [Oidc(one, clock=clock, fetch=fetch).authenticate for one in config.issuers]
         tokens += config.token_authenticators
+        self._reviewers: list[Reviewer] = []
+        self._source = source or random.SystemRandom()
+        if config.token_webhook is not None:
+            asked = self._reviewer(config.token_webhook.kubeconfig).ask
+            webhook = WebhookTokens(config.token_webhook, asked, audiences=config.audiences, clock=clock)
+            tokens.append(webhook.authenticate)
         self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
         modes = config.authorization_mode
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
+        self.authorization_webhooks: dict[str, WebhookAuthorizer] = {}
         self.authorization = Authorization(self._authorizers())
         self.registry.may = self.authorization.allows_now
         self.webhooks = WebhookClient(self.registry)
@@ -166,6 +178,8 @@ class ApiServer:
         )
         self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self._schema_beside)
         self.metrics = Metrics()
+        if self.authorization_webhooks:
+            self.metrics.neighbours.append(partial(metrics_of, self.authorization_webhooks))
         self.auditor: Auditor | None = None
         if config.audit_policy is not None and config.audit_sink is not None:
             policy = Policy(config.audit_policy)
@@ -180,6 +194,8 @@ class ApiServer:
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self.webhooks.close)
         self._stack.push_async_callback(self.aggregator.forwarder.close)
+        for reviewer in self._reviewers:
+            self._stack.push_async_callback(reviewer.close)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),
@@ -359,13 +375,26 @@ class ApiServer:
     def _authorizers(self) -> list[Authorizer]:
         """In the order of the configuration. Raises ValueError for a mode that is none."""
         known: dict[str, Authorizer | None] = {
-            "Node": self.node_authorizer, "RBAC": self.rbac, "AlwaysAllow": AlwaysAllow(),
+            "Node": self.node_authorizer, "RBAC": self.rbac, "AlwaysAllow": AlwaysAllow(), "AlwaysDeny": AlwaysDeny(),
         }  # fmt: skip
-        unknown = [mode for mode in self.config.authorization_mode if mode not in known]
-        if unknown:
-            raise ValueError(f"{', '.join(unknown)} is not a valid mode of authorization")
-        found = [known[mode] for mode in self.config.authorization_mode]
-        return [*(one for one in found if one is not None), *self.config.authorizers]
+        found: list[Authorizer] = []
+        for stage in self.config.authorization_mode:
+            if isinstance(stage, Webhook):
+                asked = self._reviewer(stage.kubeconfig, stage.timeout_seconds).ask
+                webhook = self.authorization_webhooks[stage.name] = WebhookAuthorizer(stage, asked, self.clock)
+                found.append(webhook)
+            elif (mode := known.get(stage)) is not None:
+                found.append(mode)
+            else:
+                raise ValueError(f"{stage} is not a valid mode of authorization")
+        return [*found, *self.config.authorizers]
+
+    def _reviewer(self, kubeconfig: str, timeout_seconds: float = MOST_SECONDS) -> Reviewer:
+        assert self.config.open_kubeconfig is not None, "a webhook needs a way to its server"
+        transport = self.config.open_kubeconfig(kubeconfig)
+        reviewer = Reviewer(transport, clock=self.clock, source=self._source, timeout_seconds=timeout_seconds)
+        self._reviewers.append(reviewer)
+        return reviewer
 
     def _schema_beside(self, kind: Kind) -> Mapping[str, Any] | None:
         """The schema of a kind that has none among the built-in ones'."""
@@ -412,13 +441,15 @@ def _named(fields: str) -> str:
 def access_of(user: User, info: RequestInfo, query: Mapping[str, str] = NOTHING) -> Access:
     """What a request for a resource wants to do."""
     fields = query.get("fieldSelector", "") if query else ""
+    labels = query.get("labelSelector", "") if query else ""
     name = info.name
     if not name and fields and info.verb in ("list", "watch"):
         # Who may see one object may list it. Source: upstream RequestInfoFactory.
         name = _named(fields)
     return Access(
-        user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, name, "", fields
-    )
+        user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, name, "", fields,
+        labels,
+    )  # fmt: skip
 
 
 def path_access(user: User, request: Request) -> Access:

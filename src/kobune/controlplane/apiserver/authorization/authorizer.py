@@ -21,6 +21,7 @@ class Access(NamedTuple):
     name: str = ""
     path: str = ""
     fields: str = ""  # The field selector of a list or a watch.
+    labels: str = ""  # And the label selector.
 
 
 class Verdict(Enum):
@@ -53,6 +54,11 @@ class SystemMasters:
 class AlwaysAllow:
     def authorize(self, access: Access) -> Decision:
         return Decision(Verdict.ALLOW)
+
+
+class AlwaysDeny:
+    def authorize(self, access: Access) -> Decision:
+        return Decision(Verdict.NO_OPINION, "Everything is forbidden.")
 
 
 class Authorization:

@@ -1,0 +1,67 @@
+"""Reviews asked of a server outside the cluster: who somebody is, or what somebody may do.
+
+Source: upstream apiserver, pkg/util/webhook.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from kobune.api.clock import Clock
+from kobune.api.errors import ApiError, Json
+from kobune.client.transport import Transport
+
+ATTEMPTS, FIRST_SECONDS, FACTOR, JITTER = 5, 0.5, 1.5, 0.2
+RETRIED = frozenset((429, 500, 504))
+# A review sent and answered. Raises Unanswered.
+Ask = Callable[[Json], Awaitable[Json]]
+
+
+class Unanswered(Exception):
+    """There is no review. `result` is "timeout" or "error", as upstream's metrics call it."""
+
+    def __init__(self, message: str, result: str) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Reviewer:
+    """One server that answers reviews at the URL of its kubeconfig."""
+
+    def __init__(
+        self, transport: Transport, *, clock: Clock, source: random.Random, timeout_seconds: float = 30.0
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._source = source
+        self._timeout_seconds = timeout_seconds
+
+    async def ask(self, review: Json) -> Json:
+        """The review as it comes back; what may pass is tried again. Raises Unanswered."""
+        pause = FIRST_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    answer = await self._transport.request("POST", "", body=orjson.dumps(review))
+            except TimeoutError as error:
+                raise Unanswered("context deadline exceeded", "timeout") from error
+            except ApiError as error:
+                raise Unanswered(str(error), "error") from error
+            if 200 <= answer.status < 300:
+                try:
+                    found: Json = orjson.loads(answer.body)
+                    return found if isinstance(found, dict) else {}
+                except orjson.JSONDecodeError as error:
+                    raise Unanswered(f"the answer is no review: {error}", "error") from error
+            told_when = answer.headers.get("Retry-After") is not None
+            if attempt == ATTEMPTS or not (answer.status in RETRIED or told_when):
+                result = "timeout" if answer.status == 504 else "error"
+                raise Unanswered(f"the server answered {answer.status}", result)
+            await self._clock.sleep(pause * (1 + self._source.random() * JITTER))
+            pause *= FACTOR
+        raise AssertionError("the last attempt returns or raises")
+
+    async def close(self) -> None:
+        await self._transport.close()
