@@ -8,17 +8,25 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-# Whether what the parts of a check say is allowed: path, or group, resource, subresource, namespace and name; verb; and
+# What is said to what the parts of a check say: path, or group, resource, subresource, namespace and name; verb; and
 # account, as NAMESPACE:NAME, where it is not the one that asks.
-Decide = Callable[[Mapping[str, str]], bool]
+Decide = Callable[[Mapping[str, str]], "Told"]
 _DECIDE: ContextVar[Decide] = ContextVar("who decides for expressions")
 _REQUEST: ContextVar[Mapping[str, str]] = ContextVar("what the request is about")
 _REQUEST_RESOURCE = re.compile(r"\bauthorizer\s*\.\s*requestResource\b(?!\s*\()")
 BEGINNING = "{}"
+
+
+class Told(NamedTuple):
+    """What authorization says to a check; `error` is why it could not say."""
+
+    allowed: bool
+    reason: str = ""
+    error: str = ""
 
 
 def with_request(text: str) -> str:
@@ -59,11 +67,11 @@ def request_resource(check: str) -> str:
 def check(text: str, verb: str) -> str:
     """The decision on a check."""
     parts = {**orjson.loads(text), "verb": verb}
-    return orjson.dumps({"allowed": _DECIDE.get()(parts)}).decode()
+    return orjson.dumps([*_DECIDE.get()(parts)]).decode()
 
 
-def allowed(decision: str) -> bool:
-    return bool(orjson.loads(decision)["allowed"])
+def told(decision: str) -> Told:
+    return Told(*orjson.loads(decision))
 
 
 def _with(check: str, more: Mapping[str, Any]) -> str:

@@ -5,21 +5,24 @@ unlike types is found when the rule is written. In the second it is the JSON val
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
+from itertools import product
 from typing import Any
 
 from cel_expr_python import cel
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
 
-from kobune.api.cel.formats import with_formats
 from kobune.api.cel.library import FUNCTIONS, OPAQUE, VALUE, value_file
+from kobune.api.cel.wording import MAP_INSERT, OUR_MAP_INSERT, read_back, worded
 
 _EXTENSIONS = ("optional", "strings", "lists", "math", "encoders", "sets", "two-var-comprehensions", "bindings")
 _PLAIN: Mapping[str, cel.Type] = {
     "bool": cel.Type.BOOL, "int": cel.Type.INT, "double": cel.Type.DOUBLE, "string": cel.Type.STRING,
-    "bytes": cel.Type.BYTES, "dyn": cel.Type.DYN, "timestamp": cel.Type.TIMESTAMP, "duration": cel.Type.DURATION,
+    "uint": cel.Type.UINT, "null": cel.Type.NULL, "bytes": cel.Type.BYTES, "dyn": cel.Type.DYN, "timestamp": cel.Type.TIMESTAMP, "duration": cel.Type.DURATION,
 }  # fmt: skip
+# What a value can be while an expression is evaluated.
+_KINDS = (*(name for name in _PLAIN if name != "dyn"), "list(dyn)", "map(dyn)", VALUE)
 _WELL_KNOWN = (any_pb2, duration_pb2, struct_pb2, timestamp_pb2)
 # Numbers of different types can be compared; the engine's checker does not know.
 _NUMBERS = r"'_(?:<|<=|>|>=)_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'"
@@ -56,13 +59,19 @@ class Evaluator:
 
     def compile(self, text: str) -> Program:
         """Raises CelError."""
-        text = with_formats(text)
+        text = worded(text)
         try:
-            return Program(self._env.compile(text))
+            return Program(self._with_maps(self._env.compile(text), text))
         except RuntimeError as error:
             if _compares_numbers(str(error)):
-                return Program(self._env.compile(text, disable_check=True))
+                return Program(self._with_maps(self._env.compile(text, disable_check=True), text))
             raise CelError(compile_message(str(error))) from error
+
+    def _with_maps(self, expression: cel.Expression, text: str) -> cel.Expression:
+        """The expression with our function in the place of one that the engine only declares."""
+        if "transformMap" not in text:
+            return expression
+        return self._env.deserialize(expression.serialize().replace(MAP_INSERT.encode(), OUR_MAP_INSERT.encode()))
 
     def activation(self, values: Mapping[str, Any]) -> cel.Activation:
         """Values for the variables, to be used for several programs."""
@@ -95,7 +104,7 @@ class Checker:
     def type_of(self, text: str) -> str:
         """ "BOOL", "STRING", …. Raises CelError."""
         try:
-            return str(self._env.compile(with_formats(text)).return_type().name())
+            return str(self._env.compile(worded(text)).return_type().name())
         except RuntimeError as error:
             if _compares_numbers(str(error)):
                 return "DYN"
@@ -105,7 +114,7 @@ class Checker:
 def compile_message(text: str) -> str:
     """The compiler's complaint without what its library wraps around it."""
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    return _STRUCT.sub("", text)
+    return read_back(_STRUCT.sub("", text))
 
 
 def _compares_numbers(complaint: str) -> bool:
@@ -166,14 +175,22 @@ def _checked_functions() -> list[cel.FunctionDecl]:
 def _runtime_functions() -> list[cel.FunctionDecl]:
     def coarse(overloads: Any) -> list[tuple[tuple[cel.Type, ...], cel.Type]]:
         found: dict[tuple[str, ...], tuple[tuple[cel.Type, ...], cel.Type]] = {}
-        for given, result in overloads:
+        for given, result in _spelt_out(overloads):
             types = tuple(map(_coarse, given))
             key = tuple(one.name() for one in types)
             # What a list holds is known only then.
-            found[key] = (types, cel.Type.DYN if key in found or given[0].startswith("list(") else _coarse(result))
+            is_open = key in found or (bool(given) and given[0].startswith("list("))
+            found[key] = (types, cel.Type.DYN if is_open else _coarse(result))
         return list(found.values())
 
     return _declared(coarse)
+
+
+def _spelt_out(overloads: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The overloads with every type in the place of `dyn`, which no value is found by."""
+    for given, result in overloads:
+        for types in product(*(_KINDS if one == "dyn" else (one,) for one in given)):
+            yield types, result
 
 
 def _declared(types: Any) -> list[cel.FunctionDecl]:

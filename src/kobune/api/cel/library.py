@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from kobune.api.cel import authorizer, network, versions
-from kobune.api.cel.formats import faults
+from kobune.api.cel.formats import FORMATS, faults
+from kobune.api.cel.wording import OUR_MAP_INSERT, RENAMED
 from kobune.api.go_regexp import compile_go
 from kobune.api.quantity import canonical, parse_quantity
 
@@ -19,7 +20,7 @@ from kobune.api.quantity import canonical, parse_quantity
 _AUTH = "kubernetes.authorization"
 OPAQUE = (
     f"{_AUTH}.Authorizer", f"{_AUTH}.PathCheck", f"{_AUTH}.GroupCheck", f"{_AUTH}.ResourceCheck", f"{_AUTH}.Decision",
-    "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.CIDR", "net.IP",
+    "kubernetes.NamedFormat", "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.CIDR", "net.IP",
 )  # fmt: skip
 VALUE = "kubernetes.Value"
 _MAX_INT = 2**63 - 1
@@ -130,6 +131,42 @@ def _greatest(values: list[Any]) -> Any:
     return max(values)
 
 
+def _index(values: Any, item: Any, start: int = 0) -> int:
+    """Where a text holds another from a place on, or a list an element; -1 when it does not."""
+    if isinstance(values, str):
+        if not 0 <= start <= len(values):
+            raise ValueError(f"index out of range: {start}")
+        return values.find(item, start)
+    return values.index(item) if item in values else -1
+
+
+def _last_index(values: Any, item: Any, end: int | None = None) -> int:
+    """The last place where a text, up to a place, holds another, or a list an element; -1 when it does not."""
+    if isinstance(values, str):
+        if end is not None and not 0 <= end <= len(values):
+            raise ValueError(f"index out of range: {end}")
+        return values.rfind(item) if end is None else values.rfind(item, 0, end + len(item))
+    return next((place for place in range(len(values) - 1, -1, -1) if values[place] == item), -1)
+
+
+def _with_entries(entries: dict[Any, Any], *more: Any) -> dict[Any, Any]:
+    """A map with an entry more, or those of another map. Raises ValueError for a key that it has."""
+    added = {more[0]: more[1]} if len(more) == 2 else more[0]
+    for key in added:
+        if key in entries:
+            raise ValueError(f"insert failed: key {key} already exists")
+    return {**entries, **added}
+
+
+def _named(text: str) -> list[Any]:
+    return [_Value(text=text)] if text in FORMATS else []
+
+
+def _format(name: str) -> Function:
+    value = _Value(text=name)
+    return Function(f"format.{name}", False, (((), _F),), lambda: value)
+
+
 def _text(read: Callable[[str], Any]) -> Callable[..., Any]:
     return lambda value: read(value.text)
 
@@ -146,6 +183,7 @@ def _text_or_value(value: Any) -> str:
     return value if isinstance(value, str) else str(value.text)
 
 
+_F = "kubernetes.NamedFormat"
 _Q, _S, _U, _C, _I = "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.CIDR", "net.IP"
 _ORDERED = ("int", "double", "string", "bool", "bytes", "timestamp", "duration")
 
@@ -166,6 +204,19 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("sum", True, [((f"list({one})",), one) for one in ("int", "double", "duration")], lambda values: sum(values)),
     Function("min", True, [((f"list({one})",), one) for one in _ORDERED], _least),
     Function("max", True, [((f"list({one})",), one) for one in _ORDERED], _greatest),
+    Function(
+        RENAMED["indexOf"], True,
+        ((("string", "string"), "int"), (("string", "string", "int"), "int"), (("list(dyn)", "dyn"), "int")), _index,
+    ),
+    Function(
+        RENAMED["lastIndexOf"], True,
+        ((("string", "string"), "int"), (("string", "string", "int"), "int"), (("list(dyn)", "dyn"), "int")), _last_index,
+    ),
+    # Maps
+    Function(
+        OUR_MAP_INSERT, False,
+        ((("map(dyn)", "dyn", "dyn"), "map(dyn)"), (("map(dyn)", "map(dyn)"), "map(dyn)")), _with_entries,
+    ),
     # Authorization
     _step("path", "Authorizer", "PathCheck", authorizer.part("path", required=True)),
     _step("group", "Authorizer", "GroupCheck", authorizer.part("group")),
@@ -173,14 +224,16 @@ FUNCTIONS: tuple[Function, ...] = (
     _step("requestResource", "Authorizer", "ResourceCheck", authorizer.request_resource, 0),
     _step("resource", "GroupCheck", "ResourceCheck", authorizer.part("resource", required=True)),
     *(_step(name, "ResourceCheck", "ResourceCheck", authorizer.part(name)) for name in ("subresource", "namespace", "name")),
+    _step("fieldSelector", "ResourceCheck", "ResourceCheck", authorizer.part("fieldSelector")),
+    _step("labelSelector", "ResourceCheck", "ResourceCheck", authorizer.part("labelSelector")),
     Function(
         "check", True, [((f"{_AUTH}.{sort}", "string"), f"{_AUTH}.Decision") for sort in ("PathCheck", "ResourceCheck")],
         lambda asked, verb: _Value(text=authorizer.check(asked.text, verb)),
     ),
-    _of("allowed", f"{_AUTH}.Decision", "bool", _text(authorizer.allowed)),
-    _of("errored", f"{_AUTH}.Decision", "bool", lambda _decision: False),
-    _of("error", f"{_AUTH}.Decision", "string", lambda _decision: ""),
-    _of("reason", f"{_AUTH}.Decision", "string", lambda _decision: ""),
+    _of("allowed", f"{_AUTH}.Decision", "bool", lambda decision: authorizer.told(decision.text).allowed),
+    _of("errored", f"{_AUTH}.Decision", "bool", lambda decision: bool(authorizer.told(decision.text).error)),
+    _of("error", f"{_AUTH}.Decision", "string", lambda decision: authorizer.told(decision.text).error),
+    _of("reason", f"{_AUTH}.Decision", "string", lambda decision: authorizer.told(decision.text).reason),
     # Patches
     Function(
         "jsonpatch.escapeKey", False, ((("string",), "string"),),
@@ -223,7 +276,12 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("ip", True, (((_C,), _I),), lambda cidr: _Value(text=str(network.parse_cidr(cidr.text)[0]))),
     _of("masked", _C, _C, _masked),
     _of("prefixLength", _C, "int", _text(lambda text: network.parse_cidr(text)[1].prefixlen)),
-    Function("formatFaults", False, ((("string", "string"), "list(string)"),), faults),
+    # Formats
+    *map(_format, FORMATS),
+    Function("format.allNamed", False, ((("string",), f"list({_F})"),), _named),
+    Function(
+        "formatFaults", True, (((_F, "string"), "list(list(string))"),), lambda named, text: faults(named.text, text)
+    ),
     # Quantities and versions
     Function("isQuantity", False, ((("string",), "bool"),), _reads(parse_quantity)),
     Function("quantity", False, ((("string",), _Q),), lambda text: _Value(text=canonical(text))),

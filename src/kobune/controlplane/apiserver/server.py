@@ -151,7 +151,7 @@ class ApiServer:
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
         self.authorization_webhooks: dict[str, WebhookAuthorizer] = {}
         self.authorization = Authorization(self._authorizers())
-        self.registry.may = self.authorization.allows_now
+        self.registry.may = self.authorization.decide_now
         self.webhooks = WebhookClient(self.registry)
         self.registry.custom.send, self.registry.custom.new_uid = self.webhooks.convert, self.registry.mint.uid
         plugins = make_plugins(

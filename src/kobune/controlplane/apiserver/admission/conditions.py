@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kobune.api.catalogue import Kind
 from kobune.api.errors import Json, forbidden
 from kobune.controlplane.apiserver.admission.attributes import Attributes
-from kobune.controlplane.apiserver.authorization.authorizer import Access
+from kobune.controlplane.apiserver.authorization.authorizer import Access, Verdict
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.request import User
 
@@ -67,18 +67,22 @@ def _about(call: Call) -> Json:
     }  # fmt: skip
 
 
-def _decide(registry: "Registry", user: User, parts: Mapping[str, str]) -> bool:
+def _decide(registry: "Registry", user: User, parts: Mapping[str, str]) -> tuple[bool, str, str]:
+    """Whether what the parts of a check say is allowed, why, and why it could not be told."""
+    decision = registry.may(_access(user, parts))
+    return decision.verdict is Verdict.ALLOW, decision.reason, decision.error
+
+
+def _access(user: User, parts: Mapping[str, str]) -> Access:
     if "account" in parts:
         namespace, _, name = parts["account"].partition(":")
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         user = User(f"system:serviceaccount:{namespace}:{name}", groups=groups)
     if "path" in parts:
-        return registry.may(Access(user, parts["verb"], path=parts["path"]))
+        return Access(user, parts["verb"], path=parts["path"])
     resource, subresource = parts.get("resource", ""), parts.get("subresource", "")
     namespace, name = parts.get("namespace", ""), parts.get("name", "")
-    return registry.may(
-        Access(user, parts["verb"], parts.get("group", ""), "*", resource, subresource, namespace, name)
-    )
+    return Access(user, parts["verb"], parts.get("group", ""), "*", resource, subresource, namespace, name)
 
 
 def hold(

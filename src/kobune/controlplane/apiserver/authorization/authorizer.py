@@ -33,6 +33,7 @@ class Verdict(Enum):
 class Decision(NamedTuple):
     verdict: Verdict
     reason: str = ""
+    error: str = ""  # Why there is no more to tell.
 
 
 NO_OPINION = Decision(Verdict.NO_OPINION)
@@ -81,15 +82,22 @@ class Authorization:
 
     def allows_now(self, access: Access) -> bool:
         """Whether the access is allowed, as far as that can be told without waiting."""
+        return self.decide_now(access).verdict is Verdict.ALLOW
+
+    def decide_now(self, access: Access) -> Decision:
+        """The decision as far as it can be told without waiting."""
+        reason = ""
         for authorizer in self.authorizers:
             decision = authorizer.authorize(access)
             if not isinstance(decision, Decision):
                 if isinstance(decision, Coroutine):
                     decision.close()
-                return False
+                return Decision(Verdict.NO_OPINION, reason, "who decides this must be asked over the network")
             if decision.verdict is not Verdict.NO_OPINION:
-                return decision.verdict is Verdict.ALLOW
-        return False
+                return decision
+            if decision.reason:
+                reason = f"{reason}\n{decision.reason}" if reason else decision.reason
+        return Decision(Verdict.NO_OPINION, reason) if reason else NO_OPINION
 
     async def require(self, access: Access) -> None:
         """Raises Forbidden in upstream's words unless the access is allowed."""

@@ -13,7 +13,7 @@ from kobune.api.errors import FieldError, Json
 from kobune.api.schema import Schema, Schemas, load_schemas
 from kobune.api.validation import validate_create, validate_subresource_update, validate_update
 from kobune.controlplane.apiserver.admission.chain import Admission
-from kobune.controlplane.apiserver.authorization.authorizer import Access
+from kobune.controlplane.apiserver.authorization.authorizer import NO_OPINION, Access, Decision
 from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
@@ -57,7 +57,8 @@ class Registry:
         self.clock = clock
         self.mint = mint
         self.admission = admission
-        self.may: Callable[[Access], bool] = lambda _access: False  # What authorization says, for expressions that ask.
+        # What authorization says, for expressions that ask.
+        self.may: Callable[[Access], Decision] = lambda _access: NO_OPINION
         self.event_seconds = EVENT_SECONDS  # How long an Event is kept after it was last written.
         self.shared_store = False  # Others write to the store too: consistent reads must ask it.
         self.allocators: dict[tuple[str, str], Allocator] = {}
