@@ -22,7 +22,8 @@ import orjson
 import uvloop
 
 from kobune.api.clock import SystemClock
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
+from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import MASTER

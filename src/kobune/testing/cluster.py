@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import kubernetes.client
 
 ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated"))
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

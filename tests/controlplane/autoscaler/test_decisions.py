@@ -8,8 +8,9 @@ import msgspec
 import pytest
 import yaml
 
-from kobune.api.objects.core import Node, Pod, Taint
+from kobune.api.objects.core import Node, Taint
 from kobune.api.objects.policy import PodDisruptionBudget
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.autoscaler.balance import are_similar, balance
 from kobune.controlplane.autoscaler.drainability import Blocked, evicts_daemon, find_blocking, stays_behind
 from kobune.controlplane.autoscaler.expanders import Option, choose

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from hypothesis import settings
 
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 import yaml
 
-from kobune.api.objects.core import Node, Pod
+from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
+from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler import views
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.listers import Listers

@@ -1,11 +1,13 @@
 """Views of the core group. Each names only the fields that our components read; anyone may add the field they need."""
 
 from datetime import datetime
+from sys import intern
 from typing import Any, ClassVar
 
 import msgspec
 
 from kobune.api.objects.meta import GVK, Condition, Object, ObjectMeta, View, find_condition
+from kobune.api.sharing import shared_map
 
 Quantities = dict[str, str | int | float]  # By resource name; parse with api/quantity.
 IntOrString = int | str  # A port by number or name; a count or a percentage.
@@ -102,6 +104,11 @@ class Toleration(View):
     value: str = ""
     effect: str = ""  # "" is every effect.
     toleration_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        # Every pod tolerates the same two taints for a while.
+        self.key, self.operator = intern(self.key), intern(self.operator)
+        self.value, self.effect = intern(self.value), intern(self.effect)
 
 
 class NodeSelectorRequirement(View):
@@ -393,6 +400,10 @@ class NodeStatus(View):
     volumes_in_use: list[str] = []
     volumes_attached: list[AttachedVolume] = []
     declared_features: list[str] = []
+
+    def __post_init__(self) -> None:
+        # The nodes of a pool are alike.
+        self.capacity, self.allocatable = shared_map(self.capacity), shared_map(self.allocatable)
 
 
 class Node(Object):

@@ -1,9 +1,12 @@
 """What every object has: type, metadata, owners; and the rule that names fields on the wire."""
 
 from datetime import datetime
+from sys import intern
 from typing import ClassVar, NamedTuple
 
 import msgspec
+
+from kobune.api.sharing import shared_map, shared_texts
 
 # Words written in capitals inside a camelCase name, as in podCIDR and clusterIP. Source: Kubernetes API conventions.
 ACRONYMS = frozenset(
@@ -66,6 +69,9 @@ class ObjectMeta(View):
     annotations: dict[str, str] = {}
     owner_references: list[OwnerReference] = []
     finalizers: list[str] = []
+
+    def __post_init__(self) -> None:
+        self.labels, self.annotations = shared_map(self.labels), shared_texts(self.annotations)
 
     @property
     def controller(self) -> OwnerReference | None:
@@ -135,6 +141,11 @@ class Condition(View):
     last_update_time: datetime | None = None
     last_heartbeat_time: datetime | None = None
     last_probe_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        # Every pod and node has some, and they say the same.
+        self.type, self.status = intern(self.type), intern(self.status)
+        self.reason, self.message = intern(self.reason), intern(self.message)
 
 
 def find_condition(conditions: list[Condition], kind: str) -> Condition | None:

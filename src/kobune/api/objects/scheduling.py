@@ -26,11 +26,30 @@ class PodContainer(View):
     restart_policy_rules: list[dict[str, Any]] = []
 
 
+class PodVolume(View):
+    """The sources that bear on where a pod may go. What a pod reads from the API, as every pod does, is left out."""
+
+    name: str = ""
+    persistent_volume_claim: dict[str, Any] | None = None
+    ephemeral: dict[str, Any] | None = None
+    gce_persistent_disk: dict[str, Any] | None = None
+    aws_elastic_block_store: dict[str, Any] | None = None
+    azure_disk: dict[str, Any] | None = None
+    azure_file: dict[str, Any] | None = None
+    cinder: dict[str, Any] | None = None
+    rbd: dict[str, Any] | None = None
+    iscsi: dict[str, Any] | None = None
+    image: dict[str, Any] | None = None
+    csi: dict[str, Any] | None = None
+    host_path: dict[str, Any] | None = None
+    empty_dir: dict[str, Any] | None = None
+
+
 class PodSpec(View):
     node_name: str = ""
     containers: list[PodContainer] = []
     init_containers: list[PodContainer] = []
-    volumes: list[dict[str, Any]] = []
+    volumes: list[PodVolume] = []
     node_selector: dict[str, str] = {}
     affinity: Affinity | None = None
     tolerations: list[Toleration] = []

@@ -89,7 +89,7 @@ def covers(budget: PodDisruptionBudget, pod: Pod) -> bool:
 def _has_local_storage(pod: Pod) -> bool:
     safe = {name.strip() for name in pod.metadata.annotations.get(SAFE_VOLUMES, "").split(",")}
     return any(
-        ("hostPath" in volume or ("emptyDir" in volume and (volume["emptyDir"] or {}).get("medium") != "Memory"))
-        and volume.get("name") not in safe
+        (volume.host_path is not None or (volume.empty_dir is not None and volume.empty_dir.get("medium") != "Memory"))
+        and volume.name not in safe
         for volume in pod.spec.volumes
     )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kobune.api.objects import core
 from kobune.api.objects.core import Toleration
-from kobune.api.objects.meta import Key
-from kobune.api.objects.scheduling import Pod
+from kobune.api.objects.meta import Key, wire_name
+from kobune.api.objects.scheduling import Pod, PodVolume
 from kobune.api.selectors import EVERYTHING, NOTHING, LabelSelector, Requirement, labels_from_json
 from kobune.controlplane.scheduler.node_rules import (
     RequiredNodes,
@@ -25,10 +25,13 @@ from kobune.controlplane.scheduler.node_rules import (
 from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, MEMORY, Amounts, Requests, pod_requests
 
 # Volume sources that bear on placement. A pod's other volumes have generated names, which would make every pod unlike.
-PLACED_VOLUMES = (
-    "persistentVolumeClaim", "ephemeral", "gcePersistentDisk", "awsElasticBlockStore", "azureDisk", "azureFile",
-    "cinder", "rbd", "iscsi", "image", "csi",
-)  # fmt: skip
+PLACED_VOLUMES = {
+    wire_name(field): field
+    for field in (
+        "persistent_volume_claim", "ephemeral", "gce_persistent_disk", "aws_elastic_block_store", "azure_disk",
+        "azure_file", "cinder", "rbd", "iscsi", "image", "csi",
+    )
+}  # fmt: skip
 SHAPES_KEPT = 20_000
 
 # Kinds of affinity terms between pods.
@@ -214,7 +217,7 @@ def _shape_key(pod: Pod) -> bytes:
             spec.resources, spec.resource_claims, spec.host_users, spec.host_network,
             [(one.resources, one.ports, one.image, one.restart_policy, one.restart_policy_rules) for one in spec.containers],
             [(one.resources, one.ports, one.image, one.restart_policy, one.restart_policy_rules) for one in spec.init_containers],
-            [volume for volume in spec.volumes if any(kind in volume for kind in PLACED_VOLUMES)],
+            [volume for volume in spec.volumes if any(True for _ in _sources(volume))],
             (_resizes(pod) or None) if spec.node_name else None, meta.name if _is_named_by_pod(pod) else "",
         )
     )  # fmt: skip
@@ -227,7 +230,15 @@ def _resizes(pod: Pod) -> list[tuple[str, object]]:
 
 def _is_named_by_pod(pod: Pod) -> bool:
     """Generic ephemeral volumes and claim templates name their claims after the pod."""
-    return any("ephemeral" in volume for volume in pod.spec.volumes) or bool(pod.spec.resource_claims)
+    return any(volume.ephemeral is not None for volume in pod.spec.volumes) or bool(pod.spec.resource_claims)
+
+
+def _sources(volume: PodVolume) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What the volume is, as far as that bears on placement: the API's name of the source, and the source."""
+    for kind, field in PLACED_VOLUMES.items():
+        source = getattr(volume, field)
+        if source is not None:
+            yield kind, source
 
 
 def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
@@ -236,12 +247,7 @@ def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
     requests = pod_requests(pod)
     owner = pod.metadata.controller
     containers = [*spec.init_containers, *spec.containers]
-    volumes = tuple(
-        Volume(volume.get("name", ""), kind, volume[kind])
-        for volume in spec.volumes
-        for kind in PLACED_VOLUMES
-        if volume.get(kind) is not None
-    )
+    volumes = tuple(Volume(volume.name, kind, source) for volume in spec.volumes for kind, source in _sources(volume))
     affinity = spec.affinity
     node_affinity = affinity.node_affinity if affinity else None
     required = node_affinity.required_during_scheduling_ignored_during_execution if node_affinity else None

@@ -10,6 +10,7 @@ import msgspec
 import orjson
 
 from kobune.api.errors import Json
+from kobune.api.sharing import NONE, shared_map
 
 # What an absent field that is no string counts as. Source: upstream's SelectableFields of each kind.
 ABSENT = {"spec.hostNetwork": "false", "spec.unschedulable": "false", "status.replicas": "0", "status.successful": "0"}
@@ -19,9 +20,6 @@ PATHS = {
     "spec.host": ("spec.nodeName",),  # Its name in the first versions of the API.
     "status.podIPs": ("",),  # Upstream takes the name and compares it with nothing.
 }
-
-NO_LABELS: Mapping[str, str] = {}
-_SHARED_LABELS = 4096
 
 
 class Facts(NamedTuple):
@@ -48,7 +46,6 @@ class FactReader:
         for path in chain.from_iterable(paths):
             reduce(lambda node, name: node.setdefault(name, {}), path, tree)
         self._decoder = msgspec.json.Decoder(_part(tree))
-        self._labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
     def read(self, obj: Mapping[str, Any]) -> Facts:
         """The facts of a decoded object."""
@@ -58,7 +55,7 @@ class FactReader:
             part = obj.get(first) if is_simple else None
             value = part.get(last, "") if type(part) is dict else None
             fields.append(intern(value) or absent if type(value) is str else _field(obj, paths, absent))
-        return Facts(self._shared(obj["metadata"].get("labels")), tuple(fields))
+        return Facts(shared_map(obj["metadata"].get("labels") or NONE), tuple(fields))
 
     def decode(self, value: bytes) -> Facts:
         """The facts of an encoded object."""
@@ -67,17 +64,6 @@ class FactReader:
         except msgspec.ValidationError:
             # Where a kind has an object, a custom resource without a schema may have anything.
             return self.read(orjson.loads(value))
-
-    def _shared(self, labels: Mapping[str, str] | None) -> Mapping[str, str]:
-        if not labels:
-            return NO_LABELS
-        key = tuple(labels.items())
-        shared = self._labels.get(key)
-        if shared is None:
-            if len(self._labels) >= _SHARED_LABELS:
-                self._labels.clear()
-            shared = self._labels[key] = {intern(name): intern(value) for name, value in key}
-        return shared
 
 
 def _part(tree: Json) -> Any:

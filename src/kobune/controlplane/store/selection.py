@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from kobune.api.selectors import EVERYTHING, FieldSelector, LabelSelector
-from kobune.controlplane.store.facts import NO_LABELS
+from kobune.api.sharing import NONE
 
 ANY_FIELDS = FieldSelector(())
 
@@ -20,7 +20,7 @@ class Item:
         namespace: str,
         body: bytes,
         revision: int,
-        labels: Mapping[str, str] = NO_LABELS,
+        labels: Mapping[str, str] = NONE,
         fields: tuple[str, ...] = (),
     ) -> None:
         self.key = key  # The storage key.
