@@ -10,6 +10,7 @@ from kobune.cli.output import fail
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
 from kobune.host.endpoints import Serving
+from kobune.host.logs import log_to_stderr
 from kobune.host.standalone import BadFlag, run_controller_manager
 
 
@@ -33,9 +34,11 @@ def command(
     bind_address: Annotated[str, typer.Option(help="The address of --secure-port.")] = "0.0.0.0",
     tls_cert_file: Annotated[Path | None, typer.Option(help="By default self-signed.")] = None,
     tls_private_key_file: Annotated[Path | None, typer.Option(help="The key to --tls-cert-file.")] = None,
+    v: Annotated[int, typer.Option("--v", "-v", help="Logs what is wrong at 0, each reconcile too at 2.")] = 0,
     client_ca_file: Annotated[Path | None, typer.Option(help="Clients may show certificates it has signed.")] = None,
 ) -> None:
     """Keep what is as it should be."""
+    log_to_stderr(v)
     serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file, client_ca_file)
     try:
         asyncio.run(

@@ -53,6 +53,19 @@ def category_of(logger: str) -> str:
     return CATEGORIES.get(logger, "service")
 
 
+def log_to_stderr(verbosity: int) -> None:
+    """Send the process's records to standard error, as a component that runs alone does.
+
+    Args:
+        verbosity: as upstream's --v: 0 for what is wrong, 2 for one line per request or reconcile too, 4 for everything.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG if verbosity >= 4 else logging.INFO if verbosity >= 2 else logging.WARNING)
+    root.handlers[:] = [handler]
+
+
 def log_to_files(directory: Path, *, prefix: str = "", level: int = logging.INFO) -> None:
     """Send the process's records to DIRECTORY/[PREFIX]CATEGORY.log, each file opened with its first record."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

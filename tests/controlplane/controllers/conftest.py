@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 import pytest
 
+from kobune.aks.versions import DEFAULT_VERSION
 from kobune.api.catalogue import KINDS, Resource
 from kobune.api.errors import ApiError, NotFound
 from kobune.api.objects.core import Pod
@@ -201,11 +202,11 @@ def resource_of(plural) -> Resource:
     )
 
 
-async def tell_story(story, controllers, settings, nodes, faults):
+async def tell_story(story, controllers, settings, nodes, faults, version):
     clock = VirtualClock()
     rng = random.Random(1)
     # No service account controller runs in most stories, and without it no pod would be admitted.
-    config = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",))
+    config = ApiServerConfig(cluster_version=version, disabled_admission_plugins=("ServiceAccount",))
     async with ApiServer(config, MemoryStore(), clock=clock, source=random.Random(2)) as server:
         transport = CountingTransport(server, MASTER)
         world = World(server, clock, transport)
@@ -236,8 +237,8 @@ async def tell_story(story, controllers, settings, nodes, faults):
 def tell():
     """tell(story, controllers="*"): the story's result, with those controllers running; None: the story runs its own."""
 
-    def run(story, controllers="*", *, settings=None, nodes=True, faults=None):
-        return run_virtual(tell_story(story, controllers, settings, nodes, faults))
+    def run(story, controllers="*", *, settings=None, nodes=True, faults=None, version=DEFAULT_VERSION):
+        return run_virtual(tell_story(story, controllers, settings, nodes, faults, version))
 
     return run
 

@@ -16,7 +16,6 @@ from kobune.controlplane.controllers import (
     pod_gc,
     protection,
     replicaset,
-    resource_claim,
     resource_quota,
     root_ca_certificate_publisher,
     service_account,
@@ -32,6 +31,8 @@ from kobune.controlplane.controllers.certificates import certificates
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.cronjob import cronjob
 from kobune.controlplane.controllers.deployment import deployment
+from kobune.controlplane.controllers.devices import resource_claim
+from kobune.controlplane.controllers.devices import taint_eviction as device_taint_eviction
 from kobune.controlplane.controllers.job import job
 from kobune.controlplane.controllers.storage import attach_detach, binder, expansion, local_volumes
 from kobune.controlplane.controllers.tokens import bootstrap_tokens, legacy_token_cleaner, service_account_tokens
@@ -68,6 +69,7 @@ CONTROLLERS: tuple[Controller, ...] = (
     attributes_class_protection.CONTROLLER,
     ephemeral_volume.CONTROLLER,
     resource_claim.CONTROLLER,
+    device_taint_eviction.CONTROLLER,
     binder.CONTROLLER,
     local_volumes.CONTROLLER,
     expansion.CONTROLLER,

@@ -9,7 +9,7 @@ from kobune.controlplane.apiserver.authorization.cluster_roles import (
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
 )
-from kobune.controlplane.apiserver.authorization.controller_roles import CONTROLLER_ROLES
+from kobune.controlplane.apiserver.authorization.controller_roles import CONTROLLER_ROLES, OF_LATER_VERSIONS
 from kobune.controlplane.apiserver.authorization.namespace_roles import NAMESPACE_BINDINGS, NAMESPACE_ROLES
 from kobune.controlplane.apiserver.authorization.rules import Rule, parse_rule
 
@@ -42,6 +42,7 @@ def bootstrap_objects() -> Iterator[tuple[str, str, Json]]:
             "",
             _binding(name, "ClusterRole", name, (("ServiceAccount", "kube-system", account),)),
         )
+    everything.update(dict.fromkeys(parse_rule(line) for line in OF_LATER_VERSIONS))
     # Our controller manager acts under one name, so that name may do what its controllers may.
     yield "ClusterRole", "", _role(MANAGER, list(everything))
     yield (

@@ -109,6 +109,8 @@ INITIAL_STATUS: dict[tuple[str, str], Json] = {
         "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
     },
 }  # fmt: skip
+# Kinds whose taints of devices say since when they are.
+TAINTING = frozenset({("resource.k8s.io", "DeviceTaintRule"), ("resource.k8s.io", "ResourceSlice")})
 NAME_LABEL = "kubernetes.io/metadata.name"
 # Top-level fields whose change is no change of wishes.
 NOT_WISHES = frozenset({"apiVersion", "kind", "metadata", "status"})
@@ -143,9 +145,11 @@ def prepare_create(kind: Kind, obj: Json, *, user: User, now: datetime) -> None:
         _generate_selector(obj)
     elif name == ("apps", "DaemonSet"):
         obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = str(max(_template_generation(obj), 1))
+    elif name in TAINTING:
+        _date_taints(obj, None, now)
 
 
-def prepare_update(kind: Kind, new: Json, old: Json) -> None:
+def prepare_update(kind: Kind, new: Json, old: Json, *, now: datetime) -> None:
     """Undo what an update of the whole object may not change, and count the change of wishes."""
     if "status" in kind.subresources:
         if "status" in old:
@@ -164,6 +168,8 @@ def prepare_update(kind: Kind, new: Json, old: Json) -> None:
         new["spec"] = old["spec"]
     if kind.group == "apiextensions.k8s.io" and kind.name == "CustomResourceDefinition":
         _note_stored_version(new)
+    if (kind.group, kind.name) in TAINTING:
+        _date_taints(new, old, now)
     count_generation(kind, new, old)
 
 
@@ -273,6 +279,27 @@ def _sign_request(request: Json, user: User) -> None:
     spec["groups"] = list(user.groups)
     if user.extra:
         spec["extra"] = {name: list(values) for name, values in user.extra.items()}
+
+
+def _date_taints(obj: Json, old: Json | None, now: datetime) -> None:
+    """A taint without a time is from now; a rule whose effect is another, too, unless the client gives it another time."""
+    spec = obj.get("spec") or {}
+    rule = spec.get("taint")
+    before = ((old or {}).get("spec") or {}).get("taint")
+    if (
+        rule
+        and before
+        and rule.get("effect") != before.get("effect")
+        and rule.get("timeAdded") == before.get("timeAdded")
+    ):
+        rule["timeAdded"] = None
+    for taint in (*((rule,) if rule else ()), *_taints_of(spec)):
+        if not taint.get("timeAdded"):
+            taint["timeAdded"] = format_time(now)
+
+
+def _taints_of(slice_spec: Json) -> list[Json]:
+    return [taint for device in slice_spec.get("devices") or () for taint in device.get("taints") or ()]
 
 
 def _generate_selector(job: Json) -> None:

@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
 def whole(call: Call, new: Json, old: Json) -> Json:
     """An update of the object itself."""
-    prepare_update(call.kind, new, old)
+    prepare_update(call.kind, new, old, now=call.now)
     return new
 
 

@@ -70,7 +70,7 @@ async def _sync_pod(pod: Pod, context: Context) -> None:
             continue
         name = known.get(wanted.name)
         claim = context.informer(ResourceClaim).get(Key(pod.namespace, name)) if name else None
-        if claim is not None and _is_for(claim, pod):
+        if claim is not None and is_for(claim, pod):
             continue
         claim = _made_before(pod, wanted.name, context)
         if claim is None:
@@ -118,7 +118,8 @@ def _made_before(pod: Pod, wanted: str, context: Context) -> ResourceClaim | Non
     return next((each for each in claims if each.metadata.annotations.get(ANNOTATION) == wanted), None)
 
 
-def _is_for(claim: ResourceClaim, pod: AnyPod) -> bool:
+def is_for(claim: ResourceClaim, pod: AnyPod) -> bool:
+    """It was made for the pod."""
     owner = claim.metadata.controller
     return owner is not None and owner.uid == pod.uid
 
