@@ -54,7 +54,9 @@ def frame(kind, name, revision, node=""):
 
 
 def bookmark(revision):
-    return {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(revision)}}}
+    """As upstream sends it: an object without content, but for its version."""
+    content = {"metadata": {"resourceVersion": str(revision)}, "spec": {"containers": None}, "status": {}}
+    return {"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1", **content}}
 
 
 def tell(script, seconds=300):

@@ -13,7 +13,7 @@ from kobune.api.catalogue import Resource
 from kobune.api.clock import Clock, SystemClock
 from kobune.api.errors import ApiError, Gone, Timeout
 from kobune.api.objects.meta import Key, Object
-from kobune.client.client import Client, resource_of
+from kobune.client.client import BOOKMARK, Client, resource_of
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class Informer(Generic[T]):
             self.revision = meta.resource_version
             if event.type == "DELETED":
                 self._drop(Key(meta.namespace, meta.name), item)
-            elif event.type != "BOOKMARK":
+            elif event.type != BOOKMARK:
                 self._put(Key(meta.namespace, meta.name), item)
 
     def _put(self, key: Key, item: T) -> None:
