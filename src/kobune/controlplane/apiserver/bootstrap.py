@@ -72,7 +72,7 @@ async def _make(server: "ApiServer") -> None:
         group.create_task(_service_range(server))
         group.create_task(_ensure_service(server))
         if server.rbac is not None:
-            for kind, namespace, manifest in bootstrap_objects():
+            for kind, namespace, manifest in bootstrap_objects(server.catalogue):
                 group.create_task(_ensure(server, RBAC, "v1", kind, namespace, manifest))
         group.create_task(_flow_control(server))
         group.create_task(_ensure(server, "", "v1", "ConfigMap", "kube-system", extension_authentication(server)))

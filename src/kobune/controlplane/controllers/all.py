@@ -27,14 +27,14 @@ from kobune.controlplane.controllers import (
     ttl_after_finished,
 )
 from kobune.controlplane.controllers.autoscaling import autoscaler
-from kobune.controlplane.controllers.certificates import certificates
+from kobune.controlplane.controllers.certificates import certificates, cluster_trust_bundle, pod_certificate_cleaner
 from kobune.controlplane.controllers.controller import Controller
 from kobune.controlplane.controllers.cronjob import cronjob
 from kobune.controlplane.controllers.deployment import deployment
 from kobune.controlplane.controllers.devices import resource_claim
 from kobune.controlplane.controllers.devices import taint_eviction as device_taint_eviction
 from kobune.controlplane.controllers.job import job
-from kobune.controlplane.controllers.storage import attach_detach, binder, expansion, local_volumes
+from kobune.controlplane.controllers.storage import attach_detach, binder, expansion, local_volumes, version_migration
 from kobune.controlplane.controllers.tokens import bootstrap_tokens, legacy_token_cleaner, service_account_tokens
 
 CONTROLLERS: tuple[Controller, ...] = (
@@ -74,6 +74,9 @@ CONTROLLERS: tuple[Controller, ...] = (
     local_volumes.CONTROLLER,
     expansion.CONTROLLER,
     attach_detach.CONTROLLER,
+    version_migration.CONTROLLER,
     *certificates.CONTROLLERS,
+    cluster_trust_bundle.CONTROLLER,
+    pod_certificate_cleaner.CONTROLLER,
     cluster_role_aggregation.CONTROLLER,
 )

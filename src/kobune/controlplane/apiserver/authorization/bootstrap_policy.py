@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kobune.api.catalogue import Catalogue
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.authorization.cluster_roles import (
     AGGREGATE_LABELS,
@@ -9,7 +10,7 @@ from kobune.controlplane.apiserver.authorization.cluster_roles import (
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
 )
-from kobune.controlplane.apiserver.authorization.controller_roles import CONTROLLER_ROLES, OF_LATER_VERSIONS
+from kobune.controlplane.apiserver.authorization.controller_roles import CONTROLLER_ROLES, ROLES_BY_KIND
 from kobune.controlplane.apiserver.authorization.namespace_roles import NAMESPACE_BINDINGS, NAMESPACE_ROLES
 from kobune.controlplane.apiserver.authorization.rules import Rule, parse_rule
 
@@ -23,8 +24,8 @@ ANNOTATIONS = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
 Subject = tuple[str, str, str]
 
 
-def bootstrap_objects() -> Iterator[tuple[str, str, Json]]:
-    """(kind, namespace, manifest) of each object."""
+def bootstrap_objects(catalogue: Catalogue) -> Iterator[tuple[str, str, Json]]:
+    """(kind, namespace, manifest) of each object of a cluster that serves these kinds."""
     for name, lines in CLUSTER_ROLES.items():
         yield "ClusterRole", "", _role(name, [parse_rule(line) for line in lines])
     for name in AGGREGATED:
@@ -42,7 +43,6 @@ def bootstrap_objects() -> Iterator[tuple[str, str, Json]]:
             "",
             _binding(name, "ClusterRole", name, (("ServiceAccount", "kube-system", account),)),
         )
-    everything.update(dict.fromkeys(parse_rule(line) for line in OF_LATER_VERSIONS))
     # Our controller manager acts under one name, so that name may do what its controllers may.
     yield "ClusterRole", "", _role(MANAGER, list(everything))
     yield (
@@ -50,6 +50,12 @@ def bootstrap_objects() -> Iterator[tuple[str, str, Json]]:
         "",
         _binding(MANAGER, "ClusterRole", MANAGER, (("User", "", "system:kube-controller-manager"),)),
     )
+    for served, account, lines in ROLES_BY_KIND:
+        if catalogue.find_kind(*served) is not None:
+            name = f"system:controller:{account}"
+            subjects = (("ServiceAccount", "kube-system", account), ("User", "", "system:kube-controller-manager"))
+            yield "ClusterRole", "", _role(name, [parse_rule(line) for line in lines])
+            yield "ClusterRoleBinding", "", _binding(name, "ClusterRole", name, subjects)
     # Our node agent is kubelet and kube-proxy in one.
     yield (
         "ClusterRoleBinding",

@@ -3,15 +3,6 @@
 Form and source as in `cluster_roles`.
 """
 
-# What our controller manager needs besides, for kinds whose gates upstream still has off in the version of these roles.
-# Source: the same, behind those gates.
-OF_LATER_VERSIONS = (
-    "get,list,watch resource.k8s.io devicetaintrules",
-    "patch,update resource.k8s.io devicetaintrules/status",
-    "get,list,watch,delete certificates.k8s.io podcertificaterequests",
-    "create,update,patch,delete,list,watch certificates.k8s.io clustertrustbundles",
-    "attest certificates.k8s.io signers kubernetes.io/kube-apiserver-serving",
-)
 # fmt: off
 CONTROLLER_ROLES: dict[str, tuple[str, ...]] = {
     "attachdetach-controller": (
@@ -274,3 +265,40 @@ CONTROLLER_ROLES: dict[str, tuple[str, ...]] = {
     ),
 }
 # fmt: on
+
+# Of controllers that have work only where a kind (group, version, name) is served: the kind, the account and its rules.
+# Source: the same, behind the kinds' gates.
+ROLES_BY_KIND: tuple[tuple[tuple[str, str, str], str, tuple[str, ...]], ...] = (
+    (
+        ("resource.k8s.io", "v1", "DeviceTaintRule"),
+        "device-taint-rules-controller",
+        (
+            "get,list,watch resource.k8s.io devicetaintrules",
+            "patch,update resource.k8s.io devicetaintrules/status",
+        ),
+    ),
+    (
+        ("certificates.k8s.io", "v1", "PodCertificateRequest"),
+        "podcertificaterequestcleaner",
+        ("delete,get,list,watch certificates.k8s.io podcertificaterequests",),
+    ),
+    (
+        ("certificates.k8s.io", "v1", "ClusterTrustBundle"),
+        "kube-apiserver-serving-clustertrustbundle-publisher",
+        (
+            "attest certificates.k8s.io signers kubernetes.io/kube-apiserver-serving",
+            "create,delete,list,patch,update,watch certificates.k8s.io clustertrustbundles",
+            "create,patch,update core,events.k8s.io events",
+        ),
+    ),
+    (
+        ("storagemigration.k8s.io", "v1", "StorageVersionMigration"),
+        "storage-version-migrator-controller",
+        (
+            "create,list,patch * *",
+            "get apiextensions.k8s.io customresourcedefinitions",
+            "patch apiextensions.k8s.io customresourcedefinitions/status",
+            "patch,update storagemigration.k8s.io storageversionmigrations/status",
+        ),
+    ),
+)

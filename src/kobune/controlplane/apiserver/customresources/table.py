@@ -197,6 +197,10 @@ class CustomKinds:
         served = self.served(kind)
         return served.read(served.versions[kind.version], body)
 
+    def is_stale(self, kind: Kind, body: bytes) -> bool:
+        """Whether a body is stored in another version than objects are stored in today."""
+        return not body.startswith(self.served(kind).storage.head)
+
     def asks_webhook(self, kind: Kind) -> bool:
         """Whether objects are converted by a webhook, which takes time."""
         return self.served(kind).webhook is not None

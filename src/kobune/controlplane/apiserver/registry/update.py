@@ -154,7 +154,9 @@ async def _finish(registry: "Registry", attributes: Attributes, item: Item, *, c
         return registry.body_of(new)
     if call.options.dry_run:
         return registry.body_of(new)
-    if new == old or only_times_differ(new, old):
+    # What is still stored in a former version is written anew, though its readers see no change.
+    stale = kind.custom and registry.custom.is_stale(kind, item.body)
+    if not stale and (new == old or only_times_differ(new, old)):
         return None
     return await registry.write(kind, new, expected=item.revision)
 
