@@ -1,3 +1,4 @@
+import orjson
 import pytest
 
 from kobune.api.errors import TooManyRequests
@@ -87,7 +88,7 @@ def test_pods_without_a_manager_cannot_be_counted_in_shares(tell):
 
     (condition,) = tell(story, ONLY)["conditions"]
     assert (condition["status"], condition["reason"]) == ("False", "SyncFailed")
-    assert condition["message"] == 'found no controllers for pod "p"'
+    assert condition["message"] == 'no matches for kind "Thing" in version "example.com/v1"'
 
 
 def test_a_disruption_that_does_not_happen_is_taken_back(tell):
@@ -108,3 +109,91 @@ def test_a_disruption_that_does_not_happen_is_taken_back(tell):
         ]
 
     assert tell(story, ONLY) == ["True", "False"]
+
+
+async def own_pods(world, owner, count):
+    """Ready pods that the owner manages."""
+    reference = {key: owner[key] for key in ("apiVersion", "kind")} | {
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    for number in range(count):
+        metadata = {"name": f"p{number}", "labels": {"app": "web"}, "ownerReferences": [reference]}
+        await world.create("pods", {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+
+
+async def custom_owner(world, *, scaled):
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    paths = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    if scaled:
+        version["subresources"] = {"status": {}, "scale": paths}
+    names = {"plural": "boats", "singular": "boat", "kind": "Boat", "listKind": "BoatList"}
+    spec = {"group": "sea.example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    await world.create("customresourcedefinitions", {"metadata": {"name": "boats.sea.example.com"}, "spec": spec}, "")
+    await world.sleep(1)
+    boat = {"apiVersion": "sea.example.com/v1", "kind": "Boat", "metadata": {"name": "b"}, "spec": {"replicas": 10}}
+    path = "/apis/sea.example.com/v1/namespaces/default/boats"
+    return orjson.loads(await world.client.call("POST", path, body=orjson.dumps(boat)))
+
+
+def test_a_custom_kind_with_a_scale_is_counted_by_it(tell):
+    async def story(world):
+        await own_pods(world, await custom_owner(world, scaled=True), 9)
+        await world.create("poddisruptionbudgets", budget(minAvailable="75%"))
+        return await counted(world, 1)
+
+    status = tell(story, ONLY)
+    assert (status["expectedPods"], status["desiredHealthy"], status["currentHealthy"]) == (10, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("owner", "message"),
+    [
+        pytest.param("custom", "boats.sea.example.com does not implement the scale subresource", id="custom"),
+        pytest.param("jobs", "jobs.batch does not implement the scale subresource", id="job"),
+        pytest.param("unknown", 'no matches for kind "Ship" in version "sea.example.com/v1"', id="unknown"),
+        pytest.param("gone", 'found no controllers for pod "p0"', id="gone"),
+    ],
+)
+def test_pods_whose_manager_says_no_number_stop_all_disruption(tell, owner, message):
+    async def story(world):
+        if owner == "custom":
+            item = await custom_owner(world, scaled=False)
+        elif owner == "jobs":
+            spec = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
+            item = await world.create("jobs", {"metadata": {"name": "j"}, "spec": {"template": {"spec": spec}}})
+        else:
+            item = {"apiVersion": "sea.example.com/v1", "kind": "Ship", "metadata": {"name": "s", "uid": "u"}}
+            if owner == "gone":
+                item |= {"apiVersion": "apps/v1", "kind": "ReplicaSet"}
+        await own_pods(world, item, 1)
+        await world.create("poddisruptionbudgets", budget(maxUnavailable=1))
+
+        async def failed():
+            status = (await world.get("poddisruptionbudgets", "web")).get("status", {})
+            return next((each for each in status.get("conditions", []) if each["reason"] == "SyncFailed"), None)
+
+        found = await world.until(failed)
+        return found, await world.list("events")
+
+    condition, events = tell(story, "disruption-controller", nodes=False)
+    assert (condition["status"], condition["message"]) == ("False", message)
+    told = f"Failed to calculate the number of expected pods: {message}"
+    assert told in {each["message"] for each in events if each["reason"] == "CalculateExpectedPodCountFailed"}
+
+
+def test_of_several_managers_each_is_counted_once(tell):
+    async def story(world):
+        for name in ("web", "more"):
+            item = deployment(4)
+            item["metadata"]["name"] = name
+            item["spec"]["template"]["metadata"]["labels"]["of"] = name
+            item["spec"]["selector"]["matchLabels"]["of"] = name
+            await world.create("deployments", item)
+        await world.create("poddisruptionbudgets", budget(minAvailable="70%"))
+        return await counted(world, 2)
+
+    status = tell(story, ONLY)
+    assert (status["expectedPods"], status["desiredHealthy"], status["currentHealthy"]) == (8, 6, 8)

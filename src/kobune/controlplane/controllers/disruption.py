@@ -1,10 +1,11 @@
 """PodDisruptionBudget: counts healthy pods, so that the eviction API knows how many it may take."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from kobune.api.errors import Conflict, Json
+from kobune.api.catalogue import Resource
+from kobune.api.errors import ApiError, Conflict, Json, NotFound
 from kobune.api.objects.apps import Deployment, ReplicaSet, StatefulSet
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Condition, Key, Object, OwnerReference, find_condition
@@ -17,6 +18,7 @@ from kobune.controlplane.controllers.controller import Context, Controller, For,
 from kobune.controlplane.controllers.deployment.rolling import share
 from kobune.controlplane.controllers.ownership import index_by_namespace
 from kobune.controlplane.controllers.replicaset import ReplicationController
+from kobune.controlplane.controllers.scales import find_resource, get_scale
 from kobune.controlplane.controllers.service_pods import Label, labels_of
 
 DELETION_SECONDS = 120.0  # An evicted pod should be marked for deletion by then. Source: upstream DeletionTimeout.
@@ -24,11 +26,9 @@ STALE_SECONDS = (
     120.0  # A DisruptionTarget condition without a deletion is taken back. Source: stalePodDisruptionTimeout.
 )
 STALE_EXEMPT = "TerminationByKubelet"
-# Kinds that manage pods and say how many they want.
-SCALED: dict[str, type[Object]] = {
-    "ReplicaSet": ReplicaSet,
-    "ReplicationController": ReplicationController,
-    "StatefulSet": StatefulSet,
+# Kinds that manage pods and say how many they want; all others are asked for their scale.
+SCALED: dict[tuple[str, str], type[Object]] = {
+    (view.gvk.group, view.gvk.kind): view for view in (ReplicaSet, ReplicationController, StatefulSet)
 }
 
 
@@ -57,8 +57,9 @@ async def reconcile(key: Key, context: Context) -> float | None:
         context.events.normal(budget, "NoPods", "No matching pods found")
     now = context.clock.now()
     try:
-        count = plan(budget, pods, lambda pods: expected_scale(context, budget, pods), now)
-    except CannotCount as error:
+        scale = await expected_scale(context, budget, pods) if counts_shares(budget) else 0
+        count = plan(budget, pods, scale, now)
+    except (CannotCount, ApiError) as error:
         message = f"Failed to calculate the number of expected pods: {error}"
         context.events.warning(budget, "CalculateExpectedPodCountFailed", message)
         failed = _condition(budget, "False", "SyncFailed", str(error), now)
@@ -69,16 +70,19 @@ async def reconcile(key: Key, context: Context) -> float | None:
     return min(waits, default=None)
 
 
-def plan(
-    budget: PodDisruptionBudget, pods: Sequence[Pod], scale: Callable[[Sequence[Pod]], int], now: datetime
-) -> Count:
-    """`scale` tells how many pods their managers want; it is asked only for shares. Source: upstream getExpectedPodCount."""
+def counts_shares(budget: PodDisruptionBudget) -> bool:
+    """Whether it matters how many pods their managers want."""
+    return budget.spec.max_unavailable is not None or isinstance(budget.spec.min_available, str)
+
+
+def plan(budget: PodDisruptionBudget, pods: Sequence[Pod], scale: int, now: datetime) -> Count:
+    """`scale` is how many pods their managers want, where that counts. Source: upstream getExpectedPodCount."""
     most, least = budget.spec.max_unavailable, budget.spec.min_available
     if most is not None:
-        expected = scale(pods)
+        expected = scale
         desired = max(expected - share(most, expected, up=True), 0)
     elif isinstance(least, str):
-        expected = scale(pods)
+        expected = scale
         desired = share(least, expected, up=True)
     else:
         expected, desired = len(pods), least or 0
@@ -107,8 +111,8 @@ def pods_of(context: Context, budget: PodDisruptionBudget) -> list[Pod]:
     return [pod for pod in candidates if selector.matches(pod.metadata.labels)]
 
 
-def expected_scale(context: Context, budget: PodDisruptionBudget, pods: Sequence[Pod]) -> int:
-    """The sum of what the pods' managers ask for."""
+async def expected_scale(context: Context, budget: PodDisruptionBudget, pods: Sequence[Pod]) -> int:
+    """The sum of what the pods' managers ask for. Raises CannotCount, and ApiError where a scale cannot be read."""
     scales: dict[str, int] = {}
     unmanaged = []
     for pod in pods:
@@ -116,7 +120,7 @@ def expected_scale(context: Context, budget: PodDisruptionBudget, pods: Sequence
         if owner is None:
             unmanaged.append(pod.name)
         elif owner.uid not in scales:
-            uid, scale = _scale_of(context, pod, owner)
+            uid, scale = await _scale_of(context, pod, owner)
             scales[uid] = scale
             scales.setdefault(owner.uid, 0)
     if unmanaged:
@@ -129,21 +133,43 @@ def expected_scale(context: Context, budget: PodDisruptionBudget, pods: Sequence
     return sum(scales.values())
 
 
-def _scale_of(context: Context, pod: Pod, owner: OwnerReference) -> tuple[str, int]:
+async def _scale_of(context: Context, pod: Pod, owner: OwnerReference) -> tuple[str, int]:
     """The uid and size of the workload at the top: a Deployment speaks for its ReplicaSets."""
     key = Key(pod.namespace, owner.name)
-    if owner.kind == "ReplicaSet":
-        found = context.informer(ReplicaSet).get(key)
-        above = found.metadata.controller if found is not None else None
-        if above is not None and above.kind == "Deployment":
+    group = owner.api_version.rpartition("/")[0]
+    view = SCALED.get((group, owner.kind))
+    if view is not None:
+        item: Any = context.informer(view).get(key)
+        if item is None or item.uid != owner.uid:
+            raise CannotCount(f'found no controllers for pod "{pod.name}"')
+        above = item.metadata.controller
+        if view is ReplicaSet and above is not None and above.kind == "Deployment":
             deployment = context.informer(Deployment).get(Key(pod.namespace, above.name))
             if deployment is not None and deployment.uid == above.uid:
                 return deployment.uid, deployment.spec.replicas
-    view = SCALED.get(owner.kind)
-    item: Any = context.informer(view).get(key) if view is not None else None
-    if item is None or item.uid != owner.uid:
+        return item.uid, item.spec.replicas
+    resource = await find_resource(context, group, owner.kind)
+    if resource is None:
+        version = owner.api_version.rpartition("/")[2]
+        raise CannotCount(f'no matches for kind "{owner.kind}" in version "{f"{group}/{version}".removeprefix("/")}"')
+    try:
+        scale = await get_scale(context, resource, key)
+    except NotFound:
+        if await _exists(context, resource, key):
+            name = f"{resource.plural}.{resource.group}".removesuffix(".")
+            raise CannotCount(f"{name} does not implement the scale subresource") from None
+        raise CannotCount(f'found no controllers for pod "{pod.name}"') from None
+    if scale.uid != owner.uid:
         raise CannotCount(f'found no controllers for pod "{pod.name}"')
-    return item.uid, item.spec.replicas
+    return scale.uid, scale.replicas
+
+
+async def _exists(context: Context, resource: Resource, key: Key) -> bool:
+    try:
+        await context.client.call("GET", resource.path(key.namespace, key.name))
+    except NotFound:
+        return False
+    return True
 
 
 async def _report(context: Context, budget: PodDisruptionBudget, count: Count, now: datetime) -> None:

@@ -94,7 +94,9 @@ def test_what_cannot_be_migrated_has_failed(tell, resource, group, message):
 def test_the_oldest_that_waits_is_next_unless_one_runs():
     def item(name, *kinds):
         conditions = [{"type": kind, "status": "True"} for kind in kinds]
-        return msgspec.convert({"metadata": {"name": name}, "status": {"conditions": conditions}}, StorageVersionMigration)
+        return msgspec.convert(
+            {"metadata": {"name": name}, "status": {"conditions": conditions}}, StorageVersionMigration
+        )
 
     over, waiting = item("a", "Failed"), item("b")
     assert next_to_run([item("c"), waiting, over]) is waiting

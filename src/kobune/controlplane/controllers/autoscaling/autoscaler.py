@@ -3,31 +3,28 @@
 Source: upstream's horizontal controller, whose conditions, events and messages these are.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 import orjson
 
-from kobune.api.catalogue import KINDS, Resource, version_order
 from kobune.api.errors import ApiError, Conflict, Json, NotFound
 from kobune.api.objects.autoscaling import HorizontalPodAutoscaler
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Condition, Key
 from kobune.api.selectors import LabelSelector, parse_labels
 from kobune.api.timestamps import format_time
-from kobune.client.discovery import Discovered, ServedResource, discover
 from kobune.controlplane.controllers.autoscaling.answers import Answer, Asking, Failure
 from kobune.controlplane.controllers.autoscaling.behaviour import History, decide
 from kobune.controlplane.controllers.autoscaling.metrics import Metrics
 from kobune.controlplane.controllers.conditions import to_json
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.ownership import index_by_namespace
+from kobune.controlplane.controllers.scales import Scale, Served, discovered, find_resource, get_scale
 
 RESYNC_SECONDS = 15.0  # Source: upstream --horizontal-pod-autoscaler-sync-period.
-DISCOVERY_SECONDS = 60.0  # What is served is asked again no sooner.
 ATTEMPTS = 5  # To write a scale that others change too. Source: upstream retry.DefaultRetry.
 
 
@@ -37,8 +34,6 @@ class Memory:
 
     histories: dict[Key, History] = field(default_factory=dict)
     selectors: dict[Key, LabelSelector] = field(default_factory=dict)
-    served: Discovered = field(default_factory=lambda: Discovered([], []))
-    asked: float = float("-inf")
 
 
 @dataclass(slots=True)
@@ -62,25 +57,6 @@ class _Pass:
         self.context.events.warning(self.hpa, reason, message)
 
 
-class _Target(NamedTuple):
-    """The scale subresource of what is scaled."""
-
-    path: str
-    scale: Json
-
-    @property
-    def replicas(self) -> int:
-        return int((self.scale.get("spec") or {}).get("replicas") or 0)
-
-    @property
-    def counted(self) -> int:
-        return int((self.scale.get("status") or {}).get("replicas") or 0)
-
-    @property
-    def selector(self) -> str:
-        return str((self.scale.get("status") or {}).get("selector") or "")
-
-
 async def reconcile(key: Key, context: Context) -> float | None:
     """Look once, and again in 15 seconds, whatever came of it."""
     hpa, memory = context.informer(HorizontalPodAutoscaler).get(key), context.own(Memory)
@@ -97,7 +73,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
 async def _look(look: _Pass, memory: Memory) -> None:
     hpa, context = look.hpa, look.context
     try:
-        target = await _find_target(hpa, memory, context)
+        target = await _find_target(hpa, context)
     except ApiError as error:
         look.warn("FailedGetScale", str(error))
         look.set(
@@ -172,43 +148,19 @@ async def _look(look: _Pass, memory: Memory) -> None:
 # What is scaled.
 
 
-async def _find_target(hpa: HorizontalPodAutoscaler, memory: Memory, context: Context) -> _Target:
+async def _find_target(hpa: HorizontalPodAutoscaler, context: Context) -> Scale:
     """The target's scale, read from the server. Raises ApiError."""
     reference = hpa.spec.scale_target_ref
     group = reference.api_version.rpartition("/")[0]
-    resource = _builtin(group, reference.kind)
+    resource = await find_resource(context, group, reference.kind)
     if resource is None:
-        served = await _served(
-            memory, context, lambda each: (each.kind, each.resource.group) == (reference.kind, group)
-        )
-        found = [
-            each.resource for each in served.resources if (each.kind, each.resource.group) == (reference.kind, group)
-        ]
-        if not found:
-            raise NotFound(f'no matches for kind "{reference.kind}" in group "{group}"')
-        resource = found[0]
-    path = resource.path(hpa.namespace, reference.name, "scale")
-    return _Target(path, orjson.loads(await context.client.call("GET", path)))
+        raise NotFound(f'no matches for kind "{reference.kind}" in group "{group}"')
+    return await get_scale(context, resource, Key(hpa.namespace, reference.name))
 
 
-def _builtin(group: str, kind: str) -> Resource | None:
-    """The newest stable version of a built-in kind."""
-    rows = [row for row in KINDS if (row.group, row.name) == (group, kind)]
-    return min(rows, key=lambda row: version_order(row.version)).resource if rows else None
-
-
-async def _served(memory: Memory, context: Context, wanted: Callable[[ServedResource], bool]) -> Discovered:
-    """What the server serves, asked anew at most once a minute while something is missed."""
-    now = context.clock.monotonic()
-    if not any(map(wanted, memory.served.resources)) and now - memory.asked > DISCOVERY_SECONDS:
-        memory.asked = now
-        memory.served = await discover(context.client)
-    return memory.served
-
-
-async def _rescale(target: _Target, replicas: int, context: Context) -> None:
+async def _rescale(target: Scale, replicas: int, context: Context) -> None:
     """Write the scale; somebody else's change in between is read and tried again."""
-    scale = target.scale
+    scale = target.content
     for attempt in range(ATTEMPTS):
         body = {**scale, "spec": {**(scale.get("spec") or {}), "replicas": replicas}}
         try:
@@ -223,7 +175,7 @@ async def _rescale(target: _Target, replicas: int, context: Context) -> None:
 # What the metrics say.
 
 
-async def _ask_metrics(look: _Pass, target: _Target, memory: Memory) -> tuple[int, str, list[Json]]:
+async def _ask_metrics(look: _Pass, target: Scale, memory: Memory) -> tuple[int, str, list[Json]]:
     """The most replicas that any metric asks for, that metric's name, and the metrics' figures.
 
     Raises:
@@ -233,9 +185,9 @@ async def _ask_metrics(look: _Pass, target: _Target, memory: Memory) -> tuple[in
     selector, pods = _select(look, target, memory)
     own = {"object", "pods", "external"}
     custom = any(spec.type.lower() in own for spec in specs)
-    served = memory.served
+    served = look.context.own(Served).found
     if custom:
-        served = await _served(memory, look.context, lambda each: each.resource.group == "custom.metrics.k8s.io")
+        served = await discovered(look.context, lambda each: each.resource.group == "custom.metrics.k8s.io")
     ask = Asking(
         hpa,
         pods,
@@ -271,7 +223,7 @@ async def _ask_metrics(look: _Pass, target: _Target, memory: Memory) -> tuple[in
     return best.replicas, best.name, statuses
 
 
-def _select(look: _Pass, target: _Target, memory: Memory) -> tuple[LabelSelector, list[Pod]]:
+def _select(look: _Pass, target: Scale, memory: Memory) -> tuple[LabelSelector, list[Pod]]:
     """The target's pods. Raises Failure when they are not known, or somebody else scales them too."""
     hpa, context = look.hpa, look.context
     if not target.selector:
