@@ -23,6 +23,7 @@ from kobune.api.errors import Json
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import KubeconfigError, load_kubeconfig, render_kubeconfig
+from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings, read_admission
 from kobune.controlplane.apiserver.authentication.issuers import Issuer, flag_issuer, issuers_of
 from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
 from kobune.controlplane.apiserver.authorization.configuration import WEBHOOK, Stage, Webhook, read_configuration
@@ -81,6 +82,7 @@ class ApiServerFlags:
     authentication_token_webhook_cache_ttl: str = flag("2m0s", "How long its answers are kept.")
     disable_admission_plugins: Sequence[str] = flag((), "Plug-ins to leave out, comma-separated.")
     enable_admission_plugins: Sequence[str] = flag((), "Plug-ins to use that are off by default, comma-separated.")
+    admission_control_config_file: Path | None = flag(None, "An AdmissionConfiguration: what plug-ins are told.")
     kubelet_client_certificate: Path | None = flag(None, "Shown to kubelets.")
     kubelet_client_key: Path | None = flag(None, "Its key.")
     kubelet_certificate_authority: Path | None = flag(None, "Who signed the kubelets' certificates.")
@@ -288,6 +290,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         open_kubeconfig=lambda path: load_kubeconfig(Path(path), user_agent="kube-apiserver"),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
         enabled_admission_plugins=tuple(flags.enable_admission_plugins),
+        pod_security=_admission(flags.admission_control_config_file).pod_security,
     )
     try:
         return config, server_tls(certificate, key, ca), kubeconfig
@@ -413,6 +416,21 @@ def _issuers(flags: ApiServerFlags) -> list[Issuer]:
         return [issuer]
     except (ValueError, KeyError, AttributeError) as error:
         raise BadFlag(f"{error}") from error
+
+
+def _admission(path: Path | None) -> AdmissionSettings:
+    if path is None:
+        return AdmissionSettings()
+    import yaml
+
+    def read(file: str) -> Json:
+        found: Json = yaml.safe_load(_read("--admission-control-config-file", path.parent / file)) or {}
+        return found
+
+    try:
+        return read_admission(read(path.name), read)
+    except (ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise BadFlag(f"--admission-control-config-file {path}: {error}") from error
 
 
 def stages(flags: ApiServerFlags) -> tuple[Stage, ...]:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 
 from kobune.api.errors import Json
 from kobune.client.transport import Transport
+from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
 from kobune.controlplane.apiserver.authentication.authenticator import TokenAuthenticator
 from kobune.controlplane.apiserver.authentication.issuers import Issuer
 from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
@@ -50,6 +51,7 @@ class ApiServerConfig:
         kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
             logs, exec and proxying off.
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
+        pod_security: what namespaces that ask for nothing are held to, and who is not judged.
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
         admits_connection: whether a client at this address, with this certificate (DER; None: it has none), may speak
@@ -89,6 +91,7 @@ class ApiServerConfig:
     anonymous_health: bool = True
     disabled_admission_plugins: tuple[str, ...] = ()
     enabled_admission_plugins: tuple[str, ...] = ()
+    pod_security: PodSecuritySettings = AS_LABELLED
     audit_policy: Json | None = None
     audit_sink: Callable[[bytes], None] | None = None
     shared_store: bool = False

@@ -160,6 +160,7 @@ class ApiServer:
             self.authorization,
             disabled=config.disabled_admission_plugins,
             enabled=config.enabled_admission_plugins,
+            pod_security=config.pod_security,
         )
         if self.rbac is not None:
             plugins.insert(0, Escalation(self.rbac, self.authorization))

@@ -20,6 +20,7 @@ from kobune.controlplane.apiserver.admission.namespace_lifecycle import Namespac
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
 from kobune.controlplane.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
+from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
 from kobune.controlplane.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from kobune.controlplane.apiserver.admission.priority import Priority
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
@@ -45,6 +46,7 @@ def make_plugins(
     *,
     disabled: Collection[str] = (),
     enabled: Collection[str] = (),
+    pod_security: PodSecuritySettings = AS_LABELLED,
 ) -> list[Plugin]:
     """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
     policies = MutatingAdmissionPolicy(registry)
@@ -55,7 +57,7 @@ def make_plugins(
         NodeRestriction(registry),
         TaintNodesByCondition(registry),
         AlwaysPullImages(),
-        PodSecurity(registry),
+        PodSecurity(registry, pod_security),
         Priority(registry),
         DefaultTolerationSeconds(registry),
         ExtendedResourceToleration(),

@@ -1,9 +1,10 @@
-"""The Pod Security Standards: what a pod spec does that a level forbids, in upstream's words.
+"""The Pod Security Standards: what a pod does that a level forbids, version by version, in upstream's words.
 
-Source: the published standards, and k8s.io/pod-security-admission/policy at its latest version.
+Source: the published standards, and k8s.io/pod-security-admission/policy.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from typing import NamedTuple
 
 from kobune.api.errors import Json
@@ -15,14 +16,23 @@ DEFAULT_CAPABILITIES = frozenset(
         "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
     }
 )  # fmt: skip
-SAFE_SYSCTLS = frozenset(
-    {
-        "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
-    }
-)  # fmt: skip
+# By the minor version of Kubernetes since which a pod may set them.
+SYSCTLS: Mapping[int, frozenset[str]] = {
+    0: frozenset(
+        (
+            "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies",
+            "net.ipv4.ping_group_range", "net.ipv4.ip_unprivileged_port_start",
+        )
+    ),
+    27: frozenset(("net.ipv4.ip_local_reserved_ports",)),
+    29: frozenset(
+        (
+            "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl",
+            "net.ipv4.tcp_keepalive_probes",
+        )
+    ),
+    32: frozenset(("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem")),
+}  # fmt: skip
 SAFE_VOLUMES = frozenset(
     {
         "configMap",
@@ -36,7 +46,13 @@ SAFE_VOLUMES = frozenset(
         "secret",
     }
 )
-SELINUX_TYPES = frozenset({"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"})
+SELINUX_TYPES = frozenset({"", "container_t", "container_init_t", "container_kvm_t"})
+SECCOMP_POD, SECCOMP_CONTAINER = (
+    "seccomp.security.alpha.kubernetes.io/pod",
+    "container.seccomp.security.alpha.kubernetes.io/",
+)
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+CONFINED = ("RuntimeDefault", "Localhost")
 
 
 class Violation(NamedTuple):
@@ -47,18 +63,38 @@ class Violation(NamedTuple):
         return f"{self.what} ({self.detail})"
 
 
-Check = Callable[[Json], Violation | None]
+Annotations = Mapping[str, str]
+Check = Callable[[Json, Annotations], Violation | None]
 
 
-def violations(spec: Json, level: str) -> list[Violation]:
-    """What the spec does that `level` forbids; restricted takes the place of baseline where it says more."""
+class Row(NamedTuple):
+    """A check since a minor version of Kubernetes; a later row of the same name takes its place."""
+
+    name: str
+    level: str
+    since: int
+    check: Check
+    replaces: str = ""  # The check of baseline that restricted does without.
+
+
+def violations(spec: Json, level: str, *, minor: int, annotations: Annotations | None = None) -> list[Violation]:
+    """What the pod does that `level` forbids, as the standards were at Kubernetes 1.`minor`."""
     if level == "privileged":
         return []
-    checks = BASELINE if level == "baseline" else (*SHARED, *RESTRICTED)
-    # Windows knows none of what these are about.
-    is_windows = (spec.get("os") or {}).get("name") == "windows"
-    found = (check(spec) for check in checks if not (is_windows and check in LINUX_ONLY))
+    found = (check(spec, annotations or {}) for check in _checks(level, minor))
     return [one for one in found if one is not None]
+
+
+@cache
+def _checks(level: str, minor: int) -> tuple[Check, ...]:
+    """Those of baseline first, each part by name: the order in which upstream complains."""
+    current = {row.name: row for row in ROWS if row.since <= minor}
+    replaced = (
+        {row.replaces for row in current.values() if row.level == "restricted"} if level == "restricted" else set()
+    )
+    levels = ("baseline",) if level == "baseline" else ("baseline", "restricted")
+    rows = sorted(current.values(), key=lambda row: (row.level, row.name))
+    return tuple(row.check for row in rows if row.level in levels and row.name not in replaced)
 
 
 def _containers(spec: Json) -> Iterator[Json]:
@@ -154,16 +190,22 @@ def _host_process(spec: Json) -> Violation | None:
     return Violation("hostProcess", words) if setters else None
 
 
-def _selinux(spec: Json) -> Violation | None:
-    holders = [("pod", _security(spec)), *((one["name"], _security(one)) for one in _containers(spec))]
-    wrong = [
-        name
-        for name, security in holders
-        if (options := security.get("seLinuxOptions"))
-        and (options.get("type", "") not in SELINUX_TYPES or options.get("user") or options.get("role"))
-    ]
-    words = f"{_holders(wrong)} set forbidden securityContext.seLinuxOptions"
-    return Violation("seLinuxOptions", words) if wrong else None
+def _selinux(spec: Json, types: frozenset[str]) -> Violation | None:
+    wrong, bad, fields = list[str](), set[str](), set[str]()
+    for name, holder in [("pod", spec), *((one["name"], one) for one in _containers(spec))]:
+        options = _security(holder).get("seLinuxOptions") or {}
+        its = {field for field in ("user", "role") if options.get(field)}
+        kind = options.get("type") or ""
+        if kind not in types or its:
+            wrong.append(name)
+            fields |= its
+            bad |= {kind} - types
+    if not wrong:
+        return None
+    data = [f"type{'s' if len(bad) > 1 else ''} {_quoted(sorted(bad))}"] if bad else []
+    data += [f"{field} may not be set" for field in ("user", "role") if field in fields]
+    words = f"{_holders(wrong)} set forbidden securityContext.seLinuxOptions: {'; '.join(data)}"
+    return Violation("seLinuxOptions", words)
 
 
 def _holders(names: list[str]) -> str:
@@ -178,26 +220,51 @@ def _proc_mount(spec: Json) -> Violation | None:
     return Violation("procMount", words) if names else None
 
 
-def _unconfined(spec: Json) -> Violation | None:
-    def is_unconfined(holder: Json) -> bool:
-        return (_security(holder).get("seccompProfile") or {}).get("type") == "Unconfined"
+def _profiles(spec: Json, field: str) -> tuple[list[str], list[str]]:
+    """Who sets a profile that confines nothing, and which ones these are."""
+    holders = [("pod", spec), *((one["name"], one) for one in _containers(spec))]
+    set_types = [(name, (_security(holder).get(field) or {}).get("type")) for name, holder in holders]
+    wrong = [(name, kind) for name, kind in set_types if kind is not None and kind not in CONFINED]
+    return [name for name, _ in wrong], sorted({kind for _, kind in wrong})
 
-    wrong = (["pod"] if is_unconfined(spec) else []) + _of_containers(spec, is_unconfined)
-    words = f'{_holders(wrong)} must not set securityContext.seccompProfile.type to "Unconfined"'
+
+def _unconfined(spec: Json) -> Violation | None:
+    wrong, kinds = _profiles(spec, "seccompProfile")
+    words = f"{_holders(wrong)} must not set securityContext.seccompProfile.type to {_quoted(kinds)}"
     return Violation("seccompProfile", words) if wrong else None
 
 
-def _apparmor(spec: Json) -> Violation | None:
-    def is_unconfined(holder: Json) -> bool:
-        return (_security(holder).get("appArmorProfile") or {}).get("type") == "Unconfined"
+def _unconfined_by_annotation(spec: Json, annotations: Annotations) -> Violation | None:
+    names = [SECCOMP_POD, *(SECCOMP_CONTAINER + one["name"] for one in _containers(spec))]
+    wrong = sorted(
+        f'{name}="{annotations[name]}"'
+        for name in dict.fromkeys(names)
+        if name in annotations
+        and annotations[name] not in ("runtime/default", "docker/default")
+        and not annotations[name].startswith("localhost/")
+    )
+    words = f"forbidden annotation{'s' if len(wrong) > 1 else ''} {', '.join(wrong)}"
+    return Violation("seccompProfile", words) if wrong else None
 
-    wrong = (["pod"] if is_unconfined(spec) else []) + _of_containers(spec, is_unconfined)
-    words = f'{_holders(wrong)} must not set AppArmor profile type to "Unconfined"'
-    return Violation("forbidden AppArmor profile", words) if wrong else None
+
+def _apparmor(spec: Json, annotations: Annotations) -> Violation | None:
+    names, values = _profiles(spec, "appArmorProfile")
+    marks = sorted(
+        f'{name}="{value}"'
+        for name, value in annotations.items()
+        if name.startswith(APPARMOR) and value not in ("", "runtime/default") and not value.startswith("localhost/")
+    )
+    if not names and not marks:
+        return None
+    setters = [_holders(names)] if names else []
+    setters += [f"annotation{'s' if len(marks) > 1 else ''}"] if marks else []
+    values += marks
+    what = f"forbidden AppArmor profile{'s' if len(values) > 1 else ''}"
+    return Violation(what, f"{' and '.join(setters)} must not set AppArmor profile type to {_quoted(values)}")
 
 
-def _sysctls(spec: Json) -> Violation | None:
-    names = [one["name"] for one in _security(spec).get("sysctls") or () if one["name"] not in SAFE_SYSCTLS]
+def _sysctls(spec: Json, allowed: frozenset[str]) -> Violation | None:
+    names = [one["name"] for one in _security(spec).get("sysctls") or () if one["name"] not in allowed]
     return Violation("forbidden sysctls", ", ".join(names)) if names else None
 
 
@@ -211,11 +278,8 @@ def _volume_types(spec: Json) -> Violation | None:
     if not wrong:
         return None
     kinds = sorted(set(wrong.values()))
-    uses, word = ("use", "types") if len(wrong) > 1 else ("uses", "type")
-    if len(kinds) == 1:
-        word = "type"
-    detail = f"{_those('volume', list(wrong))} {uses} restricted volume {word} {_quoted(kinds)}"
-    return Violation("restricted volume types", detail)
+    uses, word = "use" if len(wrong) > 1 else "uses", f"restricted volume type{'s' if len(kinds) > 1 else ''}"
+    return Violation("restricted volume types", f"{_those('volume', list(wrong))} {uses} {word} {_quoted(kinds)}")
 
 
 def _escalation(spec: Json) -> Violation | None:
@@ -258,17 +322,11 @@ def _not_root_user(spec: Json) -> Violation | None:
 
 
 def _confined(spec: Json) -> Violation | None:
-    def profile(holder: Json) -> str:
-        return str((_security(holder).get("seccompProfile") or {}).get("type", ""))
-
-    good = ("RuntimeDefault", "Localhost")
-    wrong = (["pod"] if profile(spec) not in ("", *good) else []) + _of_containers(
-        spec, lambda one: profile(one) not in ("", *good)
-    )
-    if wrong:
-        words = f'{_holders(wrong)} must not set securityContext.seccompProfile.type to "Unconfined"'
-        return Violation("seccompProfile", words)
-    missing = [] if profile(spec) else _of_containers(spec, lambda one: not profile(one))
+    wrong = _unconfined(spec)
+    if wrong is not None:
+        return wrong
+    is_set = bool(_security(spec).get("seccompProfile"))
+    missing = [] if is_set else _of_containers(spec, lambda one: not _security(one).get("seccompProfile"))
     words = (
         f"pod or {_those('container', missing)} must set securityContext.seccompProfile.type to "
         '"RuntimeDefault" or "Localhost"'
@@ -276,13 +334,56 @@ def _confined(spec: Json) -> Violation | None:
     return Violation("seccompProfile", words) if missing else None
 
 
-# Checks of both levels, those that only baseline has, and those that restricted has in their place.
-SHARED: tuple[Check, ...] = (
-    _apparmor, _host_namespaces, _host_paths, _host_ports, _handler_hosts, _privileged, _proc_mount, _selinux, _sysctls,
-    _host_process,
+def _of_spec(check: Callable[[Json], Violation | None], spec: Json, _: Annotations) -> Violation | None:
+    return check(spec)
+
+
+def _not_windows(check: Callable[[Json], Violation | None], spec: Json, _: Annotations) -> Violation | None:
+    """Windows knows none of what these are about."""
+    return None if (spec.get("os") or {}).get("name") == "windows" else check(spec)
+
+
+def _not_in_user_namespace(check: Callable[[Json], Violation | None], spec: Json, _: Annotations) -> Violation | None:
+    """Root in a user namespace is nobody outside of it."""
+    return None if spec.get("hostUsers") is False else check(spec)
+
+
+def _sysctl_row(since: int) -> Row:
+    allowed = frozenset[str]().union(*(names for version, names in SYSCTLS.items() if version <= since))
+    return Row("sysctls", "baseline", since, partial(_of_spec, lambda spec: _sysctls(spec, allowed)))
+
+
+def _selinux_row(since: int, types: frozenset[str]) -> Row:
+    return Row("seLinuxOptions", "baseline", since, partial(_of_spec, lambda spec: _selinux(spec, types)))
+
+
+# Names and versions are upstream's.
+ROWS: tuple[Row, ...] = (
+    Row("appArmorProfile", "baseline", 0, _apparmor),
+    Row("capabilities_baseline", "baseline", 0, partial(_of_spec, _default_capabilities)),
+    Row("hostNamespaces", "baseline", 0, partial(_of_spec, _host_namespaces)),
+    Row("hostPathVolumes", "baseline", 0, partial(_of_spec, _host_paths)),
+    Row("hostPorts", "baseline", 0, partial(_of_spec, _host_ports)),
+    Row("hostProbesAndHostLifecycle", "baseline", 34, partial(_of_spec, _handler_hosts)),
+    Row("privileged", "baseline", 0, partial(_of_spec, _privileged)),
+    Row("procMount", "baseline", 0, partial(_of_spec, _proc_mount)),
+    Row("procMount", "baseline", 35, partial(_not_in_user_namespace, _proc_mount)),
+    _selinux_row(0, SELINUX_TYPES),
+    _selinux_row(31, SELINUX_TYPES | {"container_engine_t"}),
+    Row("seccompProfile_baseline", "baseline", 0, _unconfined_by_annotation),
+    Row("seccompProfile_baseline", "baseline", 19, partial(_of_spec, _unconfined)),
+    *map(_sysctl_row, SYSCTLS),
+    Row("windowsHostProcess", "baseline", 0, partial(_of_spec, _host_process)),
+    Row("allowPrivilegeEscalation", "restricted", 8, partial(_of_spec, _escalation)),
+    Row("allowPrivilegeEscalation", "restricted", 25, partial(_not_windows, _escalation)),
+    Row("capabilities_restricted", "restricted", 22, partial(_of_spec, _dropped_capabilities), "capabilities_baseline"),
+    Row("capabilities_restricted", "restricted", 25, partial(_not_windows, _dropped_capabilities), "capabilities_baseline"),
+    Row("procMount_restricted", "restricted", 35, partial(_of_spec, _proc_mount), "procMount"),
+    Row("restrictedVolumes", "restricted", 0, partial(_of_spec, _volume_types), "hostPathVolumes"),
+    Row("runAsNonRoot", "restricted", 0, partial(_of_spec, _non_root)),
+    Row("runAsNonRoot", "restricted", 35, partial(_not_in_user_namespace, _non_root)),
+    Row("runAsUser", "restricted", 23, partial(_of_spec, _not_root_user)),
+    Row("runAsUser", "restricted", 35, partial(_not_in_user_namespace, _not_root_user)),
+    Row("seccompProfile_restricted", "restricted", 19, partial(_of_spec, _confined), "seccompProfile_baseline"),
+    Row("seccompProfile_restricted", "restricted", 25, partial(_not_windows, _confined), "seccompProfile_baseline"),
 )  # fmt: skip
-BASELINE: tuple[Check, ...] = (*SHARED, _default_capabilities, _unconfined)
-RESTRICTED: tuple[Check, ...] = (
-    _escalation, _dropped_capabilities, _volume_types, _non_root, _not_root_user, _confined,
-)  # fmt: skip
-LINUX_ONLY = frozenset((_escalation, _dropped_capabilities, _confined, _unconfined))
