@@ -8,7 +8,8 @@ import pytest
 from kobune.api.clock import SystemClock
 from kobune.controlplane.apiserver.authorization.authorizer import Access
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.flowcontrol.flowcontrol import list_seats
+from kobune.controlplane.apiserver.flowcontrol.estimate import aftermath, list_seats, seats_of
+from kobune.controlplane.apiserver.flowcontrol.flowcontrol import Flow, FlowControl
 from kobune.controlplane.apiserver.flowcontrol.level import Bank, Level, deal
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
@@ -239,6 +240,58 @@ def test_a_flow_has_a_hand_of_different_queues():
     assert len({tuple(deal(f"flow {number}", 64, 6)) for number in range(200)}) > 190
 
 
-@pytest.mark.parametrize(("objects", "seats"), [(0, 1), (100, 1), (101, 2), (5000, 10)])
-def test_long_lists_take_more_seats(objects, seats):
-    assert list_seats(objects) == seats
+@pytest.mark.parametrize(("objects", "size", "seats"), [(0, 0, 1), (10, 2000, 1), (100, 2000, 2), (5000, 2000, 10)])
+def test_long_lists_take_more_seats(objects, size, seats):
+    assert list_seats(objects, size) == seats
+
+
+@pytest.mark.parametrize(
+    ("watchers", "expected"), [(9, (0, 0)), (10, (1, 0.005)), (45, (5, 0.005)), (1000, (10, 0.05))]
+)
+def test_a_write_that_many_watch_keeps_seats_for_a_while(watchers, expected):
+    assert aftermath("", watchers) == expected
+    assert aftermath("token", watchers) == (0, 0)
+
+
+async def test_a_watch_that_begins_with_a_list_takes_the_lists_seats(server, ask):
+    for number in range(4):
+        data = {"k": "v" * 200_000}
+        await ask.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"m{number}"}, "data": data})
+    cache = server.registry.open_cache(server.catalogue.find("", "v1", "configmaps"))
+    assert seats_of("list", {}, cache) >= 5
+    assert seats_of("list", {"limit": "1"}, cache) < seats_of("list", {}, cache)
+    assert seats_of("list", {"fieldSelector": "metadata.name=m1"}, cache) <= 3
+    assert seats_of("watch", {}, cache) == seats_of("watch", {"sendInitialEvents": "true"}, cache) >= 5
+    assert seats_of("watch", {"resourceVersion": "7"}, cache) == 1
+    assert seats_of("get", {}, cache) == 1
+
+
+async def test_seats_of_a_write_are_given_back_after_its_watchers_have_it(server):
+    level = Level("a", "", Bank())
+    level.configure(
+        {
+            "limited": {
+                "limitResponse": {"type": "Queue", "queuing": {"queues": 8, "handSize": 2, "queueLengthLimit": 5}}
+            }
+        },
+        60,
+    )
+    flow = Flow("f", level, {})
+    limits = FlowControl(server.registry, seats=60, request_seconds=60)
+    assert level.take(1)
+    limits.leave(flow, None, 1, 0.001, aftermath("", 30))
+    assert level.executing == 3
+    while level.executing:
+        await asyncio.sleep(0.001)
+
+
+async def test_what_is_answered_at_once_is_not_when_its_level_is_full(server):
+    jo = User("jo", groups=("system:authenticated",))
+    level = server.flow.classify(Access(jo, "get", "", "v1", "configmaps")).level
+    admin = User("root", groups=("system:masters", "system:authenticated"))
+    level.executing += level.nominal
+    assert not server.flow.has_room(Access(jo, "get", "", "v1", "configmaps"))
+    assert server.flow.has_room(Access(admin, "get", "", "v1", "configmaps"))
+    level.executing -= level.nominal
+    assert server.flow.has_room(Access(jo, "get", "", "v1", "configmaps"))
+    assert 'apiserver_flowcontrol_dispatched_requests_total{priority_level="global-default"}' in server.flow.metrics()

@@ -54,7 +54,8 @@ from kobune.controlplane.apiserver.customresources.definitions import Definition
 from kobune.controlplane.apiserver.deadlines import Deadlines
 from kobune.controlplane.apiserver.discovery import Discovery
 from kobune.controlplane.apiserver.flowcontrol.configuration import GROUP as FLOW_GROUP
-from kobune.controlplane.apiserver.flowcontrol.flowcontrol import FlowControl, FlowLimits, list_seats, too_many
+from kobune.controlplane.apiserver.flowcontrol.estimate import NOTHING_AFTER, WRITES, Aftermath, aftermath, seats_of
+from kobune.controlplane.apiserver.flowcontrol.flowcontrol import Flow, FlowControl, FlowLimits, too_many
 from kobune.controlplane.apiserver.flowcontrol.in_flight import InFlight
 from kobune.controlplane.apiserver.impersonation import USER as IMPERSONATE
 from kobune.controlplane.apiserver.impersonation import impersonated
@@ -179,6 +180,7 @@ class ApiServer:
         )
         self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self._schema_beside)
         self.metrics = Metrics()
+        self.metrics.neighbours.append(self.flow.metrics)
         if self.authorization_webhooks:
             self.metrics.neighbours.append(partial(metrics_of, self.authorization_webhooks))
         self.auditor: Auditor | None = None
@@ -278,7 +280,7 @@ class ApiServer:
         if cache is None or kind.stored or "get" not in kind.verbs or kind.namespaced != bool(info.namespace):
             return None
         access = Access(user, "get", info.group, info.version, info.plural, "", info.namespace, info.name)
-        if not self.authorization.allows_now(access):
+        if not self.authorization.allows_now(access) or not self.flow.has_room(access):
             return None
         item = cache.get(info.namespace if kind.namespaced else "", info.name)
         return None if item is None else item.body
@@ -303,14 +305,14 @@ class ApiServer:
         flow = self.flow.classify(access)
         request.flow_headers = flow.headers
         with self.deadlines:
-            seats = await self.flow.enter(flow, access, self._seats(info))
+            seats = await self.flow.enter(flow, access, self._seats(info, request.query))
             if not seats:
                 return too_many()
             began = self.clock.monotonic()
             try:
                 return await self._serve(request, info, access)
             finally:
-                self.flow.leave(flow, access, seats, self.clock.monotonic() - began)
+                self.flow.leave(flow, access, seats, self.clock.monotonic() - began, self._aftermath(info, flow))
 
     async def _serve(self, request: Request, info: RequestInfo | None, access: Access) -> Response:
         if info is None:
@@ -324,12 +326,17 @@ class ApiServer:
             return await self.aggregator.forwarder.forward(remote, request)
         return await resources.serve(self, request, info)
 
-    def _seats(self, info: RequestInfo | None) -> int:
-        """How many seats a request takes: lists more than others."""
-        if info is None or info.verb != "list" or info.kind is None:
+    def _seats(self, info: RequestInfo | None, query: Mapping[str, str]) -> int:
+        if info is None or info.verb not in ("list", "watch") or info.kind is None:
             return 1
+        return seats_of(info.verb, query, self.registry.open_cache(info.kind))
+
+    def _aftermath(self, info: RequestInfo | None, flow: Flow) -> Aftermath:
+        """What a write leaves to do for those who watch."""
+        if info is None or info.kind is None or info.verb not in WRITES or flow.level.exempt:
+            return NOTHING_AFTER
         cache = self.registry.open_cache(info.kind)
-        return list_seats(len(cache)) if cache is not None else 1
+        return aftermath(info.subresource, len(cache.watchers)) if cache is not None else NOTHING_AFTER
 
     async def _path(self, request: Request, access: Access) -> Response:
         """A request that names no resource."""

@@ -29,6 +29,7 @@ EXPIRED_LIST = (
     "were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
 )
 _key = attrgetter("key")
+FEW = 8  # Objects tell how large those of their kind are.
 
 
 class Tuning(NamedTuple):
@@ -97,6 +98,11 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def typical_bytes(self) -> int:
+        """How large an object is, by a few of them; 0 when there are none."""
+        few = [len(item.body) for item in islice(self._items.values(), FEW)]
+        return sum(few) // len(few) if few else 0
 
     def key(self, namespace: str, name: str) -> str:
         """The storage key of an object."""

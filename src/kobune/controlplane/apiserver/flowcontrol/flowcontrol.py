@@ -12,6 +12,7 @@ from kobune.api.errors import ApiError, Json
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.authorization.authorizer import Access
 from kobune.controlplane.apiserver.flowcontrol.configuration import GROUP, levels, schemas
+from kobune.controlplane.apiserver.flowcontrol.estimate import NOTHING_AFTER, Aftermath
 from kobune.controlplane.apiserver.flowcontrol.level import Bank, Level
 from kobune.controlplane.apiserver.flowcontrol.matching import distinguisher, matches
 from kobune.controlplane.apiserver.registry.call import Call
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REMEMBERED = 4096  # Classifications; they are forgotten when the configuration changes.
-OBJECTS_PER_SEAT, MOST_SEATS = 100, 10  # Of a list. Source: upstream flowcontrol/request/config.go.
 WAIT_SHARE = 4  # A request waits for its seats a quarter of what it has altogether. Source: upstream server/config.go.
 CHECK_SECONDS = 1.0
 RETRY_AFTER_SECONDS = 1
@@ -50,11 +50,17 @@ class FlowLimits(Protocol):
 
     def classify(self, access: Access) -> Flow: ...
 
+    def has_room(self, access: Access) -> bool:
+        """Whether a request that takes no time may be answered at once."""
+
     async def enter(self, flow: Flow, access: Access, seats: int) -> int:
         """The seats that the request has now; 0: there are none for it."""
 
-    def leave(self, flow: Flow, access: Access, seats: int, seconds: float) -> None:
+    def leave(self, flow: Flow, access: Access, seats: int, seconds: float, after: Aftermath = NOTHING_AFTER) -> None:
         """The request is answered, so long after it got its seats."""
+
+    def metrics(self) -> str:
+        """What has been let in and sent away, in Prometheus' text form."""
 
 
 class FlowControl:
@@ -82,14 +88,43 @@ class FlowControl:
     async def enter(self, flow: Flow, access: Access, seats: int) -> int:
         """The seats that the request has now; 0: there are none for it."""
         level = flow.level
+        seats = min(seats, level.widest)
         if level.take(seats):
             return seats
-        seats = max(1, min(seats, level.nominal))
         return seats if await level.wait(flow.name, seats, self._wait_seconds) else 0
 
-    def leave(self, flow: Flow, access: Access, seats: int, seconds: float) -> None:
-        """The request is answered, so long after it got its seats."""
-        flow.level.leave(seats, seconds, flow.name)
+    def has_room(self, access: Access) -> bool:
+        """Whether a request that takes no time may be answered at once."""
+        level = self.classify(access).level
+        if not level.has_free_seat():
+            return False
+        level.dispatched += 1
+        return True
+
+    def leave(self, flow: Flow, access: Access, seats: int, seconds: float, after: Aftermath = NOTHING_AFTER) -> None:
+        """The request is answered, so long after it got its seats; what it keeps for a while goes later."""
+        level = flow.level
+        if after.seats:
+            kept = min(after.seats, level.widest)
+            level.executing += kept - seats
+            whole = seconds + after.seconds
+            asyncio.get_running_loop().call_later(after.seconds, level.leave, kept, whole, flow.name)
+        else:
+            level.leave(seats, seconds, flow.name)
+
+    def metrics(self) -> str:
+        """What has been let in and sent away, in Prometheus' text form."""
+        prefix, lines = "apiserver_flowcontrol", list[str]()
+        for name, level in sorted(self._levels.items()):
+            label = f'{{priority_level="{name}"}}'
+            lines += [
+                f"{prefix}_nominal_limit_seats{label} {level.nominal}",
+                f"{prefix}_current_executing_seats{label} {level.executing}",
+                f"{prefix}_current_inqueue_requests{label} {level.waiting}",
+                f"{prefix}_dispatched_requests_total{label} {level.dispatched}",
+                f"{prefix}_rejected_requests_total{label} {level.rejected}",
+            ]
+        return "\n".join(lines) + "\n"
 
     def classify(self, access: Access) -> Flow:
         """The flow of the first schema that matches."""
@@ -198,11 +233,6 @@ def too_many() -> Response:
     """What a request is told that gets no seat."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return Response(429, b"Too many requests, please try again later.\n", "text/plain; charset=utf-8", headers)
-
-
-def list_seats(objects: int) -> int:
-    """How many seats a list of so many objects takes."""
-    return max(1, min(MOST_SEATS, -(-objects // OBJECTS_PER_SEAT)))
 
 
 def _shares(spec: Json) -> int:

@@ -4,6 +4,7 @@ Source: upstream apiserver, pkg/server/filters/maxinflight.go.
 """
 
 from kobune.controlplane.apiserver.authorization.authorizer import Access
+from kobune.controlplane.apiserver.flowcontrol.estimate import NOTHING_AFTER, Aftermath
 from kobune.controlplane.apiserver.flowcontrol.flowcontrol import Flow
 from kobune.controlplane.apiserver.flowcontrol.level import Bank, Level
 from kobune.controlplane.apiserver.request import NOTHING
@@ -36,5 +37,15 @@ class InFlight:
         self._now[reads] += 1
         return 1
 
-    def leave(self, flow: Flow, access: Access, seats: int, seconds: float) -> None:
+    def has_room(self, access: Access) -> bool:
+        return not self._most[True] or self._now[True] < self._most[True]
+
+    def leave(self, flow: Flow, access: Access, seats: int, seconds: float, after: Aftermath = NOTHING_AFTER) -> None:
         self._now[access.verb in READS] -= 1
+
+    def metrics(self) -> str:
+        kinds = ((True, "readOnly"), (False, "mutating"))
+        return "".join(
+            f'apiserver_current_inflight_requests{{request_kind="{name}"}} {self._now[reads]}\n'
+            for reads, name in kinds
+        )

@@ -2,11 +2,12 @@
 
 Fair queuing by start tags: every queue has a tag that grows with the seat-seconds its requests take, and the queue with
 the least tag goes first; a queue that was empty starts where the level stands now. A level may borrow the seats that
-others lend and do not use.
+others lend and do not use: at any moment, where upstream reckons every ten seconds by what was wanted before.
 """
 
 import asyncio
 import hashlib
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from kobune.api.errors import Json
 
 EXPECTED_SECONDS = 0.003  # What a request is taken for until it is done.
 MAX_HASH_CARDS = 15
+WIDEST_SHARE = 0.15  # Of a level's seats for one request. Source: upstream priorityLevelMaxSeatsPercent.
 
 
 @dataclass(slots=True)
@@ -56,7 +58,8 @@ class Level:
         self.queues: list[Queue] = []
         self.executing = 0
         self.waiting = 0
-        self.rejected = 0
+        self.rejected = self.dispatched = 0
+        self.widest = 1  # The most seats that one request gets.
         self._bank = bank
         self._now = 0.0  # The tag of the queue served last.
 
@@ -68,9 +71,12 @@ class Level:
         self.lendable = round(nominal * (limited.get("lendablePercent") or 0) / 100)
         borrowing = limited.get("borrowingLimitPercent")
         self.most = 2**31 if borrowing is None else nominal + round(nominal * borrowing / 100)
+        self.widest = 2**31 if self.exempt else 1
         queuing = (limited.get("limitResponse") or {}).get("queuing") or {}
         wanted = queuing.get("queues", 0) if (limited.get("limitResponse") or {}).get("type") == "Queue" else 0
         self.hand_size, self.queue_length = queuing.get("handSize", 0), queuing.get("queueLengthLimit", 0)
+        if wanted and self.hand_size:
+            self.widest = max(1, min(math.ceil(nominal * WIDEST_SHARE), nominal // self.hand_size))
         if wanted != len(self.queues):
             # Who waits in a queue that is no more is served from it all the same: the level keeps it until then.
             self.queues = [*(one for one in self.queues if one.waiting), *(Queue() for _ in range(wanted))]
@@ -79,8 +85,13 @@ class Level:
         """Seats at once, if nobody waits and there are some."""
         if self.exempt or (not self.waiting and self._has_room(seats)):
             self.executing += seats
+            self.dispatched += 1
             return True
         return False
+
+    def has_free_seat(self) -> bool:
+        """Whether a request that is over at once need not wait for its seat."""
+        return self.exempt or (not self.waiting and self.executing < self.nominal)
 
     async def wait(self, flow: str, seats: int, seconds: float) -> bool:
         """Seats when it is this flow's turn; False: there is no room to wait, or it took too long."""
@@ -130,6 +141,7 @@ class Level:
             queue.tag += first.seats * EXPECTED_SECONDS
             if not first.go.done():
                 self.executing += first.seats
+                self.dispatched += 1
                 first.go.set_result(None)
 
     def _has_room(self, seats: int) -> bool:
