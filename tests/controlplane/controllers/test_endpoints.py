@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from kobune.api.objects.core import PodIP, PodStatus, Service, ServicePort, ServiceSpec
 from kobune.api.objects.lean import LeanPodSpec, Pod
 from kobune.api.objects.meta import Condition, ObjectMeta
-from kobune.controlplane.controllers.endpoint_slice import plan
+from kobune.controlplane.controllers.endpoint_slice import plan, wanted_endpoints
 from kobune.controlplane.controllers.endpoints import plan_subsets, truncated
 from kobune.controlplane.controllers.slices import EndpointSlice, SlicePort
 
@@ -21,6 +21,10 @@ def pod(number, ready=True, node=""):
     status = PodStatus(phase="Running", conditions=[verdict], pod_ip=address, pod_ips=[PodIP(ip=address)])
     meta = ObjectMeta(name=f"p{number}", namespace="d", uid=f"u{number:04}")
     return Pod(metadata=meta, spec=LeanPodSpec(node_name=node), status=status)
+
+
+def planned(service, pods, slices, nodes):
+    return plan(wanted_endpoints(service, pods, nodes), slices)
 
 
 def applied(slices, change):
@@ -45,37 +49,37 @@ def sizes(slices):
 
 
 def test_endpoints_are_spread_over_slices_of_at_most_100():
-    slices = applied([], plan(service(), [pod(number) for number in range(250)], [], {}))
+    slices = applied([], planned(service(), [pod(number) for number in range(250)], [], {}))
     assert sizes(slices) == [50, 100, 100]
     assert slices[0].ports == [SlicePort(name="", protocol="TCP", port=8080)]
 
 
 def test_a_second_pass_plans_nothing():
     pods = [pod(number, ready=number % 3 > 0) for number in range(250)]
-    slices = applied([], plan(service(), pods, [], {}))
-    assert plan(service(), pods, slices, {}) == ([], [], [])
+    slices = applied([], planned(service(), pods, [], {}))
+    assert planned(service(), pods, slices, {}) == ([], [], [])
 
 
 def test_one_pod_more_changes_one_slice():
-    slices = applied([], plan(service(), [pod(number) for number in range(250)], [], {}))
-    change = plan(service(), [pod(number) for number in range(251)], slices, {})
+    slices = applied([], planned(service(), [pod(number) for number in range(250)], [], {}))
+    change = planned(service(), [pod(number) for number in range(251)], slices, {})
     assert (len(change.create), len(change.update), len(change.delete)) == (0, 1, 0)
     assert sizes(applied(slices, change)) == [51, 100, 100]
 
 
 def test_one_pod_less_changes_one_slice_and_the_last_leaves_a_blank_one():
-    slices = applied([], plan(service(), [pod(1), pod(2)], [], {}))
-    slices = applied(slices, plan(service(), [pod(2)], slices, {}))
+    slices = applied([], planned(service(), [pod(1), pod(2)], [], {}))
+    slices = applied(slices, planned(service(), [pod(2)], slices, {}))
     assert sizes(slices) == [1]
-    slices = applied(slices, plan(service(), [], slices, {}))
+    slices = applied(slices, planned(service(), [], slices, {}))
     assert sizes(slices) == [0]
-    assert plan(service(), [], slices, {}) == ([], [], [])
+    assert planned(service(), [], slices, {}) == ([], [], [])
 
 
 def test_what_is_terminating_serves_but_is_not_ready():
     leaving = pod(1)
     leaving.metadata.deletion_timestamp = datetime(2026, 1, 5, tzinfo=UTC)
-    ((_, (endpoint,)),) = plan(service(), [leaving], [], {}).create
+    ((_, (endpoint,)),) = planned(service(), [leaving], [], {}).create
     verdict = endpoint.conditions
     assert (verdict.ready, verdict.serving, verdict.terminating) == (False, True, True)
     assert plan_subsets(service(), [leaving]) == []
@@ -135,3 +139,12 @@ def test_a_service_finds_its_pods_and_follows_them(tell):
     assert [each["conditions"]["ready"] for item in fewer for each in item["endpoints"]] == [False]
     assert [len(subset["notReadyAddresses"]) for subset in after["subsets"]] == [1]
     assert gone is None
+
+
+def test_dual_stack_services_have_slices_of_each_family():
+    both = service(ip_families=["IPv4", "IPv6"])
+    one = pod(1)
+    one.status.pod_ips.append(PodIP(ip="fd00::1"))
+    slices = applied([], planned(both, [one, pod(2)], [], {}))
+    addresses = {each.address_type: [found.addresses for found in each.endpoints] for each in slices}
+    assert addresses == {"IPv4": [["10.1.0.2"], ["10.1.0.3"]], "IPv6": [["fd00::1"]]}

@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -29,9 +29,14 @@ from kobune.controlplane.controllers.slices import (
     EndpointHints,
     EndpointSlice,
     ForZone,
+    Group,
+    Ports,
     SlicePort,
     TargetReference,
+    Wanted,
 )
+from kobune.controlplane.controllers.topology import ZONE, wants_hints
+from kobune.controlplane.controllers.topology_hints import Topology, hint, node_changed
 
 MAX_ENDPOINTS = 100  # In a slice. Source: upstream --max-endpoints-per-slice.
 BEHIND_SECONDS = 1.0
@@ -39,16 +44,6 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
-ZONE = "topology.kubernetes.io/zone"
-
-Ports = tuple[SlicePort, ...]
-
-
-class Group(NamedTuple):
-    """Endpoints that can share slices: of one address family, on the same ports."""
-
-    address_type: str  # "IPv4" or "IPv6".
-    ports: Ports
 
 
 class Change(NamedTuple):
@@ -64,6 +59,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
     service = context.informer(Service).get(key)
     slices = context.informer(EndpointSlice).index("service", key)
     if service is None:
+        context.own(Topology).hinted.pop(key, None)
         for each in slices:
             await _delete(context, each)
         return None
@@ -72,7 +68,10 @@ async def reconcile(key: Key, context: Context) -> float | None:
     if context.own(Unseen).is_behind(key, EndpointSlice, context.informer(EndpointSlice), context.clock.monotonic()):
         return BEHIND_SECONDS
     alive = [each for each in slices if not each.is_deleting]
-    change = plan(service, pods_of(context, service), alive, context.informer(Node).items)
+    nodes = context.informer(Node).items
+    wanted = wanted_endpoints(service, pods_of(context, service), nodes)
+    hint(service, wanted, alive, context)
+    change = plan(wanted, alive)
     labels = slice_labels(service)
     touched = {each.name for each, _ in change.update} | {each.name for each in change.delete}
     relabel = [
@@ -96,10 +95,10 @@ async def reconcile(key: Key, context: Context) -> float | None:
     return None
 
 
-def plan(service: Service, pods: Sequence[Pod], slices: Sequence[EndpointSlice], nodes: dict[Key, Node]) -> Change:
-    """The least that brings the slices to what the pods are. Source: upstream endpointslice reconcileByPortMapping."""
+def wanted_endpoints(service: Service, pods: Sequence[Pod], nodes: Mapping[Key, Node]) -> Wanted:
+    """The endpoints that the pods are, by their uids, of each family and list of ports."""
     families = service.spec.ip_families or ["IPv4"]
-    wanted: dict[Group, dict[str, Endpoint]] = {}
+    wanted: Wanted = {}
     for pod in pods:
         if not belongs_to_endpoints(pod, terminating=True):
             continue
@@ -111,6 +110,11 @@ def plan(service: Service, pods: Sequence[Pod], slices: Sequence[EndpointSlice],
     for family in families:
         if not any(group.address_type == family for group in wanted):
             wanted[Group(family, ())] = {}  # A slice without endpoints says that there are none.
+    return wanted
+
+
+def plan(wanted: Wanted, slices: Sequence[EndpointSlice]) -> Change:
+    """The least that brings the slices to what is wanted. Source: upstream endpointslice reconcileByPortMapping."""
     present: dict[Group, list[EndpointSlice]] = {}
     for each in slices:
         present.setdefault(Group(each.address_type, tuple(each.ports or ())), []).append(each)
@@ -182,7 +186,7 @@ def _ports(service: Service, pod: Pod) -> Ports:
     return tuple(ports)
 
 
-def _endpoint(service: Service, pod: Pod, family: str, nodes: dict[Key, Node]) -> Endpoint | None:
+def _endpoint(service: Service, pod: Pod, family: str, nodes: Mapping[Key, Node]) -> Endpoint | None:
     version = 6 if family == "IPv6" else 4
     addresses = [each.ip for each in pod.status.pod_ips if ipaddress.ip_address(each.ip).version == version]
     if not addresses:
@@ -205,7 +209,9 @@ def _endpoint(service: Service, pod: Pod, family: str, nodes: dict[Key, Node]) -
 def _hints(service: Service, zone: str | None, node: str) -> EndpointHints | None:
     """For Services that want traffic kept near. Source: upstream trafficdist."""
     preference = service.spec.traffic_distribution
-    if preference not in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+    if preference not in ("PreferClose", "PreferSameZone", "PreferSameNode") or wants_hints(
+        service.metadata.annotations
+    ):
         return None
     nodes = [ForZone(name=node)] if preference == "PreferSameNode" and node else None
     zones = [ForZone(name=zone)] if zone else None
@@ -267,7 +273,7 @@ def _prepare(context: Context) -> None:
 
 CONTROLLER = Controller(
     "endpointslice-controller",
-    (For(Service), Maps(EndpointSlice, _service_of_slice), Maps(Pod, services_of_pod), Maps(Node)),
+    (For(Service), Maps(EndpointSlice, _service_of_slice), Maps(Pod, services_of_pod), Maps(Node, node_changed)),
     reconcile,
     prepare=_prepare,
 )

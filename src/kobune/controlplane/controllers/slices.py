@@ -1,6 +1,6 @@
 """EndpointSlices as controllers write them: views whose defaults stand for what is left out on the wire."""
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -51,3 +51,16 @@ class EndpointSlice(Object):
     address_type: str = ""
     endpoints: list[Endpoint] | None = None
     ports: list[SlicePort] | None = None
+
+
+Ports = tuple[SlicePort, ...]
+
+
+class Group(NamedTuple):
+    """Endpoints that can share slices: of one address family, on the same ports."""
+
+    address_type: str  # "IPv4" or "IPv6".
+    ports: Ports
+
+
+Wanted = dict[Group, dict[str, Endpoint]]
