@@ -1,11 +1,17 @@
 """`kobune serve` is killed at any moment of an operation: the next one goes on, and a repeat of the call converges."""
 
+import asyncio
 import random
 import time
 
 import pytest
 
+from kobune.client.client import Client
+from kobune.client.kubeconfig import load_kubeconfig
+from kobune.host.layout import Layout
+
 GROUP = "resourceGroups/kill"
+MAPS = "/api/v1/namespaces/default/configmaps"
 CLUSTER = f"{GROUP}/providers/Microsoft.ContainerService/managedClusters/c1"
 # Version and number of nodes: creation, scaling out, an upgrade, scaling in, …
 STEPS = (("1.34", 1), ("1.34", 4), ("1.35", 4), ("1.35", 2), ("1.36", 2), ("1.36", 5), ("1.37", 5), ("1.37", 1))
@@ -74,3 +80,37 @@ def body(version: str, count: int) -> dict[str, object]:
     }
     properties = {"dnsPrefix": "kill", "kubernetesVersion": version, "agentPoolProfiles": [pool]}
     return {"location": "westeurope", "properties": properties}
+
+
+@pytest.mark.etcd
+@pytest.mark.timeout(300)
+def test_a_change_of_tier_goes_on_after_the_service_is_killed(killed_service):
+    """Whatever part of the way the state is on: no object is lost, and the operation ends."""
+    service, rng = killed_service, random.Random(7)
+    service.call("PUT", GROUP, {"location": "westeurope"})
+    service.call("PUT", CLUSTER, body("1.36", 1))
+    wait(service, lambda: service.call("GET", CLUSTER)[1]["properties"]["provisioningState"] == "Succeeded")
+    layout = Layout(service.state_dir).cluster("c1")
+    asyncio.run(with_client(layout, lambda client: client.call("POST", MAPS, body=b'{"metadata": {"name": "kept"}}')))
+    for tier in ("Standard", "Free"):
+        changed = body("1.36", 1) | {"sku": {"name": "Base", "tier": tier}}
+        status, answer, headers = service.call("PUT", CLUSTER, changed)
+        assert status == 200, answer
+        for _ in range(2):
+            time.sleep(rng.uniform(0, LONGEST_SECONDS))
+            service.kill()
+            service.start()
+        ended = wait(service, lambda url=headers["Azure-AsyncOperation"]: _ended(service, url))
+        assert ended["status"] == "Succeeded", ended
+        assert service.call("GET", CLUSTER)[1]["sku"]["tier"] == tier
+        asyncio.run(with_client(layout, lambda client: client.call("GET", f"{MAPS}/kept")))
+        members = [path.stem for path in layout.processes.glob("etcd-*.json")]
+        assert len(members) == (3 if tier == "Standard" else 0)
+
+
+async def with_client(layout, work) -> None:
+    client = Client(load_kubeconfig(layout.kubeconfig))
+    try:
+        await work(client)
+    finally:
+        await client.transport.close()

@@ -103,16 +103,19 @@ async def encrypted() -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def etcd_at(endpoint: str) -> AsyncIterator[Store]:
-    store = EtcdStore([endpoint], root=f"/{uuid.uuid4().hex}")
+async def etcd_at(endpoint: str, begins_after: int = 0) -> AsyncIterator[Store]:
+    store = EtcdStore([endpoint], root=f"/{uuid.uuid4().hex}", begins_after=begins_after)
     yield FromZero(store, await store.revision())
     await store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "encrypted", pytest.param("etcd", marks=pytest.mark.etcd)], scope="session")
+ETCD, MOVED = (pytest.param(name, marks=pytest.mark.etcd) for name in ("etcd", "etcd after another"))
+
+
+@pytest.fixture(params=["memory", "sqlite", "encrypted", ETCD, MOVED], scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "etcd":
-        return partial(etcd_at, request.getfixturevalue("etcd"))
+    if request.param.startswith("etcd"):
+        return partial(etcd_at, request.getfixturevalue("etcd"), 0 if request.param == "etcd" else 1_000_000)
     return {"memory": memory, "sqlite": sqlite, "encrypted": encrypted}[request.param]
 
 

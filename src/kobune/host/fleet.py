@@ -62,10 +62,11 @@ class LocalFleet:
                 raise Unplaceable(
                     f"{SLOTS} clusters with real nodes are the most on one machine; delete one to make room."
                 )
-            store = "sqlite" if cluster.tier == TIERS[0] else "etcd"
-            before = Spec(cluster=cluster, api_port=port, store=store, slot=slot)
+            before = Spec(cluster=cluster, api_port=port, store=_store_of(cluster), slot=slot)
         elif not simulated and self._shares_slot(place, before):
             raise Unplaceable("The cluster shares its address ranges with others and can have simulated nodes only.")
+        elif cluster.tier != before.cluster.tier:
+            before = replace(before, store=_store_of(cluster))
         write_spec(found, replace(before, cluster=cluster, running=running, wish=Wish(wish, kind)))
 
     def _shares_slot(self, place: str, spec: Spec) -> bool:
@@ -141,6 +142,11 @@ class LocalFleet:
         from kobune.host.run_command import run  # Late: brings the runtime's client along.
 
         return await run(self._layout.cluster(place), command, files, self._clock)
+
+
+def _store_of(cluster: Cluster) -> str:
+    """The engine that a tier's clusters are kept by."""
+    return "sqlite" if cluster.tier == TIERS[0] else "etcd"
 
 
 def _changed(path: Path) -> int:

@@ -60,6 +60,16 @@ class ClusterLayout:
         return self.etcd / "members.json"
 
     @property
+    def etcd_begins_after(self) -> Path:
+        """The last revision of the store from which the members' state came; absent: none."""
+        return self.etcd / "begins-after"
+
+    @property
+    def moving(self) -> Path:
+        """Everything the cluster has stored, while no engine has it: it goes from one to another."""
+        return self.root / "moving.snapshot"
+
+    @property
     def etcd_pki(self) -> Path:
         return self.pki / "etcd"
 

@@ -7,26 +7,29 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 from kobune.aks.instances import Instances
 from kobune.api.clock import Clock
+from kobune.host import moving
 from kobune.host.autoscaler_wish import is_wanted
 from kobune.host.capacity import most_real_nodes
 from kobune.host.credentials import prepare
 from kobune.host.engine import Engine
+from kobune.host.etcd_members import member_commands, members, prepare_certificates
 from kobune.host.instances import UP, shape_of
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import Command, Keeper, find_running
 from kobune.host.spec import PoolState, ProcessStatus, Spec, Status, read_spec, read_status, write_status
-from kobune.host.topology import control_plane_commands, serves_api, stop_grace, stop_order
+from kobune.host.topology import control_plane_commands, is_etcd, serves_api, stop_grace, stop_order
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1  # How often the wishes are read again.
+SHORT_SECONDS = 0.05
 # Between attempts at a cluster whose looking after failed.
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 1.0, 60.0
 READY_SECONDS = 60.0  # For an API server to answer, before the next one is started anew.
@@ -159,13 +162,12 @@ class _Runner:
                 if not machine.simulated and machine.state in UP
             ]
             await asyncio.to_thread(prepare, self._cluster, spec, nodes, self._clock.now())
+            if moving.is_due(self._cluster, spec):
+                await self._move(spec, tasks)
             wanted = commands(self._layout, self._cluster, spec, self.engine.instances)
         surplus = [name for name in self._kept if name not in wanted]
         surplus += [name for name in self._recorded() if name not in wanted and name not in self._kept]
-        for _, together in groupby(sorted(surplus, key=stop_order), stop_order):
-            async with asyncio.TaskGroup() as stopping:
-                for name in together:
-                    stopping.create_task(self._stop(name), name=f"stop {name}")
+        await self._stop_all(surplus)
         for name in [name for name, command in wanted.items() if self._is_stale(name, command)]:
             # One after the other: where several API servers run, the others go on answering.
             await self._stop(name)
@@ -180,6 +182,39 @@ class _Runner:
             await self._halt(spec)
         self._halted = spec is not None and not spec.running
         self.is_busy = bool(wanted)
+
+    async def _move(self, spec: Spec, tasks: asyncio.TaskGroup) -> None:
+        """Bring the state to the engine that the spec wants. Meanwhile nodes go on by themselves and nobody is answered."""
+        await self.engine.access.close()
+        nodes = {machine.name for machine in self.engine.instances.machines}
+        others = [name for name in {*self._kept, *self._recorded()} if name not in nodes]
+        await self._stop_all(name for name in others if not is_etcd(name))
+        if not self._cluster.moving.exists() and moving.holder(self._cluster) == moving.ETCD:
+            await self._keep_members(spec, tasks)
+        await moving.leave(self._cluster, spec, self._clock.now())
+        await self._stop_all(name for name in {*self._kept, *self._recorded()} if is_etcd(name))
+        await asyncio.to_thread(moving.prepare, self._cluster, spec)
+        if spec.store == moving.ETCD:
+            await self._keep_members(spec, tasks)
+        await moving.arrive(self._cluster, spec, self._clock.now())
+
+    async def _keep_members(self, spec: Spec, tasks: asyncio.TaskGroup) -> None:
+        """Start etcd's members, each recorded: if this service is killed, the next one finds them."""
+        await asyncio.to_thread(prepare_certificates, self._cluster, self._clock.now())
+        commands = member_commands(self._cluster, members(self._cluster, spec))
+        for name, argv in commands.items():
+            if name not in self._kept:
+                self._keep(name, Command(argv), tasks)
+        async with asyncio.timeout(READY_SECONDS):
+            while any(find_running(self._cluster.process(name)) is None for name in commands):
+                await self._clock.sleep(SHORT_SECONDS)
+
+    async def _stop_all(self, names: Iterable[str]) -> None:
+        """What others need last."""
+        for _, together in groupby(sorted(names, key=stop_order), stop_order):
+            async with asyncio.TaskGroup() as stopping:
+                for name in together:
+                    stopping.create_task(self._stop(name), name=f"stop {name}")
 
     async def _halt(self, spec: Spec) -> None:
         if any(not machine.simulated for machine in self.engine.instances.machines):

@@ -30,6 +30,9 @@ class StoreFlags:
     etcd_cafile: Path | None = flag(None, "Who signed etcd's certificates.")
     etcd_certfile: Path | None = flag(None, "Shown to etcd.")
     etcd_keyfile: Path | None = flag(None, "Its key.")
+    etcd_begins_after: int = flag(
+        0, "Added to etcd's revisions: the last one of the store whose state it went on with."
+    )
     encryption_provider_config: Path | None = flag(
         None, "An EncryptionConfiguration: what is stored encrypted, with which keys."
     )
@@ -45,7 +48,7 @@ def store_flags(cluster: ClusterLayout, spec: Spec) -> StoreFlags:
     encryption = cluster.encryption if cluster.encryption.exists() else None
     if spec.store != "etcd":
         return StoreFlags(store=f"sqlite:{cluster.store}", encryption_provider_config=encryption)
-    from kobune.host.etcd_members import client_tls, endpoints, members
+    from kobune.host.etcd_members import begins_after, client_tls, endpoints, members
 
     tls = client_tls(cluster)
     return StoreFlags(
@@ -53,6 +56,7 @@ def store_flags(cluster: ClusterLayout, spec: Spec) -> StoreFlags:
         etcd_cafile=tls.authority,
         etcd_certfile=tls.certificate,
         etcd_keyfile=tls.key,
+        etcd_begins_after=begins_after(cluster),
         encryption_provider_config=encryption,
     )
 
@@ -92,7 +96,7 @@ async def _engine(flags: StoreFlags) -> Store:
         if flags.etcd_cafile is None and any(server.startswith("https:") for server in flags.etcd_servers):
             raise BadStore("--etcd-servers with https needs --etcd-cafile")
         tls = Tls(flags.etcd_cafile, flags.etcd_certfile, flags.etcd_keyfile) if flags.etcd_cafile else None
-        return EtcdStore(flags.etcd_servers, tls=tls)
+        return EtcdStore(flags.etcd_servers, tls=tls, begins_after=flags.etcd_begins_after)
     scheme, _, rest = flags.store.partition(":")
     if scheme == "memory":
         from kobune.controlplane.store.memory import MemoryStore

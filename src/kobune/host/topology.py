@@ -59,12 +59,17 @@ def serves_api(process: str) -> bool:
     return component_of(process) in (CONTROL_PLANE, API_SERVER)
 
 
+def is_etcd(process: str) -> bool:
+    """Whether a member of etcd runs in a process of this name."""
+    return component_of(process) == "etcd"
+
+
 def stop_grace(process: str) -> float:
     """Seconds before it is killed; 0: the usual ones. A member of etcd whose peers have ended before it waits long for them;
     killed, it loses nothing."""
-    return 1.0 if component_of(process) == "etcd" else 0.0
+    return 1.0 if is_etcd(process) else 0.0
 
 
 def stop_order(process: str) -> int:
     """What the others need is stopped after them."""
-    return 2 if component_of(process) == "etcd" else 1 if serves_api(process) else 0
+    return 2 if is_etcd(process) else 1 if serves_api(process) else 0

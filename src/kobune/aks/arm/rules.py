@@ -173,12 +173,6 @@ def check_cluster_change(before: Json, after: Json) -> None:
         old, new = before["properties"].get(field), after["properties"].get(field)
         if _comparable(old) != _comparable(new):
             raise _fixed(field)
-    old_tier, new_tier = before["sku"].get("tier", "Free"), after["sku"].get("tier", "Free")
-    if old_tier == "Free" != new_tier:
-        raise not_supported(
-            f"Going from tier Free to {new_tier}, whose objects are kept by etcd instead of one file,",
-            target="sku.tier",
-        )
     old_network, new_network = before["properties"]["networkProfile"], after["properties"]["networkProfile"]
     for field in ("networkPlugin", "serviceCidr", "dnsServiceIP", "loadBalancerSku"):
         if _comparable(old_network.get(field)) != _comparable(new_network.get(field)):

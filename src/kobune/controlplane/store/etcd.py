@@ -31,16 +31,21 @@ class EtcdStore:
     Args:
         endpoints: "https://HOST:PORT" or "http://HOST:PORT", any number of members of one cluster.
         root: put before every key, so that several clusters share one etcd.
+        begins_after: added to etcd's own revisions: where its state came from another store, that one's last.
     """
 
-    def __init__(self, endpoints: Sequence[str], *, tls: Tls | None = None, root: str = "") -> None:
+    def __init__(
+        self, endpoints: Sequence[str], *, tls: Tls | None = None, root: str = "", begins_after: int = 0
+    ) -> None:
         self._calls = EtcdCalls(endpoints, tls)
         self._root = root.encode()
         self._leases = Leases(self._calls)
+        self._begins_after = begins_after
 
     async def revision(self) -> int:
         # Not serializable, so a majority confirms it.
-        return int((await self._range(pb.RangeRequest(key=b"/", count_only=True))).header.revision)
+        found = await self._range(pb.RangeRequest(key=b"/", count_only=True))
+        return int(found.header.revision) + self._begins_after
 
     async def read(self, key: str) -> Entry | None:
         found = await self._range(pb.RangeRequest(key=self._key(key)))
@@ -50,8 +55,12 @@ class EtcdStore:
         start, end = self._span(prefix)
         if after:
             start = max(start, self._key(after) + b"\0")
-        found = await self._range(pb.RangeRequest(key=start, range_end=end, limit=limit, revision=revision))
-        return Page([self._entry(kv) for kv in found.kvs], revision or found.header.revision, found.more)
+        own = revision - self._begins_after if revision else 0
+        if revision and own <= 0:
+            raise Compacted(self._begins_after + 1)
+        found = await self._range(pb.RangeRequest(key=start, range_end=end, limit=limit, revision=own))
+        shown = revision or found.header.revision + self._begins_after
+        return Page([self._entry(kv) for kv in found.kvs], shown, found.more)
 
     async def write(
         self, key: str, value: bytes, *, expected: int | None, durable: bool = True, seconds: float = 0.0
@@ -64,9 +73,9 @@ class EtcdStore:
     async def _put(self, key: str, put: pb.PutRequest, expected: int | None) -> int:
         if expected is None:
             written = await self._mutate("KV/Put", put, pb.PutResponse)
-            return int(written.header.revision)
+            return int(written.header.revision) + self._begins_after
         done = await self._if_at(key, expected, pb.RequestOp(request_put=put))
-        return int(done.header.revision)
+        return int(done.header.revision) + self._begins_after
 
     async def _write_leased(self, key: str, put: pb.PutRequest, expected: int | None, seconds: float) -> int:
         try:
@@ -90,23 +99,26 @@ class EtcdStore:
             deleted.header.CopyFrom(done.header)
         if not deleted.deleted:
             raise Conflict(key, None)
-        return int(deleted.header.revision)
+        return int(deleted.header.revision) + self._begins_after
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
         key, end = self._span(prefix)
+        if self._begins_after and after < self._begins_after:
+            raise Compacted(self._begins_after)  # The other store's history.
         while True:
             # etcd refuses a start before the compacted revision; beginning one earlier than needed makes that exact.
-            start = pb.WatchCreateRequest(key=key, range_end=end, start_revision=max(after, 1))
+            start = pb.WatchCreateRequest(key=key, range_end=end, start_revision=max(after - self._begins_after, 1))
             request = pb.WatchRequest(create_request=start)
             try:
                 async with self._calls.stream("Watch/Watch", request, pb.WatchResponse) as read:
                     while True:
                         answer = await read()
                         if answer.compact_revision:
-                            raise Compacted(answer.compact_revision)
+                            raise Compacted(answer.compact_revision + self._begins_after)
                         if answer.canceled:
                             raise Unavailable(answer.cancel_reason)
-                        changes = [self._change(event) for event in answer.events if event.kv.mod_revision > after]
+                        found = map(self._change, answer.events)
+                        changes = [change for change in found if change.revision > after]
                         if changes:
                             after = changes[-1].revision
                             yield changes
@@ -116,7 +128,7 @@ class EtcdStore:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def compact(self, revision: int) -> None:
-        revision = min(revision, await self.revision())
+        revision = min(revision, await self.revision()) - self._begins_after
         if revision > 0:
             try:
                 request = pb.CompactionRequest(revision=revision)
@@ -138,7 +150,7 @@ class EtcdStore:
             return await self._calls.call("KV/Range", request, pb.RangeResponse, repeatable=True)
         except Refused as refused:
             if refused.code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in refused.details:
-                raise Compacted(request.revision + 1) from refused
+                raise Compacted(request.revision + self._begins_after + 1) from refused
             raise _translated(refused) from refused
 
     async def _mutate(self, method: str, request: Message, answer: type[M]) -> M:
@@ -149,11 +161,11 @@ class EtcdStore:
 
     async def _if_at(self, key: str, expected: int, operation: pb.RequestOp) -> pb.TxnResponse:
         """Do it if the key is at revision `expected`; raises Conflict with what is there instead."""
-        where = self._key(key)
+        where, own = self._key(key), self._own(expected)
         done = await self._mutate(
             "KV/Txn",
             pb.TxnRequest(
-                compare=[pb.Compare(target=pb.Compare.MOD, key=where, mod_revision=expected)],
+                compare=[pb.Compare(target=pb.Compare.MOD, key=where, mod_revision=own)],
                 success=[operation],
                 failure=[pb.RequestOp(request_range=pb.RangeRequest(key=where))],
             ),
@@ -163,6 +175,10 @@ class EtcdStore:
             found = done.responses[0].response_range.kvs
             raise Conflict(key, self._entry(found[0]) if found else None)
         return done
+
+    def _own(self, expected: int) -> int:
+        """etcd's revision of ours; a negative one, which nothing is at, where it is the store's before."""
+        return expected and (expected - self._begins_after if expected > self._begins_after else -1)
 
     def _key(self, key: str) -> bytes:
         return self._root + key.encode()
@@ -176,7 +192,7 @@ class EtcdStore:
         return start, start[:-1] + bytes([start[-1] + 1])
 
     def _entry(self, kv: pb.KeyValue) -> Entry:
-        return Entry(kv.key[len(self._root) :].decode(errors="replace"), kv.value, kv.mod_revision)
+        return Entry(kv.key[len(self._root) :].decode(errors="replace"), kv.value, kv.mod_revision + self._begins_after)
 
     def _change(self, event: pb.Event) -> Change:
         key, value, revision = self._entry(event.kv)
