@@ -24,6 +24,7 @@ from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import KubeconfigError, load_kubeconfig, render_kubeconfig
 from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings, read_admission
+from kobune.controlplane.apiserver.authentication.front_proxy import RequestHeaders
 from kobune.controlplane.apiserver.authentication.issuers import Issuer, flag_issuer, issuers_of
 from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
 from kobune.controlplane.apiserver.authorization.configuration import WEBHOOK, Stage, Webhook, read_configuration
@@ -88,7 +89,12 @@ class ApiServerFlags:
     kubelet_certificate_authority: Path | None = flag(None, "Who signed the kubelets' certificates.")
     proxy_client_cert_file: Path | None = flag(None, "Shown to aggregated API servers.")
     proxy_client_key_file: Path | None = flag(None, "Its key.")
-    requestheader_client_ca_file: Path | None = flag(None, "Who signed it; aggregated API servers are told.")
+    requestheader_client_ca_file: Path | None = flag(None, "Who signs the certificates of front proxies; also of ours.")
+    requestheader_allowed_names: Sequence[str] = flag((), "Common names that front proxies may have; none is any.")
+    requestheader_username_headers: Sequence[str] = flag(("X-Remote-User",), "Where they name the user.")
+    requestheader_uid_headers: Sequence[str] = flag(("X-Remote-Uid",), "And its uid.")
+    requestheader_group_headers: Sequence[str] = flag(("X-Remote-Group",), "And its groups.")
+    requestheader_extra_headers_prefix: Sequence[str] = flag(("X-Remote-Extra-",), "And what else is known of it.")
     max_requests_inflight: int = flag(400, "Reads answered at the same time.")
     max_mutating_requests_inflight: int = flag(200, "Writes answered at the same time.")
     enable_priority_and_fairness: bool = flag(True, "Whether levels and queues decide who waits for that.")
@@ -280,6 +286,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         api_audiences=tuple(flags.api_audiences),
         kubelet_tls=_kubelet_tls(flags, ca),
         front_proxy=_front_proxy(flags, now),
+        request_headers=_request_headers(flags, ca),
         max_requests_inflight=flags.max_requests_inflight,
         max_mutating_requests_inflight=flags.max_mutating_requests_inflight,
         enable_priority_and_fairness=flags.enable_priority_and_fairness,
@@ -293,7 +300,10 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         pod_security=_admission(flags.admission_control_config_file).pod_security,
     )
     try:
-        return config, server_tls(certificate, key, ca), kubeconfig
+        tls = server_tls(certificate, key, ca)
+        if flags.requestheader_client_ca_file is not None:
+            tls.load_verify_locations(flags.requestheader_client_ca_file)
+        return config, tls, kubeconfig
     except (OSError, ssl.SSLError) as error:
         raise BadFlag(f"--tls-cert-file {certificate}, --tls-private-key-file {key}: {error}") from error
 
@@ -508,6 +518,21 @@ def _front_proxy(flags: ApiServerFlags, now: datetime) -> FrontProxy:
         front = Authority.load_or_create(flags.cert_dir, "front-proxy-ca", now, file="front-proxy-ca")
         certificate, key = front.issue_client(FRONT_PROXY, (), now).write(flags.cert_dir, FRONT_PROXY)
     return FrontProxy(certificate, key, _read("--requestheader-client-ca-file", ca))
+
+
+def _request_headers(flags: ApiServerFlags, client_ca: Path) -> RequestHeaders | None:
+    path = flags.requestheader_client_ca_file
+    if path is None:
+        return None
+    return RequestHeaders(
+        _read("--requestheader-client-ca-file", path),
+        _read("--client-ca-file", client_ca),
+        tuple(flags.requestheader_allowed_names),
+        tuple(flags.requestheader_username_headers),
+        tuple(flags.requestheader_uid_headers),
+        tuple(flags.requestheader_group_headers),
+        tuple(flags.requestheader_extra_headers_prefix),
+    )
 
 
 def _seconds(flag: str, text: str) -> float:

@@ -11,6 +11,7 @@ from kobune.api.errors import Json
 from kobune.client.transport import Transport
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
 from kobune.controlplane.apiserver.authentication.authenticator import TokenAuthenticator
+from kobune.controlplane.apiserver.authentication.front_proxy import RequestHeaders
 from kobune.controlplane.apiserver.authentication.issuers import Issuer
 from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
 from kobune.controlplane.apiserver.authorization.authorizer import Authorizer
@@ -52,6 +53,7 @@ class ApiServerConfig:
             logs, exec and proxying off.
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
         pod_security: what namespaces that ask for nothing are held to, and who is not judged.
+        request_headers: which front proxies may ask this server in the name of others.
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
         admits_connection: whether a client at this address, with this certificate (DER; None: it has none), may speak
@@ -84,6 +86,7 @@ class ApiServerConfig:
     authorizers: Sequence[Authorizer] = ()
     kubelet_tls: ssl.SSLContext | None = None
     front_proxy: FrontProxy | None = None
+    request_headers: RequestHeaders | None = None
     admits_connection: Callable[[str, bytes | None], bool] | None = None
     authorization_mode: tuple[Stage, ...] = ("Node", "RBAC")
     token_webhook: TokenWebhook | None = None

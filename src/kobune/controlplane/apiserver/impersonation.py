@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from kobune.api.errors import BadRequest
 from kobune.controlplane.apiserver.authorization.authorizer import Access, Authorization
 from kobune.controlplane.apiserver.request import Request, User
+from kobune.controlplane.apiserver.wire import all_values
 
 USER, UID, GROUP, EXTRA = "impersonate-user", "impersonate-uid", "impersonate-group", "impersonate-extra-"
 ACCOUNT = "system:serviceaccount:"
@@ -15,7 +16,7 @@ async def impersonated(request: Request, user: User, authorization: Authorizatio
     """Whom the request is to count as. Raises Forbidden, and BadRequest for groups without a user."""
     headers = request.headers
     name = headers.get(USER) or ""
-    groups, extra = _all(headers, GROUP), _extra(headers)
+    groups, extra = all_values(headers, GROUP), _extra(headers)
     uid = headers.get(UID) or ""
     if not name:
         if groups or extra or uid:
@@ -27,7 +28,7 @@ async def impersonated(request: Request, user: User, authorization: Authorizatio
         groups = groups or ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
     else:
         await _require(authorization, user, "users", name)
-    for group in _all(headers, GROUP):
+    for group in all_values(headers, GROUP):
         await _require(authorization, user, "groups", group)
     for key, values in extra.items():
         for value in values:
@@ -55,17 +56,10 @@ async def _require(
     await authorization.require(access)
 
 
-def _all(headers: Mapping[str, str], name: str) -> list[str]:
-    many = getattr(headers, "getall", None)
-    if many is not None:
-        return list(many(name, ()))
-    return [headers[name]] if name in headers else []
-
-
 def _extra(headers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     extra: dict[str, tuple[str, ...]] = {}
     for name in headers:
         lower = name.lower()
         if lower.startswith(EXTRA):
-            extra[unquote(lower.removeprefix(EXTRA))] = tuple(_all(headers, name))
+            extra[unquote(lower.removeprefix(EXTRA))] = tuple(all_values(headers, name))
     return extra

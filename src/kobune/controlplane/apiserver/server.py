@@ -146,7 +146,9 @@ class ApiServer:
             asked = self._reviewer(config.token_webhook.kubeconfig).ask
             webhook = WebhookTokens(config.token_webhook, asked, audiences=config.audiences, clock=clock)
             tokens.append(webhook.authenticate)
-        self.authenticator = Authenticator(tokens, anonymous_health=config.anonymous_health)
+        self.authenticator = Authenticator(
+            tokens, anonymous_health=config.anonymous_health, request_headers=config.request_headers
+        )
         modes = config.authorization_mode
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None

@@ -1,6 +1,6 @@
 """HTTP/1.1 as bytes: plain requests read, and the heads of answers written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -19,6 +19,33 @@ SPECIAL = (b"\r\nupgrade:", b"\r\ntransfer-encoding:", b"\r\nexpect:")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Headers(dict[str, str]):
+    """By lower-case name; one that was sent several times has its values joined, and `getall` knows them one by one."""
+
+    __slots__ = ("_repeated",)
+
+    def __init__(self) -> None:
+        self._repeated: dict[str, list[str]] = {}
+
+    def add(self, name: str, value: str) -> None:
+        """A further value of a header that is there."""
+        self._repeated.setdefault(name, [self[name]]).append(value)
+        self[name] = f"{self[name]}, {value}"
+
+    def getall(self, name: str, default: Sequence[str] = ()) -> Sequence[str]:
+        if name not in self:
+            return default
+        return self._repeated.get(name) or [self[name]]
+
+
+def all_values(headers: Mapping[str, str], name: str) -> list[str]:
+    """The values of a header, one for each time it was sent."""
+    many = getattr(headers, "getall", None)
+    if many is not None:
+        return list(many(name, ()))
+    return [headers[name]] if name in headers else []
 
 
 class Plain(NamedTuple):
@@ -68,11 +95,14 @@ def read_plain(data: bytes) -> Plain | None:
 
 def request_of(plain: Plain, certificate: bytes | None, peer: Any) -> Request:
     """The request that the bytes mean."""
-    headers: dict[str, str] = {}
+    headers = Headers()
     for line in plain.head.decode("latin-1").split("\r\n")[1:]:
         name, _, value = line.partition(":")
         key, text = name.lower(), value.strip()
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if key in headers:
+            headers.add(key, text)
+        else:
+            headers[key] = text
     path, _, query = plain.target.decode("latin-1").partition("?")
     repeated = parse_qsl(query, keep_blank_values=True) if query else []
     return Request(

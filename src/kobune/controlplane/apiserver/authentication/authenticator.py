@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kobune.api.errors import Unauthorized
+from kobune.controlplane.apiserver.authentication.front_proxy import FrontProxies, RequestHeaders
 from kobune.controlplane.apiserver.authentication.x509 import CertificateAuthenticator
 from kobune.controlplane.apiserver.request import ANONYMOUS, Request, User
 
@@ -15,14 +16,28 @@ PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
 
 
 class Authenticator:
-    def __init__(self, tokens: Sequence[TokenAuthenticator], *, anonymous_health: bool) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[TokenAuthenticator],
+        *,
+        anonymous_health: bool,
+        request_headers: RequestHeaders | None = None,
+    ) -> None:
+        self._proxies = FrontProxies(request_headers) if request_headers is not None else None
         self._certificates = CertificateAuthenticator()
         self._tokens = tuple(tokens)
         self._anonymous_health = anonymous_health
 
     async def authenticate(self, request: Request) -> User:
         """Who sent the request. Raises Unauthorized."""
-        user = self.by_certificate(request.certificate)
+        certificate, proxies = request.certificate, self._proxies
+        if proxies is not None and certificate is not None:
+            user = proxies.user(certificate, request.headers)
+            if user is not None:
+                return _authenticated(user)
+            if not proxies.is_client(certificate):
+                certificate = None
+        user = self.by_certificate(certificate)
         header = request.headers.get("authorization") or ""
         if user is None and header:
             user = await self._by_header(header)
@@ -42,7 +57,7 @@ class Authenticator:
         for authenticate in self._tokens:
             user = await authenticate(token)
             if user is not None:
-                return user if AUTHENTICATED in user.groups else replace(user, groups=(*user.groups, AUTHENTICATED))
+                return _authenticated(user)
         return None
 
     async def _by_header(self, header: str) -> User | None:
@@ -64,6 +79,10 @@ class Authenticator:
                 except (binascii.Error, UnicodeDecodeError):
                     return None
         return None
+
+
+def _authenticated(user: User) -> User:
+    return user if AUTHENTICATED in user.groups else replace(user, groups=(*user.groups, AUTHENTICATED))
 
 
 def is_public(path: str) -> bool:
