@@ -1,11 +1,12 @@
 """The catalogue of built-in kinds. Routes, discovery, storage keys, RBAC names and CLI columns all read these rows."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from kobune.api.features import GENERIC_WORKLOAD, is_switched_on
 from kobune.api.kinds import SUBRESOURCES, VERBS, Kind, Resource, Subresource
 
 __all__ = (
@@ -38,7 +39,8 @@ _ADMISSION, _FLOW = "admissionregistration.k8s.io", "flowcontrol.apiserver.k8s.i
 _AUTHN, _AUTHZ, _RBAC = "authentication.k8s.io", "authorization.k8s.io", "rbac.authorization.k8s.io"
 _CERTIFICATES, _NETWORKING, _STORAGE = "certificates.k8s.io", "networking.k8s.io", "storage.k8s.io"
 
-# Alpha and beta versions are off by default since 1.24, so only those that were on before have rows.
+# Alpha and beta versions are off by default since 1.24, so only those that were on before have rows, and the alpha ones of
+# features that are implemented: `features.is_switched_on` says when those are served.
 # Sources: upstream api/discovery, DefaultAPIResourceConfigSource, SpecialDefaultResourcePrefixes, the groups' field label
 # conversions, and each version's published OpenAPI.
 KINDS: tuple[Kind, ...] = (
@@ -129,6 +131,8 @@ KINDS: tuple[Kind, ...] = (
     _PlainCluster("resource.k8s.io", "v1", "ResourceSlice",     "resourceslices",         since="1.34", selectable=("spec.nodeName", "spec.driver"), answers_deleted=True),
 
     _PlainCluster("scheduling.k8s.io", "v1", "PriorityClass",   "priorityclasses",        ("pc",)),
+    Kind("scheduling.k8s.io",   "v1alpha2", "PodGroup",         "podgroups",              since="1.36", until="1.37", gate=GENERIC_WORKLOAD),
+    _Plain("scheduling.k8s.io", "v1alpha2", "Workload",         "workloads",              since="1.36", until="1.37", gate=GENERIC_WORKLOAD),
 
     _PlainCluster(_STORAGE,     "v1",    "CSIDriver",           "csidrivers", answers_deleted=True),
     _PlainCluster(_STORAGE,     "v1",    "CSINode",             "csinodes", answers_deleted=True),
@@ -265,9 +269,12 @@ def version_order(version: str) -> tuple[object, ...]:
     return (0, -_STABILITY[match[2]], -int(match[1]), -int(match[3] or 0))
 
 
-def builtin(cluster_version: str) -> Catalogue:
-    """The catalogue of a new cluster of this version ("1.36")."""
-    return Catalogue(served(KINDS, cluster_version))
+def builtin(
+    cluster_version: str, gates: frozenset[str] = frozenset(), runtime_config: Mapping[str, bool] | None = None
+) -> Catalogue:
+    """The catalogue of a new cluster of this version ("1.36") with these feature gates on."""
+    kinds = served(KINDS, cluster_version)
+    return Catalogue(kind for kind in kinds if is_switched_on(kind, gates, runtime_config or {}))
 
 
 def served(kinds: Iterable[Kind], cluster_version: str) -> tuple[Kind, ...]:

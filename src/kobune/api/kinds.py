@@ -78,6 +78,7 @@ class Kind:
     categories: tuple[str, ...] = ()
     since: str = "1.25"  # The first cluster version that serves it by default.
     until: str = ""  # The first that no longer does; empty: all.
+    gate: str = ""  # The feature gate that it hangs on (`features.py`); empty: none.
     storage: str = ""  # Folder under /registry; empty: the plural. Versions of one kind share it.
     selectable: tuple[str, ...] = ()  # Field selectors beyond metadata.name and metadata.namespace.
     answers_deleted: bool = False  # A DELETE answers with the object, not with a Status.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kobune.cli.output import fail
+from kobune.cli.output import fail, words
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
 from kobune.host.endpoints import Serving
@@ -17,6 +17,9 @@ from kobune.host.standalone import BadFlag, run_controller_manager
 def command(
     *,
     kubeconfig: Annotated[Path, typer.Option(help="How to reach the API server.")],
+    feature_gates: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=BOOL,…", help="Features that are off by default.")
+    ] = None,
     leader_elect: Annotated[bool, typer.Option(help="Work only while holding the lease.")] = True,
     controllers: Annotated[str, typer.Option(help="'*' is all, 'foo' adds one, '-foo' leaves one out.")] = "*",
     root_ca_file: Annotated[Path | None, typer.Option(help="Published to every namespace as kube-root-ca.crt.")] = None,
@@ -45,6 +48,7 @@ def command(
             run_controller_manager(
                 kubeconfig,
                 leader_elect=leader_elect,
+                feature_gates=words(feature_gates or ()),
                 controllers=controllers,
                 root_ca_file=root_ca_file,
                 allocate_node_cidrs=allocate_node_cidrs,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kobune.api.errors import Invalid
-from kobune.cli.output import fail
+from kobune.cli.output import fail, words
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
 from kobune.host.endpoints import Serving
@@ -18,6 +18,9 @@ def command(
     *,
     kubeconfig: Annotated[Path, typer.Option(help="How to reach the API server.")],
     config: Annotated[Path | None, typer.Option(help="A file with a KubeSchedulerConfiguration.")] = None,
+    feature_gates: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=BOOL,…", help="Features that are off by default.")
+    ] = None,
     leader_elect: Annotated[
         bool, typer.Option(help="Work only while holding the lease kube-system/kube-scheduler.")
     ] = True,
@@ -34,7 +37,11 @@ def command(
     try:
         asyncio.run(
             run_scheduler(
-                kubeconfig, leader_elect=leader_elect, config=config, serving=serving if secure_port else None
+                kubeconfig,
+                leader_elect=leader_elect,
+                feature_gates=words(feature_gates or ()),
+                config=config,
+                serving=serving if secure_port else None,
             )
         )
     except (BadFlag, Invalid, KubeconfigError, LeadershipLost, OSError) as error:

@@ -1,6 +1,6 @@
 """How commands answer: as text for people or JSON for programs; failures in one sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NoReturn
 
@@ -18,6 +18,11 @@ def columns(*rows: Sequence[str]) -> str:
     return "\n".join(
         "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def words(given: Iterable[str]) -> list[str]:
+    """What a flag says that may be repeated and takes several values between commas."""
+    return [word.strip() for text in given for word in text.split(",") if word.strip()]
 
 
 def fail(sentence: str) -> NoReturn:

@@ -15,8 +15,9 @@ from kobune.aks.clusters import DEFAULT_MAX_PODS, Cluster, NodePool, check_clust
 from kobune.aks.versions import DEFAULT_VERSION, check_version_change
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
 from kobune.api.errors import ApiError, Invalid
+from kobune.api.features import parse_runtime_config
 from kobune.api.objects.core import Node
-from kobune.cli.output import fail
+from kobune.cli.output import fail, words
 from kobune.cli.state import DEFAULT_CLUSTER, ClusterName, StateDir, layout_of
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
@@ -73,6 +74,14 @@ def command(
             help="An EncryptionConfiguration: what is stored encrypted, with which keys. A copy is kept with the cluster.",
         ),
     ] = None,
+    feature_gates: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=BOOL,…", help="Features that are off by default, as GangScheduling=true."),
+    ] = None,
+    runtime_config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION=BOOL,…", help="API versions, as scheduling.k8s.io/v1alpha2=true."),
+    ] = None,
     api_port: Annotated[
         int | None,
         typer.Option(
@@ -124,8 +133,14 @@ def command(
         api_port=_port(api_port, previous, layout),
         store=kind.value,
         slot=previous.slot if previous else _slot(layout),
+        feature_gates=_settings(feature_gates, previous.feature_gates if previous else ()),
+        runtime_config=_settings(runtime_config, previous.runtime_config if previous else ()),
         wish=new_wish("start" if previous else "create"),
     )
+    try:
+        _ = spec.features, parse_runtime_config(spec.runtime_config)
+    except ValueError as error:
+        fail(str(error))
     if encryption_provider_config is not None:
         write_private(found.encryption, encryption_provider_config.read_bytes())
     write_spec(found, spec)
@@ -144,6 +159,11 @@ def command(
         err=True,
     )
     typer.echo(f"export KUBECONFIG={found.kubeconfig}")
+
+
+def _settings(given: list[str] | None, previous: tuple[str, ...]) -> tuple[str, ...]:
+    """What was asked for, split at commas; else what the cluster had."""
+    return previous if given is None else tuple(words(given))
 
 
 def store_and_tier(

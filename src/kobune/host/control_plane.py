@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from kobune.aks.audit import POLICY
 from kobune.api.clock import Clock, SystemClock
+from kobune.api.features import parse_runtime_config
 from kobune.client.client import Client
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
 from kobune.controlplane.apiserver.https import serve
@@ -24,6 +25,7 @@ from kobune.controlplane.apiserver.request import MASTER, User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.manager import ControllerManager
+from kobune.controlplane.scheduler.configuration import default_configuration
 from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.store.contract import Damaged, Store, Unavailable
 from kobune.controlplane.store.encrypted import EncryptedStore
@@ -82,7 +84,10 @@ async def control_plane(
             running = []
             if parts.scheduler:
                 scheduler = Scheduler(
-                    Client(LocalTransport(server, SCHEDULER, user_agent="kube-scheduler")), clock=clock, rng=rng
+                    Client(LocalTransport(server, SCHEDULER, user_agent="kube-scheduler")),
+                    clock=clock,
+                    rng=rng,
+                    config=default_configuration(config.feature_gates),
                 )
                 server.metrics.neighbours.append(scheduler.render_metrics)
                 running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
@@ -91,7 +96,11 @@ async def control_plane(
                 # One authority signs for clients and for the API server.
                 settings = replace(parts.settings, root_ca=config.client_ca)
                 manager = ControllerManager(
-                    client, clock=clock, rng=rng, controllers=parts.controllers, settings=settings
+                    client,
+                    clock=clock,
+                    rng=rng,
+                    controllers=parts.controllers,
+                    settings=settings,
                 )
                 server.metrics.neighbours.append(manager.metrics)
                 running.append(tasks.create_task(manager.run(), name="kube-controller-manager"))
@@ -122,6 +131,8 @@ def server_config(cluster: ClusterLayout, spec: Spec) -> ApiServerConfig:
     guard = EntraGuard(cluster.guard, SystemClock())
     return ApiServerConfig(
         cluster_version=spec.cluster.kubernetes_version,
+        feature_gates=spec.features,
+        runtime_config=parse_runtime_config(spec.runtime_config),
         advertise_address=spec.gateway,
         advertise_port=spec.api_port,
         client_ca=(cluster.pki / "ca.crt").read_bytes(),

@@ -43,11 +43,12 @@ async def run_api_server(cluster: ClusterLayout, spec: Spec, name: str) -> None:
 
 async def run_scheduler(cluster: ClusterLayout, spec: Spec, name: str) -> None:
     """The scheduler while this replica leads, until SIGTERM. Raises LeadershipLost."""
+    from kobune.controlplane.scheduler.configuration import default_configuration
     from kobune.controlplane.scheduler.scheduler import Scheduler
 
     clock, rng = SystemClock(), random.Random()
     async with _client(cluster, SCHEDULER, clock) as client, beating(cluster.pulse(name), clock):
-        scheduler = Scheduler(client, clock=clock, rng=rng)
+        scheduler = Scheduler(client, clock=clock, rng=rng, config=default_configuration(spec.features))
         election = _election(client, SCHEDULER, name, clock, rng)
         await until_signalled(lambda: election.lead(scheduler.run))
 
@@ -59,7 +60,8 @@ async def run_controller_manager(cluster: ClusterLayout, spec: Spec, name: str) 
 
     clock, rng = SystemClock(), random.Random()
     async with _client(cluster, CONTROLLER_MANAGER, clock) as client, beating(cluster.pulse(name), clock):
-        manager = ControllerManager(client, clock=clock, rng=rng, settings=controller_settings(cluster, spec))
+        settings = controller_settings(cluster, spec)
+        manager = ControllerManager(client, clock=clock, rng=rng, settings=settings)
         election = _election(client, CONTROLLER_MANAGER, name, clock, rng)
         await until_signalled(lambda: election.lead(manager.run))
 

@@ -10,6 +10,7 @@ from kobune.aks.clusters import Cluster
 from kobune.aks.instances import MachineState as MachineState
 from kobune.aks.instances import OperationState as OperationState
 from kobune.aks.instances import Outcome as Outcome
+from kobune.api.features import parse_gates
 from kobune.host.layout import ClusterLayout
 from kobune.host.pki import write_private
 
@@ -38,7 +39,14 @@ class Spec:
     store: str = "sqlite"  # or "etcd".
     running: bool = True
     slot: int = 0  # Of this machine's address ranges, so that clusters side by side do not meet; 0 to 9.
+    feature_gates: tuple[str, ...] = ()  # As on the command line: "GangScheduling=true".
+    runtime_config: tuple[str, ...] = ()
     wish: Wish | None = None  # None: nobody asks for an outcome.
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The feature gates that are on. Raises ValueError."""
+        return parse_gates(self.feature_gates, self.cluster.kubernetes_version)
 
     @property
     def node_cidr(self) -> str:

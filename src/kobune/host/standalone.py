@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+from kobune.aks.versions import DEFAULT_VERSION
 from kobune.api.clock import SystemClock
 from kobune.api.errors import Json
+from kobune.api.features import parse_gates, parse_runtime_config
 from kobune.api.objects.meta import Key
 from kobune.client.client import Client
 from kobune.client.kubeconfig import KubeconfigError, load_kubeconfig, render_kubeconfig
@@ -103,6 +105,8 @@ class ApiServerFlags:
     store: StoreFlags = field(default_factory=StoreFlags)
     cert_dir: Path = flag(Path("/var/run/kubernetes"), "Where what is not given is generated.")
     kubernetes_version: str = flag("1.36", "The version to serve.")
+    feature_gates: Sequence[str] = flag((), "Features of alpha and beta stage, as in GangScheduling=true.")
+    runtime_config: Sequence[str] = flag((), "API versions to switch on or off, as in scheduling.k8s.io/v1alpha2=true.")
     audit_policy_file: Path | None = flag(None, "What is audited, and how much of it.")
     audit_log_path: Path | None = flag(None, "Where audit events go, a JSON object in each line.")
 
@@ -145,7 +149,12 @@ async def run_api_server(flags: ApiServerFlags, say: Callable[[str], None]) -> N
 
 
 async def run_scheduler(
-    kubeconfig: Path, *, leader_elect: bool, config: Path | None = None, serving: "Serving | None" = None
+    kubeconfig: Path,
+    *,
+    leader_elect: bool,
+    config: Path | None = None,
+    serving: "Serving | None" = None,
+    feature_gates: Sequence[str] = (),
 ) -> None:
     """kube-scheduler against any API server, until a signal.
 
@@ -156,13 +165,13 @@ async def run_scheduler(
         BadFlag, LeadershipLost, KubeconfigError; OSError: the port is in use; Invalid: the configuration is none.
     """
     from kobune.client.leases import LeaderElection
-    from kobune.controlplane.scheduler.configuration import DEFAULT
+    from kobune.controlplane.scheduler.configuration import default_configuration
     from kobune.controlplane.scheduler.configuration_file import parse_configuration
     from kobune.controlplane.scheduler.scheduler import Scheduler
     from kobune.host.endpoints import Check, Endpoints, serve_endpoints
 
-    chosen = parse_configuration(_read("--config", config)) if config else DEFAULT
-
+    features = gates("--feature-gates", feature_gates, DEFAULT_VERSION)
+    chosen = parse_configuration(_read("--config", config), features) if config else default_configuration(features)
     clock, rng = SystemClock(), random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-scheduler"))
     scheduler = Scheduler(client, clock=clock, rng=rng, config=chosen)
@@ -195,6 +204,7 @@ async def run_controller_manager(
     service_account_key_file: Path | None = None,
     load_balancer_range: str = "",
     serving: "Serving | None" = None,
+    feature_gates: Sequence[str] = (),
 ) -> None:
     """kube-controller-manager against any API server, until a signal.
 
@@ -207,6 +217,7 @@ async def run_controller_manager(
     from kobune.controlplane.controllers.manager import ControllerManager
     from kobune.host.endpoints import Check, Endpoints, serve_endpoints
 
+    gates("--feature-gates", feature_gates, DEFAULT_VERSION)  # What runs follows what the API server serves.
     settings = Settings(
         root_ca=_optional("--root-ca-file", root_ca_file),
         allocate_node_cidrs=allocate_node_cidrs,
@@ -272,6 +283,8 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         raise BadFlag(f"--service-node-port-range {flags.service_node_port_range}: as in 30000-32767")
     config = ApiServerConfig(
         cluster_version=flags.kubernetes_version,
+        feature_gates=gates("--feature-gates", flags.feature_gates, flags.kubernetes_version),
+        runtime_config=_runtime_config(flags.runtime_config),
         audit_policy=_audit_policy(flags.audit_policy_file),
         audit_sink=_audit_sink(flags),
         advertise_address=advertised,
@@ -306,6 +319,21 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         return config, tls, kubeconfig
     except (OSError, ssl.SSLError) as error:
         raise BadFlag(f"--tls-cert-file {certificate}, --tls-private-key-file {key}: {error}") from error
+
+
+def gates(flag: str, settings: Sequence[str], cluster_version: str) -> frozenset[str]:
+    """The feature gates that are on. Raises BadFlag."""
+    try:
+        return parse_gates(settings, cluster_version)
+    except ValueError as error:
+        raise BadFlag(f"{flag}: {error}") from error
+
+
+def _runtime_config(settings: Sequence[str]) -> dict[str, bool]:
+    try:
+        return parse_runtime_config(settings)
+    except ValueError as error:
+        raise BadFlag(f"--runtime-config: {error}") from error
 
 
 def _outward(bind_address: str) -> str:

@@ -195,18 +195,16 @@ class World:
 
 
 def resource_of(plural) -> Resource:
-    return next(
-        kind.resource
-        for kind in KINDS
-        if kind.plural == plural and "beta" not in kind.version and "alpha" not in kind.version
-    )
+    """The stable version before others."""
+    found = [kind.resource for kind in KINDS if kind.plural == plural]
+    return next((one for one in found if "beta" not in one.version and "alpha" not in one.version), found[0])
 
 
-async def tell_story(story, controllers, settings, nodes, faults, version):
+async def tell_story(story, controllers, settings, nodes, faults, version, features):
     clock = VirtualClock()
     rng = random.Random(1)
     # No service account controller runs in most stories, and without it no pod would be admitted.
-    config = ApiServerConfig(cluster_version=version, disabled_admission_plugins=("ServiceAccount",))
+    config = ApiServerConfig(version, features, {"api/alpha": True}, disabled_admission_plugins=("ServiceAccount",))
     async with ApiServer(config, MemoryStore(), clock=clock, source=random.Random(2)) as server:
         transport = CountingTransport(server, MASTER)
         world = World(server, clock, transport)
@@ -219,7 +217,11 @@ async def tell_story(story, controllers, settings, nodes, faults, version):
             tasks = []
             if controllers is not None:
                 world.manager = ControllerManager(
-                    Client(transport), clock=clock, rng=rng, controllers=controllers, settings=settings or Settings()
+                    Client(transport),
+                    clock=clock,
+                    rng=rng,
+                    controllers=controllers,
+                    settings=settings or Settings(),
                 )
                 tasks.append(group.create_task(world.manager.run()))
             if nodes:
@@ -237,8 +239,17 @@ async def tell_story(story, controllers, settings, nodes, faults, version):
 def tell():
     """tell(story, controllers="*"): the story's result, with those controllers running; None: the story runs its own."""
 
-    def run(story, controllers="*", *, settings=None, nodes=True, faults=None, version=DEFAULT_VERSION):
-        return run_virtual(tell_story(story, controllers, settings, nodes, faults, version))
+    def run(
+        story,
+        controllers="*",
+        *,
+        settings=None,
+        nodes=True,
+        faults=None,
+        version=DEFAULT_VERSION,
+        features=frozenset(),
+    ):
+        return run_virtual(tell_story(story, controllers, settings, nodes, faults, version, features))
 
     return run
 

@@ -1,5 +1,6 @@
 """Controllers of one rule each."""
 
+from kobune.api.features import GENERIC_WORKLOAD
 from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.ttl import next_step
 
@@ -142,6 +143,25 @@ def test_an_attributes_class_in_use_stays(tell):
         return held is not None, await world.find("volumeattributesclasses", "fast", "")
 
     assert tell(story, "volumeattributesclass-protection-controller") == (True, None)
+
+
+def test_a_group_is_deleted_once_its_last_pod_has_come_to_an_end(tell):
+    async def story(world):
+        await world.create("podgroups", {"metadata": {"name": "train"}, "spec": {"schedulingPolicy": {"basic": {}}}})
+        spec = {"containers": [{"name": "c", "image": "app"}], "schedulingGroup": {"podGroupName": "train"}}
+        for name in ("one", "two"):
+            await world.create("pods", {"metadata": {"name": name}, "spec": spec})
+        await world.sleep(1)
+        await world.delete("podgroups", "train")
+        await world.delete("pods", "one")
+        await world.sleep(1)
+        held = await world.find("podgroups", "train")
+        await world.patch("pods", "two", {"status": {"phase": "Succeeded"}}, subresource="status")
+        await world.sleep(1)
+        return held is not None, await world.find("podgroups", "train")
+
+    told = tell(story, "podgroup-protection-controller", nodes=False, features=frozenset({GENERIC_WORKLOAD}))
+    assert told == (True, None)
 
 
 def test_kubelets_of_larger_clusters_may_keep_what_they_read_for_longer():

@@ -1,104 +1,20 @@
 """The running scheduler against a real API server over the memory store."""
 
 import asyncio
-import contextlib
-import random
-from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 
-from kobune.api.clock import SystemClock
 from kobune.api.errors import NotFound
 from kobune.api.objects.meta import Key
-from kobune.client.client import Client
-from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.request import MASTER
-from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.scheduler.observe import explain_pod
-from kobune.controlplane.scheduler.scheduler import Scheduler
 from kobune.controlplane.scheduler.why import Outcome
-from kobune.controlplane.store.memory import MemoryStore
-from kobune.host.local import LocalTransport
-
-
-class Cluster:
-    """An API server with a scheduler, and the few requests that the tests make."""
-
-    def __init__(self, server):
-        self.client = Client(LocalTransport(server, MASTER))
-        self.scheduler = Scheduler(self.client, clock=SystemClock(), rng=random.Random(1))
-
-    async def post(self, path, manifest):
-        return orjson.loads(await self.client.call("POST", path, body=orjson.dumps(manifest)))
-
-    async def node(self, name, *, cpu="4", taints=(), labels=None):
-        amounts = {"cpu": cpu, "memory": "16Gi", "pods": "110"}
-        await self.post(
-            "/api/v1/nodes",
-            {
-                "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}},
-                "spec": {"taints": list(taints)}, "status": {"capacity": amounts, "allocatable": amounts},
-            },
-        )  # fmt: skip
-
-    async def pod(self, name, *, cpu="1", **spec):
-        container = {"name": "c", "image": "app", "resources": {"requests": {"cpu": cpu}}}
-        return await self.post(
-            "/api/v1/namespaces/default/pods",
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": name},
-                "spec": {"containers": [container], **spec},
-            },
-        )
-
-    async def get(self, name):
-        return orjson.loads(await self.client.call("GET", f"/api/v1/namespaces/default/pods/{name}"))
-
-    async def until(self, question):
-        """What `question` gives once it is true."""
-        async with asyncio.timeout(60):
-            while not (answer := await question()):
-                await asyncio.sleep(0.01)
-        return answer
-
-    async def node_of(self, name):
-        async def bound():
-            return (await self.get(name))["spec"].get("nodeName")
-
-        return await self.until(bound)
-
-    async def condition(self, name):
-        async def said():
-            conditions = (await self.get(name))["status"].get("conditions") or []
-            return next((one for one in conditions if one["type"] == "PodScheduled" and one.get("message")), None)
-
-        return await self.until(said)
-
-    async def event(self, name, reason):
-        async def found():
-            events = orjson.loads(await self.client.call("GET", "/api/v1/namespaces/default/events"))["items"]
-            return next(
-                (one for one in events if one["involvedObject"]["name"] == name and one["reason"] == reason), None
-            )
-
-        return await self.until(found)
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    config = ApiServerConfig(
-        authorization_mode=("AlwaysAllow",), disabled_admission_plugins=("ServiceAccount", "TaintNodesByCondition")
-    )
-    async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
-        cluster = Cluster(server)
-        running = asyncio.create_task(cluster.scheduler.run())
+async def cluster(api_cluster):
+    async with api_cluster() as cluster:
         yield cluster
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 async def test_a_pod_is_bound_and_an_event_says_so(cluster):
@@ -245,19 +161,12 @@ async def test_a_claim_that_waits_for_its_pod_is_given_the_pods_node(cluster):
     assert await cluster.node_of("db") == "a"
 
 
-async def test_an_older_cluster_without_some_kinds_is_served_too():
+async def test_an_older_cluster_without_some_kinds_is_served_too(api_cluster):
     """resource.k8s.io/v1 came with 1.34."""
-    plugins = ("ServiceAccount", "TaintNodesByCondition")
-    config = ApiServerConfig("1.30", authorization_mode=("AlwaysAllow",), disabled_admission_plugins=plugins)
-    async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
-        cluster = Cluster(server)
-        running = asyncio.create_task(cluster.scheduler.run())
+    async with api_cluster(version="1.30") as cluster:
         await cluster.node("a")
         await cluster.pod("web")
         assert await cluster.node_of("web") == "a"
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 async def test_a_pod_that_quota_kept_out_is_explained_by_its_controllers_event(cluster):

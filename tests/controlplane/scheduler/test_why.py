@@ -19,7 +19,15 @@ from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.pod_info import PodParser
 from kobune.controlplane.scheduler.profiles import build_profile
-from kobune.controlplane.scheduler.why import Outcome, Pool, Situation, explain, refused_at_admission, with_declared
+from kobune.controlplane.scheduler.why import (
+    Gang,
+    Outcome,
+    Pool,
+    Situation,
+    explain,
+    refused_at_admission,
+    with_declared,
+)
 from kobune.controlplane.scheduler.why_text import render_json, render_text
 
 SCENARIOS = sorted(Path(__file__).parent.glob("why/*.input.yaml"))
@@ -53,7 +61,9 @@ def explain_scenario(path):
     def pool(spec):
         return Pool(spec["name"], msgspec.convert(spec["node"], Node), spec.get("size", 0), spec.get("maxSize"))
 
+    gang = world.get("gang")
     situation = Situation(
+        gang=Gang(gang["name"], gang.get("needs"), gang.get("exist", 0), 0, (pod,)) if gang else None,
         gates=tuple(gate.name for gate in pod.pod.spec.scheduling_gates),
         backoff_seconds=world.get("backoffSeconds", 0),
         pools=[pool(spec) for spec in world["pools"]] if "pools" in world else None,

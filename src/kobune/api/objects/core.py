@@ -178,6 +178,10 @@ class PodSchedulingGate(View):
     name: str
 
 
+class PodSchedulingGroup(View):
+    pod_group_name: str = ""
+
+
 class PodReadinessGate(View):
     condition_type: str
 

@@ -9,6 +9,7 @@ from kobune.api.objects.core import (
     AnyPod,
     ContainerPort,
     PodSchedulingGate,
+    PodSchedulingGroup,
     Quantities,
     ResourceRequirements,
     Toleration,
@@ -64,6 +65,7 @@ class PodSpec(View):
     resource_claims: list[dict[str, Any]] = []
     host_network: bool = False
     host_users: bool = True
+    scheduling_group: PodSchedulingGroup | None = None
 
 
 class Pod(AnyPod):

@@ -1,7 +1,7 @@
 """What an API server is told when it is started."""
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class ApiServerConfig:
 
     Attributes:
         cluster_version: "1.36"; decides which kinds and fields are served.
+        feature_gates: the gates that are on (`api.features`).
+        runtime_config: which API versions and resources are switched on or off against their default.
         advertise_address, advertise_port: where clients inside the cluster find this server; "" keeps no endpoints
             for the `kubernetes` Service.
         client_ca: PEM certificates; whoever shows a certificate signed by them is its subject.
@@ -71,6 +73,8 @@ class ApiServerConfig:
     """
 
     cluster_version: str = "1.36"
+    feature_gates: frozenset[str] = frozenset()
+    runtime_config: Mapping[str, bool] = field(default_factory=dict)
     advertise_address: str = ""
     advertise_port: int = 6443
     service_cluster_ip_range: str = "10.0.0.0/16"

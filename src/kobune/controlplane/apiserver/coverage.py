@@ -37,7 +37,8 @@ resource, the names, verbs, short names, categories and storage hashes of all th
 Upstream's lists also have the alpha and beta versions that an upstream server has switched off by default; they are not
 served: admissionregistration.k8s.io v1alpha1 and v1beta1, certificates.k8s.io v1alpha1 and v1beta1, coordination.k8s.io
 v1alpha2 and v1beta1, internal.apiserver.k8s.io v1alpha1, networking.k8s.io v1beta1, resource.k8s.io v1alpha3, v1beta1 and
-v1beta2, scheduling.k8s.io v1alpha2, storage.k8s.io v1beta1, storagemigration.k8s.io v1beta1.
+v1beta2, storage.k8s.io v1beta1, storagemigration.k8s.io v1beta1. scheduling.k8s.io v1alpha2 (PodGroup, Workload) is served
+once `--feature-gates GenericWorkload=true --runtime-config scheduling.k8s.io/v1alpha2=true` ask for it.
 One group is served that is upstream's only with metrics-server: metrics.k8s.io v1beta1.
 """
 

@@ -105,7 +105,7 @@ class ApiServer:
         self.config = config
         self.clock = clock
         self.store = store
-        self.catalogue = builtin(config.cluster_version)
+        self.catalogue = builtin(config.cluster_version, config.feature_gates, config.runtime_config)
         for kind in METRICS_KINDS if config.serve_metrics else ():
             self.catalogue.add(kind)
         self.routes = Routes(self.catalogue)
@@ -114,6 +114,7 @@ class ApiServer:
             self.feed,
             self.catalogue,
             version=config.cluster_version,
+            features=config.feature_gates,
             clock=clock,
             mint=Mint(source or random.Random()),  # Seeded by the system; nothing that it makes is a secret.
             admission=Admission(()),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kobune.api.errors import Json
 from kobune.controlplane.scheduler.extender import ExtenderConfiguration
-from kobune.controlplane.scheduler.plugins.table import PLUGINS
+from kobune.controlplane.scheduler.plugins.table import plugins_with
 
 DEFAULT_SCHEDULER = "default-scheduler"
 
@@ -21,10 +21,10 @@ class Use(NamedTuple):
 Points = Mapping[str, tuple[Use, ...]]  # By extension point, in the order in which plugins are asked.
 
 
-def default_points() -> dict[str, tuple[Use, ...]]:
-    """Every plugin at every point that it has, in the table's order."""
+def default_points(features: frozenset[str] = frozenset()) -> dict[str, tuple[Use, ...]]:
+    """Every plugin at every point that it has, in the table's order, with these feature gates on."""
     points: dict[str, list[Use]] = {}
-    for row in PLUGINS:
+    for row in plugins_with(features):
         for point in row.points:
             points.setdefault(point, []).append(Use(row.name, row.weight if point == "score" else 0))
     return {point: tuple(uses) for point, uses in points.items()}
@@ -43,6 +43,12 @@ class Configuration:
     pod_initial_backoff_seconds: float = 1.0
     pod_max_backoff_seconds: float = 10.0
     extenders: tuple[ExtenderConfiguration, ...] = ()
+    features: frozenset[str] = frozenset()  # The feature gates that are on.
 
 
 DEFAULT = Configuration()
+
+
+def default_configuration(features: frozenset[str]) -> Configuration:
+    """What a scheduler does that is told nothing but its feature gates."""
+    return Configuration((ProfileConfiguration(points=default_points(features)),), features=features)

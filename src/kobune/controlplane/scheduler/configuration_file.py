@@ -5,7 +5,7 @@ framework/runtime for what a plugin set comes to. `percentageOfNodesToScore`, `p
 profiling switches are accepted and have no effect: every node is always looked at, in one process.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import yaml
 
@@ -15,7 +15,7 @@ from kobune.api.names import is_qualified_name
 from kobune.controlplane.scheduler.configuration import DEFAULT_SCHEDULER, Configuration, ProfileConfiguration, Use
 from kobune.controlplane.scheduler.extender import read_extenders
 from kobune.controlplane.scheduler.plugin_args import check_args
-from kobune.controlplane.scheduler.plugins.table import PLUGINS
+from kobune.controlplane.scheduler.plugins.table import PluginRow, plugins_with
 
 KIND = "KubeSchedulerConfiguration"
 API_VERSION = "kubescheduler.config.k8s.io/v1"
@@ -32,11 +32,9 @@ FIELDS = frozenset({
     "profiles", "extenders", "delayCacheUntilActive",
 })  # fmt: skip
 
-_ROWS = {row.name: row for row in PLUGINS}
 
-
-def parse_configuration(text: str | bytes) -> Configuration:
-    """The configuration that a file's text means.
+def parse_configuration(text: str | bytes, features: frozenset[str] = frozenset()) -> Configuration:
+    """The configuration that a file's text means, with these feature gates on.
 
     Raises:
         Invalid: not a KubeSchedulerConfiguration, or one that cannot be; every fault of its fields is named at once.
@@ -45,10 +43,10 @@ def parse_configuration(text: str | bytes) -> Configuration:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise Invalid(f"couldn't get version/kind; json parse error: {' '.join(str(error).split())}") from error
-    return read_configuration(document if isinstance(document, dict) else {})
+    return read_configuration(document if isinstance(document, dict) else {}, features)
 
 
-def read_configuration(document: Json) -> Configuration:
+def read_configuration(document: Json, features: frozenset[str] = frozenset()) -> Configuration:
     """The same from a document. Raises Invalid."""
     kind, version = document.get("kind", ""), document.get("apiVersion", "")
     if (kind, version) != (KIND, API_VERSION):
@@ -63,10 +61,11 @@ def read_configuration(document: Json) -> Configuration:
     if errors:
         raise Invalid(_joined(errors), *errors)
     return Configuration(
-        profiles=tuple(_profile(profile, _ignored(document)) for profile in profiles),
+        profiles=tuple(_profile(profile, _ignored(document), features) for profile in profiles),
         pod_initial_backoff_seconds=document.get("podInitialBackoffSeconds", 1),
         pod_max_backoff_seconds=document.get("podMaxBackoffSeconds", 10),
         extenders=read_extenders(document.get("extenders") or ()),
+        features=features,
     )
 
 
@@ -179,11 +178,11 @@ def _ignored(document: Json) -> list[str]:
     return [one["name"] for one in managed if one.get("ignoredByScheduler")]
 
 
-def _profile(profile: Json, ignored: Sequence[str]) -> ProfileConfiguration:
+def _profile(profile: Json, ignored: Sequence[str], features: frozenset[str]) -> ProfileConfiguration:
     name = profile["schedulerName"]
     plugins = profile.get("plugins") or {}
     try:
-        points = effective_points(plugins)
+        points = effective_points(plugins, features)
     except LookupError as error:
         raise Invalid(f"initializing profiles: creating profile for scheduler name {name}: {error.args[0]}") from None
     args = {config["name"]: config.get("args") or {} for config in profile.get("pluginConfig") or ()}
@@ -193,34 +192,35 @@ def _profile(profile: Json, ignored: Sequence[str]) -> ProfileConfiguration:
     return ProfileConfiguration(name, points, args)
 
 
-def effective_points(plugins: Mapping[str, Json]) -> dict[str, tuple[Use, ...]]:
+def effective_points(plugins: Mapping[str, Json], features: frozenset[str] = frozenset()) -> dict[str, tuple[Use, ...]]:
     """Which plugins run at each point: those of `multiPoint`, the defaults included, as each point overrides them.
 
     Raises:
         LookupError: a plugin is unknown, does not have the point, or is enabled twice; the message is upstream's.
     """
-    multi = _merged(plugins.get("multiPoint") or {})
+    rows = {row.name: row for row in plugins_with(features)}
+    multi = _merged(plugins.get("multiPoint") or {}, rows.values())
     points = {}
     for point in POINTS:
         own = plugins.get(point) or {}
         enabled, disabled = _enabled(own), _disabled(own)
         kind = f"{point[0].upper()}{point[1:]}Plugin"
         for use in enabled:
-            _check_use(use, point, kind)
+            _check_use(use, point, kind, rows)
         _check_twice(enabled, kind)
-        points[point] = tuple(_expanded(multi, enabled, disabled, point, kind))
+        points[point] = tuple(_expanded(multi, enabled, disabled, point, kind, rows))
     if not points["bind"]:
         raise LookupError("at least one bind plugin is needed")
     return points
 
 
-def _merged(custom: Json) -> list[Use]:
+def _merged(custom: Json, rows: Iterable[PluginRow]) -> list[Use]:
     """The default plugins as `multiPoint` changes them, then those that it adds. Source: upstream mergePluginSet."""
     enabled, disabled = _enabled(custom), _disabled(custom)
     replaced = {use.name: use for use in enabled}
     result: list[Use] = []
     if "*" not in disabled:
-        for row in PLUGINS:
+        for row in rows:
             if row.name not in disabled:
                 result.append(replaced.pop(row.name, Use(row.name, row.weight)))
     added = [use for use in enabled if use.name in replaced or use not in result]
@@ -228,14 +228,19 @@ def _merged(custom: Json) -> list[Use]:
 
 
 def _expanded(
-    multi: Sequence[Use], own: Sequence[Use], disabled: frozenset[str], point: str, kind: str
+    multi: Sequence[Use],
+    own: Sequence[Use],
+    disabled: frozenset[str],
+    point: str,
+    kind: str,
+    rows: Mapping[str, PluginRow],
 ) -> Iterator[Use]:
     """First what overrides `multiPoint`, then `multiPoint`, then what only this point has."""
     names = {use.name for use in own}
     inherited: list[Use] = []
     overriding = set()
     for use in multi:
-        row = _ROWS.get(use.name)
+        row = rows.get(use.name)
         if row is None:
             raise LookupError(f'{kind} "{use.name}" does not exist')
         if point not in row.points or "*" in disabled or use.name in disabled:
@@ -256,8 +261,8 @@ def _weighted(use: Use, point: str) -> Use:
     return Use(use.name, use.weight or 1) if point == "score" else Use(use.name)
 
 
-def _check_use(use: Use, point: str, kind: str) -> None:
-    row = _ROWS.get(use.name)
+def _check_use(use: Use, point: str, kind: str, rows: Mapping[str, PluginRow]) -> None:
+    row = rows.get(use.name)
     if row is None:
         raise LookupError(f'{kind} "{use.name}" does not exist')
     if point not in row.points:

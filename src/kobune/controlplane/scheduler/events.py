@@ -65,6 +65,7 @@ class ClusterEvent(NamedTuple):
 # Kinds that upstream's metric names with their groups.
 _RESOURCE_LABELS = {
     **{kind: f"storage.k8s.io/{kind}" for kind in ("CSINode", "CSIDriver", "VolumeAttachment", "CSIStorageCapacity", "StorageClass")},
+    "PodGroup": "scheduling.k8s.io/PodGroup",
     **{kind: f"resource.k8s.io/{kind}" for kind in ("ResourceClaim", "ResourceSlice", "DeviceClass")},
 }  # fmt: skip
 _ACTION_LABELS = {

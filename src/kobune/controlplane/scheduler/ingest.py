@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from kobune.api.errors import ApiError
 from kobune.api.objects.core import Node
-from kobune.api.objects.meta import Object
+from kobune.api.objects.meta import Key, Object
 from kobune.api.objects.scheduling import Pod
 from kobune.controlplane.scheduler.events import NODE, POD, Action, ClusterEvent, node_actions, pod_actions
 from kobune.controlplane.scheduler.listers import Listers
@@ -54,6 +54,8 @@ class Ingest:
             # Validation lets no such pod in; one that came by another way is not placed, and does not stop the others.
             log.error("pod cannot be read", extra={"pod": str(new.key), "failure": str(error)})
             return
+        if new.spec.scheduling_group is not None:
+            self._joined(pod_info)
         if new.spec.node_name:
             self._assigned(pod_info)
         elif new.spec.scheduler_name in self._names and pod_info.uid not in self.assumed:
@@ -94,8 +96,19 @@ class Ingest:
         action = pod_actions(queued.pod, pod)
         self._queue.update(pod, ClusterEvent(POD, action, queued.pod, pod))
 
+    def _joined(self, pod: PodInfo) -> None:
+        """A pod of a group is there: the others may have waited for it."""
+        group, uid, members = pod.scheduling_group, pod.uid, self._listers.members
+        assert group is not None
+        before = members.count(group)
+        members.put(group, uid, placed=bool(pod.node_name) or uid in self.assumed)
+        if members.count(group) > before:
+            self._queue.reconsider(members.waiting(group), ClusterEvent(POD, Action.ADD, None, pod).label)
+
     def _gone(self, pod: Pod) -> None:
         uid = pod.metadata.uid
+        if pod.spec.scheduling_group is not None:
+            self._listers.members.remove(Key(pod.namespace, pod.spec.scheduling_group.pod_group_name), uid)
         self.assumed.discard(uid)
         self._nominated.remove(uid)
         known = self._placed.pop(uid, None)
@@ -116,6 +129,8 @@ class Ingest:
         self._table.add_pod(pod, node_name)
         if self._nominated:
             self._nominated.remove(pod.uid)
+        if pod.scheduling_group is not None:
+            self._listers.members.put(pod.scheduling_group, pod.uid, placed=True)
 
     def forget(self, pod: PodInfo) -> None:
         """The binding failed: the room is free again. Nothing happens once the binding has been seen."""
@@ -124,6 +139,8 @@ class Ingest:
         self.assumed.discard(pod.uid)
         _, where = self._placed.pop(pod.uid)
         self._table.remove_pod(pod.uid, where)
+        if pod.scheduling_group is not None:
+            self._listers.members.put(pod.scheduling_group, pod.uid, placed=False)
         self._queue.happened(ClusterEvent(POD, Action.DELETE, _on_node(pod), None))
 
     # Nodes and the rest.
@@ -156,7 +173,10 @@ class Ingest:
             action = Action.ADD if old is None else Action.DELETE if new is None else Action.UPDATE
             if old is not None and new is not None and old.metadata.labels != new.metadata.labels:
                 action |= Action.LABELS
-            self._queue.happened(ClusterEvent(kind, action, old, new))
+            event = ClusterEvent(kind, action, old, new)
+            if kind == "PodGroup" and new is not None and old is None:
+                self._queue.reconsider(self._listers.members.waiting(new.key), event.label)
+            self._queue.happened(event)
 
         return changed
 

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kobune.api.features import GENERIC_WORKLOAD
 from kobune.api.objects.meta import Key, Object
 from kobune.controlplane.scheduler import views
+from kobune.controlplane.scheduler.group_members import GroupMembers
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class Listers:
     resource_claims: Mapping[Key, views.ResourceClaim] = field(default_factory=dict)
     resource_slices: Mapping[Key, views.ResourceSlice] = field(default_factory=dict)
     device_classes: Mapping[Key, views.DeviceClass] = field(default_factory=dict)
+    pod_groups: Mapping[Key, views.PodGroup] = field(default_factory=dict)
+    members: GroupMembers = field(default_factory=GroupMembers)  # Of those groups.
     # By kind, how often such objects changed in what plugins read: whoever remembers an answer remembers this beside it.
     changes: Counter[str] = field(default_factory=Counter)
 
@@ -69,4 +73,7 @@ KINDS: dict[str, type[Object]] = {
     "resource_claims": views.ResourceClaim,
     "resource_slices": views.ResourceSlice,
     "device_classes": views.DeviceClass,
+    "pod_groups": views.PodGroup,
 }
+# Of those, the ones that a scheduler looks at only while a feature gate is on.
+GATED = {"pod_groups": GENERIC_WORKLOAD}

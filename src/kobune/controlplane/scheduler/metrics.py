@@ -32,6 +32,11 @@ class SchedulerMetrics:
             "scheduler_preemption_goroutines_duration_seconds", exponential(0.01, 2, 20), ("result",)
         )
         self.evictions = Counter("scheduler_preemption_goroutines_execution_total", ("result",))
+        self.group_attempts = Counter("scheduler_podgroup_schedule_attempts_total", ("result", "profile"))
+        self.group_attempt_seconds = Histogram(
+            "scheduler_podgroup_scheduling_attempt_duration_seconds", seconds, ("result", "profile")
+        )
+        self.group_algorithm_seconds = Histogram("scheduler_podgroup_scheduling_algorithm_duration_seconds", seconds)
         self.cache_size = Gauge("scheduler_cache_size", ("type",))
         self.unschedulable = Gauge("scheduler_unschedulable_pods", ("plugin", "profile"))
 

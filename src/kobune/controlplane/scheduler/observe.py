@@ -20,7 +20,7 @@ from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.pod_info import PodInfo, PodParser
 from kobune.controlplane.scheduler.profiles import build_profile
 from kobune.controlplane.scheduler.quotas import ResourceQuota
-from kobune.controlplane.scheduler.why import Explanation, Pool, Situation, explain, refused_at_admission
+from kobune.controlplane.scheduler.why import Explanation, Gang, Pool, Situation, explain, refused_at_admission
 
 T = TypeVar("T", bound=Object)
 
@@ -65,18 +65,19 @@ async def observe(client: Client) -> Observation:
         pods = tasks.create_task(client.list(Pod, fields="status.phase!=Succeeded,status.phase!=Failed"))
         quotas = tasks.create_task(_list(client, ResourceQuota))
         others = {name: tasks.create_task(_list(client, view)) for name, view in KINDS.items()}
-    table, nominated, parser = NodeTable(), Nominations(), PodParser()
+    table, nominated, parser, listers = NodeTable(), Nominations(), PodParser(), Listers()
     for node in nodes.result().items:
         table.put_node(node)
     pending = {}
     for pod in pods.result().items:
         info = parser.parse(pod)
+        if info.scheduling_group is not None:
+            listers.members.put(info.scheduling_group, info.uid, placed=bool(pod.spec.node_name))
         if pod.spec.node_name:
             table.add_pod(info, pod.spec.node_name)
         else:
             pending[info.key] = info
             nominated.put(info, pod.status.nominated_node_name)
-    listers = Listers()
     for name, task in others.items():
         setattr(listers, name, {item.key: item for item in task.result()})
     return Observation(table, listers, nominated, pending, quotas.result())
@@ -136,6 +137,7 @@ async def explain_pod(
     running = build_profile(profile or ProfileConfiguration(), seen.listers)
     situation = Situation(
         gates=tuple(gate.name for gate in pod.pod.spec.scheduling_gates),
+        gang=_gang_of(pod, seen),
         budgets=tuple(seen.listers.disruption_budgets.values()),
         pools=pools,
         declared=declared,
@@ -143,6 +145,24 @@ async def explain_pod(
         nominated=seen.nominated,
     )
     return explain(pod, seen.table, running, situation)
+
+
+def _gang_of(pod: PodInfo, seen: Observation) -> Gang | None:
+    """What is known of the pod's gang; None when it is of none."""
+    key = pod.scheduling_group
+    if key is None:
+        return None
+    group, members = seen.listers.pod_groups.get(key), seen.listers.members
+    if group is None:
+        return Gang(key.name, None)
+    gang = group.spec.scheduling_policy.gang
+    if gang is None:
+        return None
+    waiting = sorted(
+        (one for one in seen.pending.values() if one.scheduling_group == key),
+        key=lambda one: (-one.priority, one.created or _LONG_AGO),
+    )
+    return Gang(key.name, gang.min_count, members.count(key), members.placed(key), tuple(waiting))
 
 
 async def _refused(client: Client, key: Key) -> Explanation | None:

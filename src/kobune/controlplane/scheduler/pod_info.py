@@ -157,6 +157,12 @@ class PodInfo:
         return self.pod.spec.node_name
 
     @property
+    def scheduling_group(self) -> Key | None:
+        """The PodGroup that the pod is of."""
+        group = self.pod.spec.scheduling_group
+        return Key(self.key.namespace, group.pod_group_name) if group is not None else None
+
+    @property
     def started(self) -> datetime | None:
         """When the kubelet first saw the pod."""
         return self.pod.status.start_time

@@ -34,6 +34,14 @@ class Gate(Protocol):
 
 
 @runtime_checkable
+class Permit(Protocol):
+    """A plugin that can keep a pod that has found a node from being bound."""
+
+    def permit(self, pod: PodInfo) -> str:
+        """What the pod waits for, in upstream's words; empty when it may be bound. Raises LookupError."""
+
+
+@runtime_checkable
 class Reserve(Protocol):
     """A plugin that has something to do between the choice of a node and the binding."""
 
@@ -62,6 +70,7 @@ class Running:
     profile: Profile
     gates: tuple[Gate, ...]
     reserves: tuple[Reserve, ...]
+    permits: tuple[Permit, ...]
     helpers: Mapping[str, Helps]
     preemption: Preemption | None  # None: no pod is evicted for another.
     preempting: DefaultPreemption | None
@@ -73,6 +82,10 @@ class Running:
             if plugin.gate(pod):
                 return plugin.name
         return ""
+
+    def permit(self, pod: PodInfo) -> str:
+        """What a pod that has found a node waits for, or empty. Raises LookupError."""
+        return next((text for plugin in self.permits if (text := plugin.permit(pod))), "")
 
     def helps(self, plugin: str, event: ClusterEvent, pod: PodInfo) -> bool:
         """Whether an event may help a pod that `plugin` refused; of plugins not known here, anything might."""
@@ -99,6 +112,7 @@ def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
     scores, ranks = split_scores([(made[use.name], use.weight) for use in config.points.get("score", ())])
     gates = [made[use.name] for use in config.points.get("preEnqueue", ())]
     reserves = [made[use.name] for use in config.points.get("reserve", ())]
+    permits = [made[use.name] for use in config.points.get("permit", ())]
     after = [made[use.name] for use in config.points.get("postFilter", ())]
     preempting = next((plugin for plugin in after if isinstance(plugin, DefaultPreemption)), None)
     profile = Profile(
@@ -111,5 +125,6 @@ def build_profile(config: ProfileConfiguration, listers: Listers) -> Running:
         releasing=next((plugin for plugin in after if isinstance(plugin, DynamicResources)), None),
         reserves=tuple(plugin for plugin in reserves if isinstance(plugin, Reserve)),
         gates=tuple(plugin for plugin in gates if isinstance(plugin, Gate)),
+        permits=tuple(plugin for plugin in permits if isinstance(plugin, Permit)),
         helpers={name: plugin for name, plugin in made.items() if isinstance(plugin, Helps)},
     )

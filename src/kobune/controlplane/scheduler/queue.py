@@ -142,6 +142,15 @@ class SchedulingQueue:
                 return self._begin(queued)
         return None
 
+    def take(self, uid: str) -> QueuedPod | None:
+        """This pod, wherever it waits; None while it is being tried, is gated, or is not here. Source: upstream PopSpecificPod."""
+        queued = self._pods.get(uid)
+        if queued is None or not queued.place:
+            return None
+        if queued.place != ACTIVE:
+            self._ready(queued, ACTIVATED)
+        return self._begin(queued) if queued.place == ACTIVE else None
+
     def _begin(self, queued: QueuedPod) -> QueuedPod:
         self._place(queued, "")
         queued.attempts += 1
@@ -178,6 +187,30 @@ class SchedulingQueue:
         queued.since = self._clock.monotonic()
         queued.backoff_until = queued.since + self._pause(queued.errors)
         self._back_off(queued, FAILED)
+
+    def put_off(self, queued: QueuedPod, plugins: frozenset[str]) -> None:
+        """The attempt of the pod's group ended without a node for it: it is tried again after a pause, whatever happens.
+
+        Source: upstream determineSchedulingHintForInFlightPod: events are not yet judged for groups.
+        """
+        if self._pods.get(queued.pod.uid) is not queued:
+            return
+        if not plugins:
+            self.failed(queued)
+            return
+        queued.refusals += 1
+        queued.errors = 0
+        queued.plugins = plugins
+        queued.since = self._clock.monotonic()
+        queued.backoff_until = queued.since + self._pause(queued.refusals)
+        self._back_off(queued, FAILED, early=False)
+
+    def reconsider(self, uids: Iterable[str], event: str) -> None:
+        """Ask the gate anew about those of these pods that it keeps."""
+        for uid in uids:
+            queued = self._pods.get(uid)
+            if queued is not None and queued.place == GATED:
+                self._ready(queued, event)
 
     def done(self, uid: str) -> None:
         """The pod has a node."""
@@ -264,13 +297,14 @@ class SchedulingQueue:
         self._place(queued, GATED)
         return True
 
-    def _back_off(self, queued: QueuedPod, event: str) -> None:
+    def _back_off(self, queued: QueuedPod, event: str, *, early: bool = True) -> None:
+        """`early`: the pod is tried before its pause is over when there is nothing else to do."""
         if self._is_gated(queued, event):
             return
         self.on_incoming(BACKOFF, event)
         self._place(queued, BACKOFF)
         order = next(self._order)
-        if queued.errors:
+        if queued.errors or not early:
             heapq.heappush(self._errors, (queued.backoff_until, order, queued))
         else:
             # Within a second the order is that of ready pods. Source: upstream backoffQOrderingWindowDuration.

@@ -6,6 +6,7 @@ from kobune.api.errors import Json
 from kobune.api.objects.meta import find_condition
 from kobune.api.objects.scheduling import Pod
 from kobune.api.timestamps import format_time
+from kobune.controlplane.scheduler.views import PodGroup
 
 NOTE_LIMIT = 1024  # Characters of an event's text. Source: upstream NoteLengthLimit.
 UNSCHEDULABLE, SCHEDULER_ERROR = "Unschedulable", "SchedulerError"
@@ -41,6 +42,26 @@ def not_scheduled(pod: Pod, reason: str, message: str, nominated: str | None, no
     if nominated is not None and nominated != pod.status.nominated_node_name:
         status["nominatedNodeName"] = nominated or None
     return status or None
+
+
+def group_condition(group: PodGroup, reason: str, message: str, now: datetime) -> Json | None:
+    """The condition that says whether a group has been scheduled; None when the group says it already, or has been once."""
+    status = "True" if reason == "Scheduled" else "False"
+    known = find_condition(group.status.conditions, "PodGroupScheduled")
+    if known is not None and known.status == "True" and status == "False":
+        return None  # Pods that come later make it no less scheduled.
+    if known is not None and (known.status, known.reason, known.message) == (status, reason, message):
+        return None
+    since = known.last_transition_time if known is not None and known.status == status else None
+    generation = group.metadata.generation
+    return {
+        "type": "PodGroupScheduled",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": format_time(since or now),
+        **({"observedGeneration": generation} if generation else {}),
+    }
 
 
 def preempted(scheduler_name: str, generation: int, now: datetime) -> Json:

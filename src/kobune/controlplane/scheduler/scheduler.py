@@ -3,17 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
 
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
+from kobune.api.features import GENERIC_WORKLOAD
 from kobune.api.objects.core import Node
-from kobune.api.objects.meta import Object
+from kobune.api.objects.meta import Key, Object
 from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, Patch
-from kobune.client.events import EventRecorder
 from kobune.client.informer import Informer
 from kobune.controlplane.scheduler.after_filters import Outcome, after_filters
 from kobune.controlplane.scheduler.configuration import DEFAULT, Configuration
@@ -22,8 +20,16 @@ from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
 from kobune.controlplane.scheduler.extended_eviction import ask_about_evictions
 from kobune.controlplane.scheduler.extender import Extender, ExtenderError, bound_by_extender, open_extenders
+from kobune.controlplane.scheduler.group_cycle import (
+    GroupOutcome,
+    Tried,
+    Verdict,
+    in_order,
+    several_schedulers,
+    try_group,
+)
 from kobune.controlplane.scheduler.ingest import Ingest
-from kobune.controlplane.scheduler.listers import KINDS, Listers
+from kobune.controlplane.scheduler.listers import GATED, KINDS, Listers
 from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
@@ -32,15 +38,16 @@ from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.preemption import Room
 from kobune.controlplane.scheduler.profiles import Running, build_profiles
 from kobune.controlplane.scheduler.queue import QueuedPod, SchedulingQueue
-from kobune.controlplane.scheduler.reports import SCHEDULER_ERROR, UNSCHEDULABLE, not_scheduled, preempted, truncated
-from kobune.controlplane.scheduler.views import ResourceClaim
+from kobune.controlplane.scheduler.reports import (
+    SCHEDULER_ERROR,
+    UNSCHEDULABLE,
+    group_condition,
+    preempted,
+)
+from kobune.controlplane.scheduler.writes import Writes
 
 log = logging.getLogger(__name__)
 
-# Events on their way at most. Upstream hands each to a goroutine of its own, so that its thousand places empty at once:
-# a burst of bindings is told of whole. Ours are written one after the other, behind the bindings.
-EVENTS = 100_000
-BINDINGS = 256  # Writes on their way at once; with more, picking waits.
 SLICE_SECONDS = 0.002  # How long pods are picked before others in the event loop get their turn.
 TICK_SECONDS = 1.0
 RUNNING_PODS = "status.phase!=Succeeded,status.phase!=Failed"
@@ -65,22 +72,22 @@ class Scheduler:
         self._ingest = Ingest(
             self.table, self.queue, self.nominated, self.listers, scheduler_names=self.profiles.keys()
         )
-        self._recorders = {name: EventRecorder(client, name, clock=clock, queued=EVENTS) for name in self.profiles}
+        self._writes = Writes(client, clock, self.profiles.keys())
         self.metrics = SchedulerMetrics()
         self.diagnoses: dict[str, Diagnosis] = {}  # By uid, of pods that fitted nowhere when last tried.
         self._ready = asyncio.Event()
-        self._room = asyncio.Event()
-        self._writes = 0
         self.queue.on_ready = self._ready.set
         self.queue.on_incoming = self.metrics.incoming.add
         self.has_synced = False  # Everything that was there at the start has been seen.
         self._ingest.on_gone = self._forget_diagnosis
+        self._features = config.features
+        self._tries_groups = GENERIC_WORKLOAD in config.features
         self._extender_configs = config.extenders
         self._extenders: tuple[Extender, ...] = ()
 
     async def run(self) -> None:
         """Schedule for ever."""
-        served = await served_kinds(self._client)
+        served = [name for name in await served_kinds(self._client) if GATED.get(name, "") in ("", *self._features)]
         pods = Informer(self._client, Pod, fields=RUNNING_PODS, clock=self._clock, rng=self._rng)
         nodes = Informer(self._client, Node, clock=self._clock, rng=self._rng)
         others: dict[str, Informer[Object]] = {
@@ -89,15 +96,13 @@ class Scheduler:
         async with AsyncExitStack() as stack:
             self._extenders = await open_extenders(self._extender_configs, self._client, stack)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            self._tasks = tasks
+            self._writes.begin(tasks)
             for name, informer in others.items():
                 setattr(self.listers, name, informer.items)
                 informer.on_change(self._ingest.other_changed(KINDS[name].gvk.kind))
                 tasks.create_task(informer.run(), name=f"scheduler: watch {name}")
             nodes.on_change(self._ingest.node_changed)
             tasks.create_task(nodes.run(), name="scheduler: watch nodes")
-            for recorder in self._recorders.values():
-                tasks.create_task(recorder.run(), name="scheduler: events")
             for informer in others.values():
                 await informer.synced()
             await nodes.synced()
@@ -119,9 +124,8 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         turn = loop.time()
         while True:
-            while self._writes >= BINDINGS:
-                self._room.clear()
-                await self._room.wait()
+            if self._writes.are_many:
+                await self._writes.fewer()
                 turn = loop.time()
             queued = self.queue.pop()
             if queued is None:
@@ -130,7 +134,9 @@ class Scheduler:
                 turn = loop.time()
                 continue
             try:
-                if self._extenders:
+                if self._tries_groups and queued.pod.pod.spec.scheduling_group is not None:
+                    await self._attempt_group(queued)
+                elif self._extenders:
                     await self._attempt_with_extenders(queued)
                 else:
                     self.attempt(queued)
@@ -146,9 +152,7 @@ class Scheduler:
         """Try one pod: pick a node and start binding, or park it and say why."""
         pod = queued.pod
         running = self.profiles[pod.pod.spec.scheduler_name]
-        if pod.deleting:
-            self._record(pod, "Warning", "FailedScheduling", f"skip schedule deleting pod: {pod.key}")
-            self.queue.remove(pod.uid)
+        if self._is_skipped(queued):
             return
         began = self._clock.monotonic()
         row = running.profile.find_node(pod, self.table, self.nominated, self._rng)
@@ -166,51 +170,128 @@ class Scheduler:
         for plugin in running.reserves:
             plugin.reserve(pod, self.table, row)
         self._ingest.assume(pod, node_name)
-        self._write(self._bind(queued, node_name, running, began))
+        self._writes.start(self._bind(queued, node_name, running, began))
+
+    def _is_skipped(self, queued: QueuedPod) -> bool:
+        """Whether the pod is being deleted: it is not placed any more."""
+        pod = queued.pod
+        if pod.deleting:
+            self._writes.record(pod, "Warning", "FailedScheduling", f"skip schedule deleting pod: {pod.key}")
+            self.queue.remove(pod.uid)
+        return pod.deleting
 
     async def _attempt_with_extenders(self, queued: QueuedPod) -> None:
         """Try one pod, asking the extenders about the nodes that the plugins accept."""
         pod = queued.pod
         running = self.profiles[pod.pod.spec.scheduler_name]
         began = self._clock.monotonic()
-        if pod.deleting:
-            self.attempt(queued)
-            return
-        feasible = running.profile.feasible(pod, self.table, self.nominated)
-        if not feasible.any():
-            await self._refuse_with_extenders(queued, running, self._diagnose(pod, running))
-            self._count_attempt("unschedulable", pod, began)
+        if self._is_skipped(queued):
             return
         try:
-            choice = await choose_with_extenders(pod, self.table, running.profile, feasible, self._extenders, self._rng)
+            found = await self._find(pod, running)
         except ExtenderError as error:
-            self._count_attempt("error", pod, began)
-            self.queue.failed(queued)
-            self._report(pod, SCHEDULER_ERROR, str(error), None)
+            self._fail(queued, str(error), began)
             return
         if self.queue.get(pod.uid) is not queued:
             return  # Deleted while the extenders were asked.
-        if isinstance(choice, Diagnosis):
-            await self._refuse_with_extenders(queued, running, choice)
+        if isinstance(found, Outcome):
+            self._follow(queued, running, found, began)
             self._count_attempt("unschedulable", pod, began)
-        elif running.profile.accepts_beside(pod, self.table, choice, self.nominated):
-            self._place(queued, running, choice, began)
+        elif running.profile.accepts_beside(pod, self.table, found, self.nominated):
+            self._place(queued, running, found, began)
         else:
             self.queue.failed(queued)  # The node has changed meanwhile.
+
+    async def _find(self, pod: PodInfo, running: Running) -> int | Outcome:
+        """The row of the best node, or what can be done when there is none. Waits only for extenders; raises ExtenderError."""
+        profile = running.profile
+        if not self._extenders:
+            row = profile.find_node(pod, self.table, self.nominated, self._rng)
+            return self._after_filters(pod, running, self._diagnose(pod, running)) if row is None else row
+        feasible = profile.feasible(pod, self.table, self.nominated)
+        if feasible.any():
+            found = await choose_with_extenders(pod, self.table, profile, feasible, self._extenders, self._rng)
+            if not isinstance(found, Diagnosis):
+                return found
+        else:
+            found = self._diagnose(pod, running)
+        outcome = self._after_filters(pod, running, found)
+        return await ask_about_evictions(outcome, pod, self.table, self._extenders)
+
+    async def _attempt_group(self, first: QueuedPod) -> None:
+        """Try all pods of a group that have no node: bind those that fit, if enough of them do, or put all of them off."""
+        group, began = first.pod.scheduling_group, self._clock.monotonic()
+        assert group is not None
+        others = (self.queue.take(uid) for uid in self.listers.members.waiting(group) if uid != first.pod.uid)
+        pods = in_order([first, *(queued for queued in others if queued is not None)])
+        names = list(dict.fromkeys(queued.pod.pod.spec.scheduler_name for queued in pods))
+        if len(names) > 1:
+            for queued in pods:
+                self._fail(queued, several_schedulers(names), began)
+            return
+        pods = [queued for queued in pods if not self._is_skipped(queued)]
+        if not pods:
+            return
+        running = self.profiles[names[0]]
+        try:
+            outcome = await try_group(
+                pods, running, self.table, self.listers.members, lambda pod: self._find(pod, running)
+            )
+        except (LookupError, ExtenderError) as error:
+            for queued in pods:
+                self._fail(queued, f"failed to schedule other pod from a pod group: {error}", began)
+            self._report_group(group, "error", SCHEDULER_ERROR, str(error), began, names[0])
+            return
+        self.metrics.group_algorithm_seconds.observe(self._clock.monotonic() - began)
+        for tried in outcome.tried:
+            if self.queue.get(tried.queued.pod.uid) is tried.queued:  # Not deleted while extenders were asked.
+                self._settle(tried, outcome, running, began)
+        reason = "Scheduled" if outcome.verdict is Verdict.SCHEDULED else UNSCHEDULABLE
+        self._report_group(group, outcome.verdict.value, reason, outcome.message, began, names[0])
+
+    def _settle(self, tried: Tried, whole: GroupOutcome, running: Running, began: float) -> None:
+        """What becomes of one pod of a group that was tried."""
+        queued, fits = tried.queued, tried.row is not None and tried.outcome is None
+        if fits and whole.verdict is Verdict.SCHEDULED:
+            assert tried.row is not None
+            self._place(queued, running, tried.row, began)
+            return
+        message, plugins, nominated = whole.message, frozenset[str](), ""
+        if tried.outcome is not None and (tried.row is None or whole.verdict is Verdict.WAITING):
+            diagnosis = tried.outcome.diagnosis
+            self.diagnoses[queued.pod.uid] = diagnosis
+            message, plugins, nominated = diagnosis.message(), diagnosis.plugins, tried.outcome.nominated or ""
+            if tried.outcome.room is not None:
+                self._evict(queued.pod, tried.outcome.room, running)
+        elif whole.verdict is Verdict.WAITING:
+            assert tried.row is not None
+            nominated = self.table.names[tried.row]
+        else:
+            message = f"{message}, {tried.waits}"
+        self.nominated.put(queued.pod, nominated)
+        self.queue.put_off(queued, plugins)
+        self._writes.report(queued.pod, UNSCHEDULABLE, message, nominated)
+        self._count_attempt("unschedulable", queued.pod, began)
+
+    def _report_group(self, key: Key, result: str, reason: str, message: str, began: float, profile: str) -> None:
+        self.metrics.group_attempts.add(result, profile)
+        self.metrics.group_attempt_seconds.observe(self._clock.monotonic() - began, result, profile)
+        group = self.listers.pod_groups.get(key)
+        condition = group_condition(group, reason, message, self._clock.now()) if group is not None else None
+        if condition is not None:
+            self._writes.start(self._writes.patch_group(key, condition))
+
+    def _fail(self, queued: QueuedPod, message: str, began: float) -> None:
+        """The attempt ended in an error: say so, and try again after a pause."""
+        self._count_attempt("error", queued.pod, began)
+        self.queue.failed(queued)
+        self._writes.report(queued.pod, SCHEDULER_ERROR, message, None)
 
     def _refuse(self, queued: QueuedPod, running: Running) -> None:
         """No node will do: make room if that helps, park the pod, and say why."""
         began = self._clock.monotonic()
         outcome = self._after_filters(queued.pod, running, self._diagnose(queued.pod, running))
         self._follow(queued, running, outcome, began)
-
-    async def _refuse_with_extenders(self, queued: QueuedPod, running: Running, diagnosis: Diagnosis) -> None:
-        """The same, asking the extenders about evictions."""
-        began = self._clock.monotonic()
-        outcome = self._after_filters(queued.pod, running, diagnosis)
-        outcome = await ask_about_evictions(outcome, queued.pod, self.table, self._extenders)
-        if self.queue.get(queued.pod.uid) is queued:  # Not deleted while they were asked.
-            self._follow(queued, running, outcome, began)
 
     def _diagnose(self, pod: PodInfo, running: Running) -> Diagnosis:
         return running.profile.diagnose(pod, self.table, self.nominated)
@@ -229,7 +310,7 @@ class Scheduler:
         if outcome.room is not None:
             self._evict(pod, outcome.room, running)
         if outcome.released is not None:
-            self._write(self._release(outcome.released))
+            self._writes.start(self._writes.release(outcome.released))
         if outcome.diagnosis.nodes:
             self._observe_point("PostFilter", "Success" if outcome.room else "Unschedulable", pod, began)
         if outcome.nominated is not None:
@@ -240,7 +321,7 @@ class Scheduler:
         """Park the pod until something may help it, and say why."""
         self.diagnoses[queued.pod.uid] = diagnosis
         self.queue.refused(queued, diagnosis.plugins)
-        self._report(queued.pod, UNSCHEDULABLE, diagnosis.message(), nominated)
+        self._writes.report(queued.pod, UNSCHEDULABLE, diagnosis.message(), nominated)
 
     def _count_attempt(self, result: str, pod: PodInfo, began: float) -> None:
         name = pod.pod.spec.scheduler_name
@@ -271,14 +352,7 @@ class Scheduler:
         self.metrics.victims.observe(len(room.victims))
         if running.preempting is not None and victims:
             running.preempting.evicting_for.add(pod.uid)
-        self._write(self._make_room(pod, room.node_name, victims, displaced, running))
-
-    async def _release(self, claim: ResourceClaim) -> None:
-        status = {"allocation": None, "reservedFor": None, "devices": None}
-        try:
-            await self._client.patch_status(ResourceClaim, claim.key, status)
-        except ApiError as error:
-            log.info("claim not released", extra={"claim": str(claim.key), "failure": str(error)})
+        self._writes.start(self._make_room(pod, room.node_name, victims, displaced, running))
 
     async def _make_room(
         self, pod: PodInfo, node_name: str, victims: list[PodInfo], displaced: list[PodInfo], running: Running
@@ -287,7 +361,7 @@ class Scheduler:
         for other in displaced:
             # Less important pods expected on that node look for another one.
             self.nominated.remove(other.uid)
-            await self._patch_status(other, {"nominatedNodeName": None})
+            await self._writes.patch_status(other, {"nominatedNodeName": None})
         try:
             async with asyncio.TaskGroup() as tasks:
                 for victim in victims:
@@ -313,33 +387,7 @@ class Scheduler:
             await self._client.delete(Pod, victim.key, uid=victim.uid)
         except (NotFound, Conflict):
             return  # Gone already, or another pod of that name.
-        self._record(victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node_name}")
-
-    def _report(self, pod: PodInfo, reason: str, message: str, nominated: str | None) -> None:
-        self._record(pod, "Warning", "FailedScheduling", truncated(message))
-        status = not_scheduled(pod.pod, reason, message, nominated, self._clock.now())
-        if status is not None:
-            self._write(self._patch_status(pod, status))
-
-    def _record(self, pod: PodInfo, kind: str, reason: str, message: str) -> None:
-        recorder = self._recorders.get(pod.pod.spec.scheduler_name) or next(iter(self._recorders.values()))
-        recorder.record(pod.pod, kind, reason, message)
-
-    # Writes.
-
-    def _write(self, work: Coroutine[Any, Any, None]) -> None:
-        self._writes += 1
-        self._tasks.create_task(self._counted(work))
-
-    async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception:
-            # One write that goes wrong in a way nobody thought of must not end all scheduling.
-            log.exception("write failed")
-        finally:
-            self._writes -= 1
-            self._room.set()
+        self._writes.record(victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node_name}")
 
     async def _bind(self, queued: QueuedPod, node_name: str, running: Running, began: float) -> None:
         pod = queued.pod
@@ -369,7 +417,7 @@ class Scheduler:
             self._count_attempt("error", pod, began)
             self._observe_point("Bind", "Error", pod, binding_began)
             self.queue.failed(queued)
-            self._report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
+            self._writes.report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
             return
         self.queue.done(pod.uid)
         now = self._clock.monotonic()
@@ -377,13 +425,7 @@ class Scheduler:
         self._count_attempt("scheduled", pod, began)
         self.metrics.pod_attempts.observe(queued.attempts)
         self.metrics.sli_seconds.observe(now - queued.first_attempt, attempts_label(queued.attempts))
-        self._record(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node_name}")
-
-    async def _patch_status(self, pod: PodInfo, status: dict[str, Any]) -> None:
-        try:
-            await self._client.patch_status(Pod, pod.key, status, how=Patch.STRATEGIC)
-        except ApiError as error:
-            log.info("status not written", extra={"pod": str(pod.key), "failure": str(error)})
+        self._writes.record(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node_name}")
 
     # What the queue asks.
 

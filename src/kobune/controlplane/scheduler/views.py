@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from kobune.api.objects.core import LabelSelector, NodeSelector, ObjectReference, Quantities
-from kobune.api.objects.meta import GVK, Object, View
+from kobune.api.objects.meta import GVK, Condition, Object, View
 
 
 class Namespace(Object):
@@ -166,6 +166,28 @@ class VolumeAttachmentSpec(View):
 class VolumeAttachment(Object):
     gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "VolumeAttachment")
     spec: VolumeAttachmentSpec = msgspec.field(default_factory=VolumeAttachmentSpec)
+
+
+class GangPolicy(View):
+    min_count: int = 0
+
+
+class SchedulingPolicy(View):
+    gang: GangPolicy | None = None
+
+
+class PodGroupSpec(View):
+    scheduling_policy: SchedulingPolicy = msgspec.field(default_factory=SchedulingPolicy)
+
+
+class PodGroupStatus(View):
+    conditions: list[Condition] = []
+
+
+class PodGroup(Object):
+    gvk: ClassVar[GVK] = GVK("scheduling.k8s.io", "v1alpha2", "PodGroup")
+    spec: PodGroupSpec = msgspec.field(default_factory=PodGroupSpec)
+    status: PodGroupStatus = msgspec.field(default_factory=PodGroupStatus)
 
 
 class ResourceClaim(Object):

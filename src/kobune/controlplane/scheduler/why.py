@@ -6,6 +6,7 @@ Pure: takes the table, the profile and what the cluster's pools could offer; tri
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,9 +18,11 @@ from kobune.api.objects.core import Node
 from kobune.controlplane.scheduler.after_filters import after_filters
 from kobune.controlplane.scheduler.arrays import Mask
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
+from kobune.controlplane.scheduler.group_cycle import UNSCHEDULABLE
 from kobune.controlplane.scheduler.node_rules import find_untolerated
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
+from kobune.controlplane.scheduler.plugins.gang_scheduling import TOO_FEW_EXIST, TOO_FEW_PLACED
 from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.pod_requests import CPU, PODS, amounts_of
 from kobune.controlplane.scheduler.preemption import Room
@@ -107,11 +110,22 @@ class Explanation:
     changes: tuple[Change, ...] = ()
 
 
+class Gang(NamedTuple):
+    """The PodGroup that the pod is of."""
+
+    name: str
+    needs: int | None  # Pods at once; None: there is no such group.
+    exist: int = 0  # Pods of it.
+    placed: int = 0  # Of those, the ones with a node.
+    waiting: tuple[PodInfo, ...] = ()  # And the ones without, in the order in which they are tried.
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What is known of the pod's wait beside the nodes."""
 
     gates: tuple[str, ...] = ()
+    gang: Gang | None = None
     backoff_seconds: float = 0.0
     budgets: Sequence[PodDisruptionBudget] = ()
     pools: Sequence[Pool] | None = None  # None: what the nodes' own pool labels tell.
@@ -131,6 +145,10 @@ def explain(pod: PodInfo, nodes: NodeTable, running: Running, situation: Situati
         message = f"waiting for scheduling gates: [{' '.join(situation.gates)}]"
         return Explanation(str(pod.key), Outcome.WAITING, message, waits)
     nominated = situation.nominated
+    if situation.gang is not None:
+        explanation = _gang(pod, nodes, running, situation.gang, nominated)
+        if explanation is not None:
+            return explanation
     if profile.feasible(pod, nodes, nominated).any():
         if situation.backoff_seconds > 0:
             waits = (f"the end of its back-off, in {situation.backoff_seconds:.0f} s",)
@@ -160,6 +178,37 @@ def explain(pod: PodInfo, nodes: NodeTable, running: Running, situation: Situati
         closest=() if diagnosis.refusal else tuple(closest_nodes(pod, nodes, profile)),
         changes=tuple(changes),
     )
+
+
+def _gang(pod: PodInfo, nodes: NodeTable, running: Running, gang: Gang, nominated: Nominations) -> Explanation | None:
+    """When it is the gang that the pod waits for, and not a node of its own."""
+    name = gang.name
+    if gang.needs is None:
+        message = f'waiting for pods\'s pod group "{name}" to appear in scheduling queue'
+        return Explanation(str(pod.key), Outcome.WAITING, message, (f"PodGroup {name}, which does not exist",))
+    if gang.exist < gang.needs:
+        waits = f"its gang: PodGroup {name} has {gang.exist} of the {gang.needs} pods that it needs"
+        return Explanation(str(pod.key), Outcome.WAITING, TOO_FEW_EXIST, (waits,))
+    together = gang.placed + len(placed_together(gang.waiting, nodes, running.profile, nominated))
+    if together >= gang.needs or not running.profile.feasible(pod, nodes, nominated).any():
+        return None
+    waits = f"its gang: there is room for {together} of the pods of PodGroup {name}, which needs {gang.needs} at once"
+    return Explanation(str(pod.key), Outcome.WAITING, f"{UNSCHEDULABLE}, {TOO_FEW_PLACED}", (waits,))
+
+
+def placed_together(
+    pods: Sequence[PodInfo], nodes: NodeTable, profile: Profile, nominated: Nominations
+) -> list[PodInfo]:
+    """Those of the pods that find a node when each sees those before it as placed. The table is as before in the end."""
+    with ExitStack() as placed:
+        found, rng = [], random.Random(0)
+        for pod in pods:
+            row = profile.find_node(pod, nodes, nominated, rng)
+            if row is not None:
+                nodes.add_pod(pod, nodes.names[row])
+                placed.callback(nodes.remove_pod, pod.uid, nodes.names[row])
+                found.append(pod)
+    return found
 
 
 def refused_at_admission(pod: str, message: str) -> Explanation:

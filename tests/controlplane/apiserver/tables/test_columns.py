@@ -60,6 +60,8 @@ resource.k8s.io/ResourceClaim Name:! State Age
 resource.k8s.io/ResourceClaimTemplate Name:! Age
 resource.k8s.io/ResourceSlice Name:! Node Driver Pool Age
 scheduling.k8s.io/PriorityClass Name:! Value:integer Global-Default:boolean Age PreemptionPolicy
+scheduling.k8s.io/PodGroup Name:! Policy Workload Status Age
+scheduling.k8s.io/Workload Name:! Age
 storage.k8s.io/CSIDriver Name:! AttachRequired:boolean PodInfoOnMount:boolean StorageCapacity:boolean TokenRequests RequiresRepublish:boolean Modes Age
 storage.k8s.io/CSINode Name:! Drivers:integer Age
 storage.k8s.io/StorageClass Name:! Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion Age

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from kobune.api.features import GENERIC_WORKLOAD
 from kobune.controlplane.apiserver.admission.always_pull_images import AlwaysPullImages
 from kobune.controlplane.apiserver.admission.certificates import (
     CertificateApproval,
@@ -19,6 +20,8 @@ from kobune.controlplane.apiserver.admission.mutating_admission_webhook import M
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
 from kobune.controlplane.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
+from kobune.controlplane.apiserver.admission.pod_group_protection import PodGroupProtection
+from kobune.controlplane.apiserver.admission.pod_group_workload_exists import PodGroupWorkloadExists
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
 from kobune.controlplane.apiserver.admission.pod_topology_labels import PodTopologyLabels
@@ -63,6 +66,7 @@ def make_plugins(
         ExtendedResourceToleration(),
         DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
+        PodGroupProtection(registry),
         PersistentVolumeClaimResize(registry),
         RuntimeClass(registry),
         CertificateApproval(authorization),
@@ -71,6 +75,7 @@ def make_plugins(
         DefaultIngressClass(registry),
         DenyServiceExternalIPs(),
         PodTopologyLabels(registry),
+        PodGroupWorkloadExists(registry),
         policies,
         MutatingAdmissionWebhook(registry, webhooks, then=policies.again),
         ValidatingAdmissionPolicy(registry),
@@ -83,4 +88,6 @@ def make_plugins(
     off = {*OFF_BY_DEFAULT, *disabled} - set(enabled)
     if tuple(map(int, registry.version.split("."))) < TOPOLOGY_LABELS_SINCE:
         off.add(PodTopologyLabels.name)
+    if GENERIC_WORKLOAD not in registry.features:
+        off |= {PodGroupProtection.name, PodGroupWorkloadExists.name}
     return [plugin for plugin in plugins if plugin.name not in off]

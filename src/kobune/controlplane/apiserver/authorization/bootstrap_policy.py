@@ -1,6 +1,7 @@
 """Makes the roles and bindings that every cluster has, where they are missing."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from kobune.api.catalogue import Catalogue
 from kobune.api.errors import Json
@@ -9,6 +10,7 @@ from kobune.controlplane.apiserver.authorization.cluster_roles import (
     AGGREGATED,
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
+    RULES_BY_KIND,
 )
 from kobune.controlplane.apiserver.authorization.controller_roles import CONTROLLER_ROLES, ROLES_BY_KIND
 from kobune.controlplane.apiserver.authorization.namespace_roles import NAMESPACE_BINDINGS, NAMESPACE_ROLES
@@ -27,7 +29,8 @@ Subject = tuple[str, str, str]
 def bootstrap_objects(catalogue: Catalogue) -> Iterator[tuple[str, str, Json]]:
     """(kind, namespace, manifest) of each object of a cluster that serves these kinds."""
     for name, lines in CLUSTER_ROLES.items():
-        yield "ClusterRole", "", _role(name, [parse_rule(line) for line in lines])
+        more = (rules.get(name, ()) for kind, rules in RULES_BY_KIND.items() if catalogue.find_kind(*kind) is not None)
+        yield "ClusterRole", "", _role(name, [parse_rule(line) for line in (*lines, *chain.from_iterable(more))])
     for name in AGGREGATED:
         yield "ClusterRole", "", _sum(name)
     for name, subjects in CLUSTER_BINDINGS.items():

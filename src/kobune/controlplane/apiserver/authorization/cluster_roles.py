@@ -3,6 +3,20 @@
 A rule about URLs has `-` in place of the groups. Source: upstream rbac bootstrappolicy.
 """
 
+# What is added to them where a kind (group, version, name) is served.
+RULES_BY_KIND: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
+    ("scheduling.k8s.io", "v1alpha2", "PodGroup"): {
+        "system:aggregate-to-edit": (
+            "create,delete,deletecollection,patch,update scheduling.k8s.io podgroups,workloads",
+        ),
+        "system:aggregate-to-view": ("get,list,watch scheduling.k8s.io podgroups,podgroups/status,workloads",),
+        "system:kube-scheduler": (
+            "get,list,watch scheduling.k8s.io podgroups",
+            "patch,update scheduling.k8s.io podgroups/status",
+        ),
+    },
+}
+
 # fmt: off
 CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
     "cluster-admin": (

@@ -292,6 +292,15 @@ ROLES_BY_KIND: tuple[tuple[tuple[str, str, str], str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        ("scheduling.k8s.io", "v1alpha2", "PodGroup"),
+        "podgroup-protection-controller",
+        (
+            "get,list,update,watch scheduling.k8s.io podgroups",
+            "get,list,watch core pods",
+            "create,patch,update core,events.k8s.io events",
+        ),
+    ),
+    (
         ("storagemigration.k8s.io", "v1", "StorageVersionMigration"),
         "storage-version-migrator-controller",
         (

@@ -6,6 +6,7 @@ from kobune.api.errors import AlreadyExists, BadRequest, Json, already_exists, i
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.gated_fields import drop_disabled
 from kobune.controlplane.apiserver.registry.managing import check_account, keep_account
 from kobune.controlplane.apiserver.registry.strategy import prepare_create
 from kobune.controlplane.store.contract import Conflict
@@ -41,6 +42,7 @@ async def create(registry: "Registry", call: Call, obj: Json) -> bytes:
     await registry.admission.admit(attributes)
     check_account(call, obj, account)
     meta = obj["metadata"]  # A webhook may have put another one in its place.
+    drop_disabled(kind, obj, None, registry.features)
     prepare_create(kind, obj, user=call.user, now=call.now)
     call.name = meta.get("name") or ""
     if not registry.allocates(kind):

@@ -49,11 +49,20 @@ class Allocator(Protocol):
 
 class Registry:
     def __init__(
-        self, feed: Feed, catalogue: Catalogue, *, version: str, clock: Clock, mint: Mint, admission: Admission
+        self,
+        feed: Feed,
+        catalogue: Catalogue,
+        *,
+        version: str,
+        clock: Clock,
+        mint: Mint,
+        admission: Admission,
+        features: frozenset[str] = frozenset(),
     ) -> None:
         self.feed = feed
         self.catalogue = catalogue
         self.version = version
+        self.features = features  # The feature gates that are on.
         self.clock = clock
         self.mint = mint
         self.admission = admission

@@ -9,6 +9,7 @@ from kobune.api.errors import ApiError, BadRequest, FieldError, Json, invalid
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import check_namespace, create
+from kobune.controlplane.apiserver.registry.gated_fields import drop_disabled
 from kobune.controlplane.apiserver.registry.managing import check_account, keep_account, only_times_differ
 from kobune.controlplane.apiserver.registry.strategy import (
     CONDITIONAL_UPDATE,
@@ -122,6 +123,7 @@ async def _attempt(
         keep_account(registry, call, made, old)
     account = made["metadata"].get("managedFields")
     new = prepare(call, made, old)
+    drop_disabled(kind, new, old, registry.features)
     if account:
         new["metadata"]["managedFields"] = account  # The account is of everything that the client wanted.
     else:

@@ -98,6 +98,19 @@ def priority_cells(obj: Json, now: datetime) -> list[Any]:
     return [name_of(obj), obj.get("value", 0), is_default, age(obj, now), obj.get("preemptionPolicy", "")]
 
 
+def group_cells(obj: Json, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    policy = "Gang" if (spec.get("schedulingPolicy") or {}).get("gang") else "Basic"
+    workload = ((spec.get("podGroupTemplateRef") or {}).get("workload") or {}).get("workloadName") or "<none>"
+    conditions = {one["type"]: one for one in (obj.get("status") or {}).get("conditions") or ()}
+    status, scheduled = "Pending", conditions.get("PodGroupScheduled")
+    if scheduled is not None:
+        status = "Scheduled" if scheduled.get("status") == "True" else "Unschedulable"
+    if "DisruptionTarget" in conditions:
+        status = conditions["DisruptionTarget"].get("reason", "")
+    return [name_of(obj), policy, workload, status, age(obj, now)]
+
+
 def runtime_cells(obj: Json, now: datetime) -> list[Any]:
     return [name_of(obj), obj.get("handler", ""), age(obj, now)]
 
@@ -228,6 +241,17 @@ PRINTERS: dict[GroupKind, Printer] = {
             Column("PreemptionPolicy", "Whether such pods push out others."),
         ),
         priority_cells,
+    ),
+    ("scheduling.k8s.io", "Workload"): Printer((NAME, AGE), named_and_aged),
+    ("scheduling.k8s.io", "PodGroup"): Printer(
+        (
+            NAME,
+            Column("Policy", "Whether the pods are placed all together or one by one."),
+            Column("Workload", "What the group was made from."),
+            Column("Status", "What the scheduler says of it."),
+            AGE,
+        ),
+        group_cells,
     ),
     ("node.k8s.io", "RuntimeClass"): Printer(
         (NAME, Column("Handler", "What the container runtime calls the class."), AGE), runtime_cells

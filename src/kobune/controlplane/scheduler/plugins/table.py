@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kobune.api.errors import Json
+from kobune.api.features import GANG_SCHEDULING
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins import args as read
 from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
 from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
+from kobune.controlplane.scheduler.plugins.gang_scheduling import GangScheduling
 from kobune.controlplane.scheduler.plugins.image_locality import ImageLocality
 from kobune.controlplane.scheduler.plugins.inter_pod_affinity import HARD_WEIGHT, InterPodAffinity
 from kobune.controlplane.scheduler.plugins.node_affinity import NodeAffinity
@@ -33,6 +35,7 @@ class PluginRow(NamedTuple):
     make: Make  # From the plugin's args, defaults left out, and the cluster's other objects.
     points: tuple[str, ...]  # The extension points that upstream's plugin of this name has.
     weight: int = 0  # The weight of its score in a default profile; 0: it does not score.
+    gate: str = ""  # The feature gate without which there is no such plugin.
 
 
 PLUGINS = (
@@ -107,4 +110,12 @@ PLUGINS = (
     PluginRow("ImageLocality", lambda args, listers: ImageLocality(), ("score",), 1),
     PluginRow("DefaultBinder", lambda args, listers: None, ("bind",)),
     PluginRow("NodeDeclaredFeatures", lambda args, listers: NodeDeclaredFeatures(), ("preFilter", "filter")),
+    PluginRow(
+        "GangScheduling", lambda args, listers: GangScheduling(listers), ("preEnqueue", "permit"), gate=GANG_SCHEDULING
+    ),
 )
+
+
+def plugins_with(features: frozenset[str]) -> tuple[PluginRow, ...]:
+    """The plugins that there are with these feature gates on."""
+    return tuple(row for row in PLUGINS if not row.gate or row.gate in features)
