@@ -85,11 +85,12 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    """Two real nodes, for the tests of one module."""
+def real_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """Two real nodes, for the tests of one module; its UP_OPTIONS are further options of `kobune up`."""
+    options = getattr(request.module, "UP_OPTIONS", ())
     cluster = RealCluster(tmp_path_factory.mktemp("state"), "story")
     try:
-        cluster.kobune("up", "--cluster", "story", "--nodes", "2", "--vm-size", "Standard_D2s_v3")
+        cluster.kobune("up", "--cluster", "story", "--nodes", "2", "--vm-size", "Standard_D2s_v3", *options)
         yield cluster
     finally:
         cluster.kobune("down", "--cluster", "story", "--purge")

@@ -124,7 +124,7 @@ def _labels(cluster: Cluster, pool: NodePool, machine: Instance) -> dict[str, st
         "kubernetes.azure.com/agentpool": pool.name,
         "kubernetes.azure.com/azure-cni-overlay": "true",
         "kubernetes.azure.com/cluster": cluster.node_resource_group[:63],
-        "kubernetes.azure.com/network-policy": "none",
+        "kubernetes.azure.com/network-policy": cluster.network_policy,
         "kubernetes.azure.com/node-image-version": machine.image_version,
         "kubernetes.azure.com/nodepool-type": "VirtualMachineScaleSets",
         "kubernetes.azure.com/os-sku": pool.os_sku,

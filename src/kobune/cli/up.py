@@ -48,6 +48,13 @@ class Tier(StrEnum):
     PREMIUM = "premium"
 
 
+class NetworkPolicyEngine(StrEnum):
+    NONE = "none"
+    AZURE = "azure"
+    CALICO = "calico"
+    CILIUM = "cilium"
+
+
 def command(
     *,
     cluster: ClusterName = DEFAULT_CLUSTER,
@@ -58,6 +65,12 @@ def command(
         int, typer.Option(metavar="N", help="Nodes without containers, as many as you like.", min=0)
     ] = 0,
     max_pods: Annotated[int, typer.Option(metavar="N", help="The most pods of a node.")] = DEFAULT_MAX_PODS,
+    network_policy: Annotated[
+        NetworkPolicyEngine | None,
+        typer.Option(
+            help="Who enforces NetworkPolicies, on real nodes: none, or any of the others, which do the same here."
+        ),
+    ] = None,
     tier: Annotated[
         Tier | None,
         typer.Option(
@@ -105,6 +118,7 @@ def command(
             check_encryption(encryption_provider_config)
         except BadStore as error:
             fail(str(error))
+    policy = network_policy.value if network_policy else previous.cluster.network_policy if previous else "none"
     missing = find_missing() if nodes else []
     if missing:
         typer.echo(f"kobune: {' '.join(missing)} Going on with simulated nodes.", err=True)
@@ -123,7 +137,15 @@ def command(
             )
         )
     try:
-        wanted = check_cluster(Cluster(cluster, kubernetes_version, tuple(pools), tier=chosen_tier.capitalize()))
+        wanted = check_cluster(
+            Cluster(
+                cluster,
+                kubernetes_version,
+                tuple(pools),
+                tier=chosen_tier.capitalize(),
+                network_policy=policy,
+            )
+        )
         if previous is not None:
             check_version_change(previous.cluster.kubernetes_version, wanted.kubernetes_version)
     except Invalid as error:

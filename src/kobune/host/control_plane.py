@@ -39,6 +39,7 @@ from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.local import LocalTransport
 from kobune.host.logs import log_to_files, write_audit
 from kobune.host.loops import patient_collector, run_loop
+from kobune.host.network_policy import keep_role
 from kobune.host.pki import FRONT_PROXY
 from kobune.host.pulse import beat
 from kobune.host.settings import controller_settings, simulator_tls
@@ -183,6 +184,7 @@ async def run(
             client = Client(LocalTransport(server, MASTER))
             beside = [
                 tasks.create_task(announce_dns(cluster, client, clock), name="kube-dns service"),
+                tasks.create_task(keep_role(cluster, client, clock), name="role for network policies"),
                 tasks.create_task(keep_admins(cluster.guard, client, clock), name="Entra administrators"),
             ]
             if isinstance(store, EncryptedStore):

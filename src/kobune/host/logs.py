@@ -17,6 +17,7 @@ CATEGORIES = {
     "kobune.node.kubelet": "kubelet",
     "kobune.node.runtime": "kubelet",
     "kobune.node.machine": "kubelet",
+    "kobune.node.policy": "network-policy",
     "kobune.node.proxy": "kube-proxy",
     "kobune.node.simulator": "simulator",
     "kobune.audit": "kube-audit",

@@ -10,10 +10,10 @@ from kobune.api.clock import Clock
 from kobune.host.instances import real_shapes
 from kobune.host.layout import ClusterLayout
 from kobune.host.spec import Spec
+from kobune.node import nft
 from kobune.node.machine.machine import MachineSpec, NodeMachine
 from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Network
-from kobune.node.proxy import nftables
 
 
 def machine_of(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock) -> NodeMachine:
@@ -40,7 +40,7 @@ async def halt(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     async with asyncio.TaskGroup() as tasks:
         for shape in real_shapes(cluster, spec):
             tasks.create_task(_halt(cluster, machine_of(cluster, spec, shape, clock)), name=f"halt {shape.name}")
-    await asyncio.to_thread(nftables.remove, host_table(cluster), None)
+    await asyncio.to_thread(nft.remove, host_table(cluster), None)
 
 
 async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:

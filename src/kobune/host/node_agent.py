@@ -29,6 +29,8 @@ from kobune.node.kubelet.config import Amounts, Eviction, KubeletConfig, Taint, 
 from kobune.node.kubelet.kubelet import Kubelet
 from kobune.node.machine.machine import NodeMachine
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, has_capability
+from kobune.node.policy.enforcer import PolicyEnforcer
+from kobune.node.policy.enforcer import forget as forget_policies
 from kobune.node.proxy.proxy import KubeProxy
 from kobune.node.runtime.runtime import RuntimeFailure
 
@@ -100,6 +102,8 @@ async def run(
                 tasks.create_task(machine.watch(), name="containerd"),
                 tasks.create_task(keep_routes(client, machine, clock), name="routes"),
             ]
+            policies = enforce_policies(client, spec, shape.name, clock)
+            running.append(tasks.create_task(policies, name="network policies"))
             on_host = KubeProxy(
                 client,
                 node_name=shape.name,
@@ -117,6 +121,14 @@ async def run(
     finally:
         await runtime.close()
         await client.transport.close()
+
+
+async def enforce_policies(client: Client, spec: Spec, name: str, clock: Clock) -> None:
+    """Enforce NetworkPolicies on this node, if the cluster is to have that."""
+    if spec.cluster.network_policy == "none":
+        await forget_policies(None)
+    else:
+        await PolicyEnforcer(client, node_name=name, clock=clock).run()
 
 
 async def run_if_first(cluster: ClusterLayout, spec: Spec, name: str, proxy: KubeProxy, clock: Clock) -> None:

@@ -308,7 +308,10 @@ def commands(layout: Layout, cluster: ClusterLayout, spec: Spec, instances: Inst
     for machine in instances.machines:
         if not machine.simulated and machine.state in UP:
             agent = (sys.executable, "-m", "kobune.host.node_agent", str(layout.root), cluster.name, machine.name)
-            read_at_start = f"certificates {spec.cluster.certificate_generation}, machine of {machine.born}"
+            read_at_start = (
+                f"certificates {spec.cluster.certificate_generation}, machine of {machine.born}, "
+                f"network policy {spec.cluster.network_policy}"
+            )
             wanted[machine.name] = Command(agent, read_at_start)
     return wanted
 

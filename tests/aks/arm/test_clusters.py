@@ -300,3 +300,24 @@ async def test_a_command_runs_and_its_result_is_found(arm):
     worker.cancel()
     properties = arm.call("GET", result)[1]["properties"]
     assert (properties["exitCode"], properties["logs"]) == (0, "ran kubectl get nodes")
+
+
+@pytest.mark.parametrize("network, code", [
+    ({"networkPolicy": "weave"}, "InvalidParameter"),
+    ({"networkPolicy": "azure", "networkPlugin": "kubenet"}, "BadRequest"),
+    ({"networkPolicy": "cilium"}, "BadRequest"),
+    ({"networkPolicy": "calico", "networkDataplane": "cilium"}, "BadRequest"),
+])  # fmt: skip
+def test_network_policies_that_aks_refuses_are_refused(arm, network, code):
+    arm.group()
+    status, error = arm.create("c1", networkProfile={"networkPlugin": "azure", **network})
+    assert (status, error["code"]) == (400, code)
+
+
+def test_network_policies_can_be_enforced_from_some_day_on(arm):
+    arm.created(networkProfile={"networkPlugin": "azure"})
+    assert arm.fleet.views["c1-0"].cluster.network_policy == "none"
+    shown = arm.show()
+    shown["properties"]["networkProfile"]["networkPolicy"] = "calico"
+    assert arm.call("PUT", arm.path(), shown)[0] == 200
+    assert arm.fleet.views["c1-0"].cluster.network_policy == "calico"

@@ -64,7 +64,7 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("identity, identityProfile, servicePrincipalProfile", "shown in their shapes; nodes call no Azure API"),
     Accepted("networkProfile.networkPlugin, podCidr, outboundType, loadBalancerProfile",
              "nodes are joined by routes; the plugin decides the default of maxPods"),
-    Accepted("networkProfile.networkPolicy, networkDataplane", "recorded"),
+    Accepted("networkProfile.networkDataplane", "recorded; the same rules of the kernel enforce every kind of network policy"),
     Accepted("oidcIssuerProfile, securityProfile, podIdentityProfile", "recorded"),
     Accepted("storageProfile, metricsProfile, azureMonitorProfile, bootstrapProfile", "recorded"),
     Accepted("autoUpgradeProfile.nodeOSUpgradeChannel: Unmanaged", "nothing patches a node's packages in place"),

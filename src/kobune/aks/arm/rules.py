@@ -20,6 +20,7 @@ SYSTEM_PODS_AT_LEAST = 30  # In all nodes of a system pool together.
 NODE_GROUP_LENGTH = 80
 OS_DISK_GIB_BOUNDS = (30, 2048)
 WINDOWS_POOL_NAME_LENGTH = 6
+NETWORK_POLICIES = ("none", "azure", "calico", "cilium")
 ZONES = ("1", "2", "3")
 DNS_PREFIX = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,52}[a-zA-Z0-9])?")
 RESERVED_PREFIX = "kubernetes.azure.com"
@@ -97,6 +98,7 @@ def check_cluster(document: Json, tiers: Iterable[str]) -> None:
     if not properties.get("enableRBAC", True):
         raise not_supported("A cluster without Kubernetes RBAC", target="properties.enableRBAC")
     _check_channels(properties["autoUpgradeProfile"])
+    _check_network_policy(properties["networkProfile"])
     for address in (properties.get("apiServerAccessProfile") or {}).get("authorizedIPRanges") or []:
         _check_range(str(address))
 
@@ -177,6 +179,29 @@ def check_cluster_change(before: Json, after: Json) -> None:
     for field in ("networkPlugin", "serviceCidr", "dnsServiceIP", "loadBalancerSku"):
         if _comparable(old_network.get(field)) != _comparable(new_network.get(field)):
             raise _fixed(f"networkProfile.{field}")
+
+
+def _check_network_policy(network: Json) -> None:
+    """Which engines there are, and what each needs. Source: AKS's page on network policies."""
+    policy, plugin = network.get("networkPolicy") or "none", network.get("networkPlugin")
+    if policy not in NETWORK_POLICIES:
+        raise invalid_parameter(
+            f"The value of parameter networkProfile.networkPolicy is invalid: {policy!r} is none of "
+            f"{', '.join(NETWORK_POLICIES)}.",
+            target="properties.networkProfile.networkPolicy",
+        )
+    if policy == "azure" and plugin != "azure":
+        raise bad_request(
+            "BadRequest",
+            f"Network policy azure requires network plugin azure, not {plugin}.",
+            target="properties.networkProfile.networkPolicy",
+        )
+    if (policy == "cilium") != (network.get("networkDataplane") == "cilium") and policy != "none":
+        raise bad_request(
+            "BadRequest",
+            "Network policy cilium and network dataplane cilium must be chosen together.",
+            target="properties.networkProfile.networkDataplane",
+        )
 
 
 def _check_channels(profile: Json) -> None:

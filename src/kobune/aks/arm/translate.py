@@ -36,6 +36,7 @@ def to_cluster(
         else tuple(access.get("authorizedIPRanges") or ()),
         certificate_generation=properties[KEPT].get("certificates", 1),
         service_account_key_generation=properties[KEPT].get("keys", 1),
+        network_policy=properties["networkProfile"].get("networkPolicy") or "none",
         audited=properties[KEPT].get("audited", False),
     )
 
@@ -70,6 +71,7 @@ def from_cluster(cluster: Cluster) -> Json:
         "properties": {
             "kubernetesVersion": cluster.kubernetes_version,
             "dnsPrefix": cluster.name.replace("_", "-")[:54],
+            "networkProfile": {"networkPolicy": cluster.network_policy},
             "agentPoolProfiles": pools,
             # Who made it by hand upgrades it by hand.
             "autoUpgradeProfile": {"upgradeChannel": "none", "nodeOSUpgradeChannel": "None"},

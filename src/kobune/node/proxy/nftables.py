@@ -1,17 +1,10 @@
 """Applying rules: the smallest nft transaction from one ruleset to the next, all of it or nothing."""
 
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from kobune.node.netns import run_in
+from kobune.node.nft import has_chain, run
 from kobune.node.proxy.rules import MAP_TYPES, SET_TYPES, Ruleset, base_chains
-
-NFT_SECONDS = 60.0
-
-
-class NftablesFailure(Exception):
-    """nft refused a transaction, and nothing of it was applied."""
 
 
 def render_table(table: str, rules: Ruleset, *, node_ports: bool) -> str:
@@ -65,32 +58,13 @@ def _elements(verb: str, place: str, elements: Iterable[str]) -> Iterator[str]:
         yield f"{verb} element {place} {{ {joined} }}"
 
 
-def apply(transaction: str, namespace: Path | None) -> None:
-    """Run nft on a transaction, inside a network namespace (None: here). Blocks; raises NftablesFailure."""
-    done = _run(["nft", "-f", "-"], transaction, namespace)
-    if done.returncode:
-        raise NftablesFailure(done.stderr.strip())
-
-
 def exists(table: str, namespace: Path | None) -> bool:
     """Whether the table is there, by its last chain, so that an emptied one counts as gone. Blocks."""
-    return _run(["nft", "list", "chain", "ip", table, "filter-output"], "", namespace).returncode == 0
-
-
-def remove(table: str, namespace: Path | None) -> None:
-    """Delete the table; fine when there is none. Blocks."""
-    apply(f"add table ip {table}\ndelete table ip {table}\n", namespace)
+    return has_chain(table, "filter-output", namespace)
 
 
 def forget_connections(filters: Iterable[list[str]], namespace: Path | None) -> None:
     """Make the kernel choose anew for UDP flows that match, which would keep their old way for ever. Blocks."""
     for each in filters:
         # It fails when nothing matched, which is the usual case.
-        _run(["conntrack", "-D", "-p", "udp", *each], "", namespace)
-
-
-def _run(command: list[str], text: str, namespace: Path | None) -> "subprocess.CompletedProcess[str]":
-    return run_in(
-        namespace,
-        lambda: subprocess.run(command, input=text, capture_output=True, text=True, timeout=NFT_SECONDS),
-    )
+        run(["conntrack", "-D", "-p", "udp", *each], "", namespace)

@@ -10,10 +10,10 @@ from kobune.api.objects.core import Service
 from kobune.api.objects.discovery import EndpointSlice
 from kobune.client.client import Client
 from kobune.client.informer import Informer
+from kobune.node import nft
 from kobune.node.proxy import nftables
 from kobune.node.proxy.conntrack import stale_flows
 from kobune.node.proxy.endpoints import ServicePortRules, service_ports
-from kobune.node.proxy.nftables import NftablesFailure
 from kobune.node.proxy.rules import Ruleset, ruleset
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class KubeProxy:
 
     async def remove(self) -> None:
         """Take the rules away."""
-        await asyncio.to_thread(nftables.remove, self._table, self._namespace)
+        await asyncio.to_thread(nft.remove, self._table, self._namespace)
 
     async def _sync(self) -> float:
         """Apply what has changed; how many seconds to wait at most before the next look."""
@@ -93,9 +93,9 @@ class KubeProxy:
             transaction = "".join(f"{line}\n" for line in nftables.render_changes(self._table, self._applied, wanted))
         try:
             if transaction:
-                await asyncio.to_thread(nftables.apply, transaction, self._namespace)
+                await asyncio.to_thread(nft.apply, transaction, self._namespace)
                 log.info("rules applied", extra={"table": self._table, "servicePorts": len(ports)})
-        except NftablesFailure as failure:
+        except nft.NftablesFailure as failure:
             log.warning("rules refused, will make the table anew", extra={"failure": str(failure)})
             self._applied = None
             return RETRY_SECONDS
