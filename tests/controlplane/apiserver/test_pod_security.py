@@ -223,3 +223,9 @@ async def test_a_configuration_gives_defaults_and_exempts(plugin):
 def test_a_configuration_that_cannot_be_is_refused(configuration):
     with pytest.raises(ValueError):
         read_admission(configuration, dict.get)
+
+
+async def test_a_version_may_name_its_patch():
+    async with ApiServer(ApiServerConfig(cluster_version="1.36.1"), MemoryStore(), clock=SystemClock()) as server:
+        answer = await Asker(server)("PATCH", f"{NAMESPACE}/default", labelled(enforce="baseline"), content_type=MERGE)
+        assert answer["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"

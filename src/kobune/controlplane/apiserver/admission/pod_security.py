@@ -46,7 +46,7 @@ class PodSecurity:
         self._settings = settings
         self._namespaces = registry.builtin("", "v1", "Namespace")
         self._pods = registry.builtin("", "v1", "Pod")
-        self._newest = int(registry.version.partition(".")[2])
+        self._newest = int(registry.version.split(".")[1])
 
     def admit(self, attributes: Attributes) -> None:
         return None
