@@ -94,7 +94,8 @@ def shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    return orjson.dumps(value).decode()
+    # As Go writes JSON: harmless inside HTML.
+    return orjson.dumps(value).decode().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _body(what: str, value: Any, detail: str) -> str:

@@ -14,6 +14,7 @@ from cel_expr_python import cel
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
 
 from kobune.api.cel.library import FUNCTIONS, OPAQUE, VALUE, value_file
+from kobune.api.cel.syntax import Node, read
 from kobune.api.cel.wording import MAP_INSERT, OUR_MAP_INSERT, read_back, worded
 
 _EXTENSIONS = ("optional", "strings", "lists", "math", "encoders", "sets", "two-var-comprehensions", "bindings")
@@ -103,11 +104,16 @@ class Checker:
 
     def type_of(self, text: str) -> str:
         """ "BOOL", "STRING", …. Raises CelError."""
+        return self.check(text)[0]
+
+    def check(self, text: str) -> tuple[str, Node | None]:
+        """The type of an expression, and its tree unless some types in it are known only later. Raises CelError."""
         try:
-            return str(self._env.compile(worded(text)).return_type().name())
+            expression = self._env.compile(worded(text))
+            return str(expression.return_type().name()), read(expression.serialize())
         except RuntimeError as error:
             if _compares_numbers(str(error)):
-                return "DYN"
+                return "DYN", None
             raise CelError(compile_message(str(error))) from error
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 RENAMED = {"indexOf": "indexOF", "lastIndexOf": "lastIndexOF"}
 # The engine's own function that it declares without having it; both are as long.
 MAP_INSERT, OUR_MAP_INSERT = "cel.@mapInsert", "cel.@mapinsert"
-_OPTIONALS = {"validate": "formatFaults", "format.named": "format.allNamed"}
+OPTIONALS = {"validate": "formatFaults", "format.named": "format.allNamed"}
 _STRING = re.compile(
     r"""[rRbB]{0,2}(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.S
 )
@@ -44,9 +44,9 @@ def _worded(text: str) -> str:
             continue
         if call := _CALL.match(text, position):
             name = call["name"] or "format.named"
-            ours = RENAMED.get(name) or _OPTIONALS[name]
+            ours = RENAMED.get(name) or OPTIONALS[name]
             result.append(text[position : call.start("name")] + ours + "(" if call["name"] else ours + "(")
-            closing.append(name in _OPTIONALS)
+            closing.append(name in OPTIONALS)
             position = call.end()
             continue
         if word := _IDENTIFIER.match(text, position):

@@ -41,7 +41,7 @@ def definition_name(definition: Json) -> Check:
 
 
 def check_definition(definition: Json, errors: Errors) -> None:
-    _check_spec(definition.get("spec") or {}, errors)
+    _check_spec(definition.get("spec") or {}, errors, [])
     check_definition_status(definition, {}, errors)
     _check_stored_versions(definition, errors)
     _check_approval(definition, None, errors)
@@ -51,7 +51,8 @@ def check_definition(definition: Json, errors: Errors) -> None:
 
 def check_definition_update(new: Json, old: Json, errors: Errors) -> None:
     after, before = new.get("spec") or {}, old.get("spec") or {}
-    _check_spec(after, errors)
+    known = [(version.get("schema") or {}).get("openAPIV3Schema") for version in before.get("versions") or ()]
+    _check_spec(after, errors, [schema for schema in known if schema is not None])
     if _is_established(old):
         check_immutable(after, before, "scope", "spec.scope", errors)
         _check_same_name(after, before, "kind", errors)
@@ -68,7 +69,7 @@ def check_definition_status(new: Json, old: Json, errors: Errors) -> None:
     _check_names((new.get("status") or {}).get("acceptedNames") or {}, "status.acceptedNames", errors)
 
 
-def _check_spec(spec: Json, errors: Errors) -> None:
+def _check_spec(spec: Json, errors: Errors, known: list[Json]) -> None:
     group, versions, own = spec.get("group") or "", spec.get("versions") or [], spec.get("names") or {}
     if not group:
         errors.append(required("spec.group"))
@@ -80,7 +81,7 @@ def _check_spec(spec: Json, errors: Errors) -> None:
     for index, version in enumerate(versions):
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             errors.append(required(f"spec.versions[{index}].schema.openAPIV3Schema"))
-    _check_versions(versions, errors)
+    _check_versions(versions, known, errors)
     for field in ("plural", "singular", "kind", "listKind"):
         if not own.get(field):
             errors.append(required(f"spec.names.{field}"))
@@ -88,7 +89,8 @@ def _check_spec(spec: Json, errors: Errors) -> None:
     _check_conversion(spec.get("conversion"), "spec.conversion", errors)
 
 
-def _check_versions(versions: list[Json], errors: Errors) -> None:
+def _check_versions(versions: list[Json], known: list[Json], errors: Errors) -> None:
+    """`known`: the schemas that the definition has had before."""
     seen = [version.get("name") or "" for version in versions]
     for index, version in enumerate(versions):
         path, warning = f"spec.versions[{index}]", version.get("deprecationWarning")
@@ -102,7 +104,7 @@ def _check_versions(versions: list[Json], errors: Errors) -> None:
             schema, where, before = parts.get("openAPIV3Schema"), f"{path}.openAPIV3Schema", len(errors)
             check_schema(schema, where, errors, has_status=has_status)
             if schema is not None and len(errors) == before:
-                check_rules(schema, where, errors)
+                check_rules(schema, where, errors, is_unchanged=schema in known)
     for path, _, subresources in _parts(versions, "subresources", "subresources"):
         _check_scale((subresources or {}).get("scale"), f"{path}.scale", errors)
     for path, _, columns in _parts(versions, "additionalPrinterColumns", "additionalPrinterColumns"):
