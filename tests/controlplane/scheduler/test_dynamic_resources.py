@@ -1,15 +1,18 @@
 """Devices, from Kubernetes documentation: Dynamic Resource Allocation (ResourceSlice, DeviceClass, ResourceClaim)."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
 from kobune.controlplane.scheduler import views
-from kobune.controlplane.scheduler.device_cel import as_quantity, selects
-from kobune.controlplane.scheduler.devices import allocation
+from kobune.controlplane.scheduler.device_cel import seen, selects
+from kobune.controlplane.scheduler.device_results import allocation
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
 
 DRIVER = "gpu.example.com"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def keyed(view, *manifests):
@@ -213,15 +216,12 @@ def test_devices_promised_to_a_pod_on_its_way_are_kept_from_others(build, table)
         ('device.capacity["d"].memory.isGreaterThan(quantity("1Gi"))', True),
         ('"version" in device.attributes["d"] && !("x" in device.attributes["d"])', True),
         ("device.driver", False),
+        ("device.allowMultipleAllocations", True),
     ],
 )
 def test_expressions(expression, expected):
-    seen = {
-        "driver": "d",
-        "attributes": {"d": {"version": "1.10.0"}},
-        "capacity": {"d": {"memory": as_quantity("2Gi")}},
-    }
-    assert selects(expression, seen) is expected
+    one = seen("d", {"d/version": ("version", "1.10.0")}, {"d/memory": "2Gi"}, shared=True)
+    assert selects(expression, one) is expected
 
 
 def test_an_expression_that_is_none_selects_nothing(build, table):
@@ -336,7 +336,7 @@ def test_a_share_is_written_with_its_size_and_a_name_of_its_own(build, table):
     plugin.reserve(pod, table, table.row_of["a"])
     (one,) = listers.resource_claims.values()
     grants = plugin._decisions[pod.uid].grants[one.key]
-    results = allocation(one, grants, "a", listers.device_classes)["devices"]["results"]
+    results = allocation(one, grants, "a", listers.device_classes, NOW)["devices"]["results"]
     assert [result["consumedCapacity"] for result in results] == [{"memory": str(4 * 2**30)}] * 2
     assert len({result["shareID"] for result in results}) == 2
 

@@ -309,6 +309,16 @@ FUNCTIONS: tuple[Function, ...] = (
 )  # fmt: skip
 
 
+def quantity_value(text: str) -> Any:
+    """A quantity that an expression is given."""
+    return _Value(text=canonical(text))
+
+
+def version_value(text: str) -> Any:
+    """A semantic version that an expression is given."""
+    return _Value(text=text)
+
+
 def authorizer_value() -> Any:
     """What `authorizer` is at the beginning of an expression."""
     return _Value(text=authorizer.BEGINNING)

@@ -7,9 +7,17 @@ thousandths, as quantities are compared in expressions.
 from collections.abc import Iterable, Mapping
 
 from kobune.api.errors import Json
-from kobune.controlplane.scheduler.device_cel import MILLI, as_quantity
+from kobune.api.quantity import parse_quantity
 
+MILLI = 1000
+LARGEST = 2**63 - 1
 Shares = dict[str, int]  # By the name that the device gives its capacity.
+
+
+def as_quantity(text: str) -> int:
+    """A quantity in thousandths."""
+    amount = parse_quantity(text)
+    return max(-LARGEST, min(LARGEST, int(amount * MILLI)))
 
 
 def share_of(capacity: Mapping[str, Json], wanted: Mapping[str, int]) -> Shares | None:

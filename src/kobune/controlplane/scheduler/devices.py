@@ -3,7 +3,6 @@
 Source: Kubernetes documentation, Dynamic Resource Allocation; upstream dynamic-resource-allocation/structured.
 """
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,8 +12,8 @@ import msgspec
 from kobune.api.errors import Json
 from kobune.api.objects.core import Node, NodeSelector
 from kobune.api.objects.meta import Key
-from kobune.controlplane.scheduler.device_capacity import Shares, fits, share_of, share_text
-from kobune.controlplane.scheduler.device_cel import as_quantity, selects
+from kobune.controlplane.scheduler.device_capacity import Shares, as_quantity, fits, share_of
+from kobune.controlplane.scheduler.device_cel import seen, selects
 from kobune.controlplane.scheduler.node_rules import compile_selector
 from kobune.controlplane.scheduler.views import DeviceClass, ResourceClaim, ResourceSlice
 
@@ -46,8 +45,7 @@ class Device:
     """A device as its driver publishes it, and where it can be used."""
 
     id: DeviceId
-    attributes: Mapping[str, Any]  # By qualified name.
-    seen: Json  # As CEL expressions see it.
+    attributes: Mapping[str, tuple[str, Any]]  # By qualified name: kind ("string", "int", "bool", "version") and value.
     taints: tuple[Json, ...]
     node_name: str = ""
     selector: Json | None = None
@@ -55,6 +53,9 @@ class Device:
     capacity: Mapping[str, Json] = field(default_factory=dict)  # As published.
     is_shared: bool = False  # Several claims may use it at once, each for a part of its capacity.
     consumes: tuple[tuple[CounterId, int], ...] = ()  # What it takes of shared counters while it is in use.
+    binding_conditions: tuple[str, ...] = ()  # What must be true of it before its pod is bound.
+    failure_conditions: tuple[str, ...] = ()  # What, when true, says that it cannot be had after all.
+    binds_to_node: bool = False  # Once allocated it can be used on that node alone.
 
     def is_on(self, node: Node) -> bool:
         if self.everywhere or self.node_name == node.name:
@@ -87,11 +88,16 @@ class Inventory:
     """The devices of all complete pools."""
 
     def __init__(self, slices: Iterable[ResourceSlice]) -> None:
-        pools = list(_complete_pools(slices))
+        pools = _in_order(_complete_pools(slices))
         self.devices = list(_devices(pools))
         self.counters: Counters = dict(_counters(pools))
         self._sharing = {device.id: device for device in self.devices if device.consumes}
         self._matches: dict[tuple[str, DeviceId], bool] = {}
+        self._seen: dict[DeviceId, Json] = {}
+
+    def on(self, node: Node) -> list[Device]:
+        """The devices that can be used on a node, in the order in which they are tried."""
+        return [device for device in self.devices if device.is_on(node)]
 
     def matches(self, expression: str, device: Device) -> bool:
         """Whether a selector selects a device; remembered."""
@@ -99,10 +105,18 @@ class Inventory:
         known = self._matches.get(key)
         if known is None:
             try:
-                known = selects(expression, device.seen)
+                known = selects(expression, self._as_seen(device))
             except ValueError:
                 known = False  # Admission lets no such expression in; if one came, it selects nothing.
             self._matches[key] = known
+        return known
+
+    def _as_seen(self, device: Device) -> Json:
+        known = self._seen.get(device.id)
+        if known is None:
+            capacity = {_qualified(name, device.id.driver): one["value"] for name, one in device.capacity.items()}
+            known = seen(device.id.driver, device.attributes, capacity, shared=device.is_shared)
+            self._seen[device.id] = known
         return known
 
     def left(self, taken: Set[DeviceId]) -> Counters:
@@ -133,6 +147,18 @@ def _complete_pools(slices: Iterable[ResourceSlice]) -> Iterator[_Pool]:
         yield _Pool(driver, pool, current)
 
 
+def _in_order(pools: Iterable[_Pool]) -> list[_Pool]:
+    """As devices are tried: by driver and name, pools with devices that have to be waited for last."""
+    return sorted(
+        pools,
+        key=lambda pool: (
+            any(one.get("bindingConditions") for spec in pool.slices for one in spec.get("devices") or ()),
+            pool.driver,
+            pool.name,
+        ),
+    )
+
+
 def _devices(pools: Iterable[_Pool]) -> Iterator[Device]:
     for pool in pools:
         for spec in pool.slices:
@@ -155,18 +181,13 @@ def _amounts(driver: str, pool: str, counter_set: str, holder: Json) -> Iterator
 def _device(driver: str, pool: str, spec: Json, device: Json) -> Device:
     where = device if spec.get("perDeviceNodeSelection") else spec
     attributes = {
-        _qualified(name, driver): next(iter(value.values()))
+        _qualified(name, driver): next(iter(value.items()))
         for name, value in (device.get("attributes") or {}).items()
         if value
     }
-    capacity = {
-        _qualified(name, driver): as_quantity(value["value"]) for name, value in (device.get("capacity") or {}).items()
-    }
-    seen = {"driver": driver, "attributes": _by_domain(attributes), "capacity": _by_domain(capacity)}
     return Device(
         DeviceId(driver, pool, device["name"]),
         attributes,
-        seen,
         tuple(device.get("taints") or ()),
         where.get("nodeName") or "",
         where.get("nodeSelector"),
@@ -178,19 +199,14 @@ def _device(driver: str, pool: str, spec: Json, device: Json) -> Device:
             for one in device.get("consumesCounters") or ()
             for amount in _amounts(driver, pool, one["counterSet"], one)
         ),
+        tuple(device.get("bindingConditions") or ()),
+        tuple(device.get("bindingFailureConditions") or ()),
+        bool(device.get("bindsToNode")),
     )
 
 
 def _qualified(name: str, driver: str) -> str:
     return name if "/" in name else f"{driver}/{name}"
-
-
-def _by_domain(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    domains: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        domain, _, rest = name.partition("/")
-        domains.setdefault(domain, {})[rest] = value
-    return domains
 
 
 def requests_of(claim: ResourceClaim) -> list[list[Request]]:
@@ -386,70 +402,3 @@ def _keeps(constraint: Json, request: Request, device: Device, grants: Sequence[
         value = device.attributes.get(distinct)
         return value is not None and all(other.attributes.get(distinct) != value for other in others)
     return True
-
-
-def allocated(claims: Iterable[ResourceClaim]) -> set[DeviceId]:
-    """The devices that claims have for themselves; administrative access takes none."""
-    return {
-        DeviceId(result["driver"], result["pool"], result["device"])
-        for claim in claims
-        for result in _results(claim)
-        if not result.get("adminAccess") and not result.get("shareID")
-    }
-
-
-def shared(claims: Iterable[ResourceClaim]) -> dict[DeviceId, list[Shares]]:
-    """What claims have of devices that are shared."""
-    found: dict[DeviceId, list[Shares]] = {}
-    for claim in claims:
-        for result in _results(claim):
-            if result.get("shareID") and not result.get("adminAccess"):
-                consumed = {name: as_quantity(value) for name, value in (result.get("consumedCapacity") or {}).items()}
-                device = DeviceId(result["driver"], result["pool"], result["device"])
-                found.setdefault(device, []).append(consumed)
-    return found
-
-
-def _results(claim: ResourceClaim) -> Iterable[Json]:
-    return ((claim.status.get("allocation") or {}).get("devices") or {}).get("results") or ()
-
-
-def allocation(
-    claim: ResourceClaim, grants: Sequence[Grant], node_name: str, classes: Mapping[Key, DeviceClass]
-) -> Json:
-    """The claim's `status.allocation` for these grants."""
-    results = [
-        {
-            "request": grant.request.name, "driver": grant.device.id.driver, "pool": grant.device.id.pool,
-            "device": grant.device.id.name, **({"adminAccess": True} if grant.request.admin else {}),
-            **({"tolerations": list(grant.request.tolerations)} if grant.request.tolerations else {}),
-            **(_share(claim, number, grant.shares) if grant.shares is not None else {}),
-        }
-        for number, grant in enumerate(grants)
-    ]  # fmt: skip
-    config = []
-    for grant in {grant.request.name: grant for grant in grants}.values():
-        for one in (classes[Key("", grant.request.class_name)].spec.get("config")) or ():
-            config.append({"source": "FromClass", "requests": [grant.request.name], **one})
-    for one in (claim.spec.get("devices") or {}).get("config") or ():
-        config.append({"source": "FromClaim", **one})
-    devices: Json = {"results": results} | ({"config": config} if config else {})
-    selector = _node_selector(grants, node_name)
-    return {"devices": devices} | ({"nodeSelector": selector} if selector else {})
-
-
-def _share(claim: ResourceClaim, number: int, shares: Shares) -> Json:
-    """A share's name, which no other share has, and its size."""
-    share_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{claim.metadata.uid}/{claim.metadata.resource_version}/{number}")
-    return {
-        "shareID": str(share_id),
-        "consumedCapacity": {name: share_text(amount) for name, amount in shares.items()},
-    }
-
-
-def _node_selector(grants: Sequence[Grant], node_name: str) -> Json | None:
-    """Where the allocation can be used: on the node, if any device is of one node; else where the devices' slices say."""
-    if any(grant.device.node_name for grant in grants):
-        fields = [{"key": "metadata.name", "operator": "In", "values": [node_name]}]
-        return {"nodeSelectorTerms": [{"matchFields": fields}]}
-    return next((grant.device.selector for grant in grants if grant.device.selector), None)

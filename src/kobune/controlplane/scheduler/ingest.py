@@ -34,6 +34,7 @@ class Ingest:
         self._placed: dict[str, tuple[PodInfo, str]] = {}  # By uid: as counted in the table, and on which node.
         self.assumed: set[str] = set()
         self.parser = PodParser()
+        self.on_classes_changed: Callable[[], None] = lambda: None
         self.on_gone: Callable[[PodInfo], None] = lambda pod: None  # A pod has been deleted or has finished.
 
     # Pods.
@@ -170,6 +171,8 @@ class Ingest:
         def changed(old: Object | None, new: Object | None) -> None:
             if old is None or new is None or _differs(old, new):
                 self._listers.changes[kind] += 1
+                if kind == "DeviceClass":
+                    self.on_classes_changed()  # One may stand for a resource that NodeResourcesFit looked for.
             action = Action.ADD if old is None else Action.DELETE if new is None else Action.UPDATE
             if old is not None and new is not None and old.metadata.labels != new.metadata.labels:
                 action |= Action.LABELS

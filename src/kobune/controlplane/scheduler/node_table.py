@@ -224,7 +224,8 @@ class NodeTable:
             self.requested[:CORE, row] -= shape.requests
             self.assumed[:, row] -= shape.assumed
         for name, amount in shape.extended:
-            self.requested[self._add_resource(name), row] += sign * amount
+            column = self._add_resource(name)  # Which may make the array anew.
+            self.requested[column, row] += sign * amount
         self.pod_count[row] += sign
         load = self.by_priority.get(pod.priority)
         if load is None:

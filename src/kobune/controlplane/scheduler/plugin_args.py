@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from kobune.api.errors import FieldError, Json
 from kobune.api.field_errors import duplicate, forbidden, invalid, not_supported, required
 from kobune.api.names import is_qualified_name
+from kobune.api.timestamps import parse_duration
 
 STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
 MAX_SHAPE_SCORE = 10
@@ -90,6 +91,16 @@ def _balanced_allocation(args: Json, path: str) -> Errors:
             yield invalid(f"{where}.weight", weight, "must be 1")
 
 
+def _dynamic_resources(args: Json, path: str) -> Errors:
+    for field, least, detail in (
+        ("filterTimeout", 0, "must be zero or positive"),
+        ("bindingTimeout", 1, "must be at least 1 second"),
+    ):
+        duration = args.get(field)
+        if duration is not None and parse_duration(duration).total_seconds() < least:
+            yield invalid(f"{path}.{field}", duration, detail)
+
+
 def _volume_binding(args: Json, path: str) -> Errors:
     seconds = args.get("bindTimeoutSeconds", 600)
     if seconds < 0:
@@ -150,6 +161,7 @@ def _shape(points: Sequence[Json], path: str) -> Errors:
 
 _CHECKS: dict[str, Callable[[Json, str], Errors]] = {
     "DefaultPreemption": _default_preemption,
+    "DynamicResources": _dynamic_resources,
     "InterPodAffinity": _inter_pod_affinity,
     "NodeResourcesBalancedAllocation": _balanced_allocation,
     "NodeResourcesFit": _node_resources_fit,

@@ -68,6 +68,11 @@ class Profile:
             return None
         return _pick(total == best, rng)
 
+    def forget(self) -> None:
+        """Judge everything anew: something has changed that is neither a node nor a pod and bears on kept answers."""
+        self._verdicts.clear()
+        self._diagnoses.clear()
+
     def feasible(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Mask:
         """Which rows of the table could take the pod."""
         if self._refusal(pod, nodes) is not None:

@@ -12,7 +12,7 @@ from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
-from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources
+from kobune.controlplane.scheduler.plugins.dynamic_resources import DynamicResources, Tell
 from kobune.controlplane.scheduler.plugins.plugin import Filter
 from kobune.controlplane.scheduler.plugins.table import PLUGINS
 from kobune.controlplane.scheduler.pod_info import PodInfo
@@ -45,6 +45,9 @@ class Permit(Protocol):
 class Reserve(Protocol):
     """A plugin that has something to do between the choice of a node and the binding."""
 
+    @property
+    def name(self) -> str: ...
+
     def reserve(self, pod: PodInfo, nodes: NodeTable, row: int) -> None:
         """The pod goes to this node: keep what it needs there from others."""
 
@@ -54,8 +57,8 @@ class Reserve(Protocol):
     def prepares(self, pod: PodInfo) -> bool:
         """Whether `prepare` has anything to do for the pod."""
 
-    async def prepare(self, pod: PodInfo, node_name: str, client: Client, clock: Clock) -> None:
-        """Do what must be done before the pod is bound. Raises ApiError."""
+    async def prepare(self, pod: PodInfo, node_name: str, client: Client, clock: Clock, tell: Tell) -> None:
+        """Do what must be done before the pod is bound; `tell` records a normal event about it. Raises ApiError."""
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from contextlib import AsyncExitStack
+from functools import partial
 
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
@@ -80,6 +81,7 @@ class Scheduler:
         self.queue.on_incoming = self.metrics.incoming.add
         self.has_synced = False  # Everything that was there at the start has been seen.
         self._ingest.on_gone = self._forget_diagnosis
+        self._ingest.on_classes_changed = self._forget_verdicts
         self._features = config.features
         self._tries_groups = GENERIC_WORKLOAD in config.features
         self._extender_configs = config.extenders
@@ -402,8 +404,9 @@ class Scheduler:
         try:
             for plugin in running.reserves:
                 if plugin.prepares(pod):
-                    doing = "PreBind plugin"
-                    await plugin.prepare(pod, node_name, self._client, self._clock)
+                    doing = f'PreBind plugin "{plugin.name}"'
+                    tell = partial(self._writes.record, pod, "Normal")
+                    await plugin.prepare(pod, node_name, self._client, self._clock, tell)
             if not await bound_by_extender(self._extenders, pod, node_name):
                 await self._client.create_subresource(Pod, pod.key, "binding", binding)
         except (ApiError, ExtenderError) as error:
@@ -434,6 +437,10 @@ class Scheduler:
 
     def _helps(self, plugin: str, event: ClusterEvent, pod: PodInfo) -> bool:
         return self.profiles[pod.pod.spec.scheduler_name].helps(plugin, event, pod)
+
+    def _forget_verdicts(self) -> None:
+        for running in self.profiles.values():
+            running.profile.forget()
 
     def _forget_diagnosis(self, pod: PodInfo) -> None:
         self.diagnoses.pop(pod.uid, None)

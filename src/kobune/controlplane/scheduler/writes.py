@@ -11,6 +11,8 @@ from kobune.api.objects.meta import Key
 from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, Patch
 from kobune.client.events import EventRecorder
+from kobune.controlplane.scheduler.extended_devices import ANNOTATION
+from kobune.controlplane.scheduler.plugins.dynamic_resources import delete_written
 from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.reports import not_scheduled, truncated
 from kobune.controlplane.scheduler.views import PodGroup, ResourceClaim
@@ -93,7 +95,10 @@ class Writes:
             log.info("group's status not written", extra={"group": str(key), "failure": str(error)})
 
     async def release(self, claim: ResourceClaim) -> None:
-        """Give back the devices of a claim."""
+        """Give back the devices of a claim; one that was made for extended resources goes with them."""
+        if claim.metadata.annotations.get(ANNOTATION) == "true":
+            await delete_written(claim, self._client)
+            return
         status = {"allocation": None, "reservedFor": None, "devices": None}
         try:
             await self._client.patch_status(ResourceClaim, claim.key, status)

@@ -7,6 +7,7 @@ import msgspec
 from kobune.api.errors import Json
 from kobune.api.objects.core import NodeAffinity as NodeAffinityView
 from kobune.api.objects.core import TopologySpreadConstraint
+from kobune.api.timestamps import parse_duration
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_rules import NodeTerm, WeightedTerm, compile_selector, compile_term
 from kobune.controlplane.scheduler.plugins.pod_topology_spread import PodTopologySpread
@@ -50,6 +51,11 @@ def resources(args: Json) -> Sequence[ResourceWeight]:
     if not listed:
         return CPU_AND_MEMORY
     return [ResourceWeight(resource["name"], resource.get("weight") or 1) for resource in listed]
+
+
+def seconds(duration: str | None, default: float) -> float:
+    """A duration as Go writes it."""
+    return parse_duration(duration).total_seconds() if duration else default
 
 
 def topology_spread(args: Json, listers: Listers) -> PodTopologySpread:

@@ -1,6 +1,6 @@
 """NodeResourcesFit: the node has room for what the pod requests; by default emptier nodes score higher."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, M
 
 
 class NodeResourcesFit:
-    """Args: extended resources not to look at, by name or by the part before the slash; how to score."""
+    """Args: extended resources not to look at, by name or by the part before the slash; how to score.
+
+    `delegated` gives the class of devices that stands for a resource where a node has no device plugin for it, or "".
+    """
 
     name = "NodeResourcesFit"
     scope = Scope.RESOURCES
@@ -30,11 +33,13 @@ class NodeResourcesFit:
     def __init__(
         self,
         *,
+        delegated: Callable[[str], str] = lambda resource: "",
         ignored: Collection[str] = (),
         ignored_groups: Collection[str] = (),
         strategy: Strategy = least_allocated,
         resources: Sequence[ResourceWeight] = CPU_AND_MEMORY,
     ) -> None:
+        self._delegated = delegated
         self._ignored, self._ignored_groups = frozenset(ignored), frozenset(ignored_groups)
         self._strategy = strategy
         self._resources = tuple(resources)
@@ -52,11 +57,14 @@ class NodeResourcesFit:
             amount = requests[column]
             if amount > 0:
                 mask &= nodes.allocatable[column, rows] - nodes.requested[column, rows] >= amount
-        for _, column_or_none, wanted in self._extended(shape, nodes):
+        for name, column_or_none, wanted in self._extended(shape, nodes):
             if column_or_none is None:
-                mask &= False
-            else:
-                mask &= nodes.allocatable[column_or_none, rows] - nodes.requested[column_or_none, rows] >= wanted
+                mask &= bool(self._delegated(name))
+                continue
+            fits = nodes.allocatable[column_or_none, rows] - nodes.requested[column_or_none, rows] >= wanted
+            if self._delegated(name):
+                fits |= nodes.allocatable[column_or_none, rows] == 0
+            mask &= fits
         return mask
 
     def explain(self, pod: PodInfo, nodes: NodeTable) -> list[Reason]:
@@ -70,8 +78,11 @@ class NodeResourcesFit:
                 continue
             total = np.zeros(nodes.size, dtype=np.int64) if column is None else nodes.allocatable[column, rows]
             used = 0 if column is None else nodes.requested[column, rows]
-            short.append((f"Insufficient {resource}", total - used < amount))
-            hopeless |= total < amount
+            lacks = total - used < amount
+            if self._delegated(resource):
+                lacks &= total > 0
+            short.append((f"Insufficient {resource}", lacks))
+            hopeless |= lacks & (total < amount)
         short.insert(0, ("Too many pods", nodes.pod_count[rows] >= nodes.allowed_pods[rows]))
         reasons = [Reason(text, mask & ~hopeless, True) for text, mask in short]
         return reasons + [Reason(text, mask & hopeless, False) for text, mask in short]
@@ -85,7 +96,12 @@ class NodeResourcesFit:
         ]
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
-        """A node large enough that is new or has grown; a pod gone, or grown smaller in what this pod wants."""
+        """A node large enough that is new or has grown; a pod gone, or grown smaller in what this pod wants.
+
+        A class of devices may come to stand for what the pod asks for.
+        """
+        if event.resource == "DeviceClass":
+            return event.new is not None and any(self._delegated(name) for name, _ in pod.shape.extended)
         if event.freed() is not None:
             return True
         if event.resource == POD and Action.SCALED_DOWN in event.action:
@@ -97,7 +113,10 @@ class NodeResourcesFit:
 
     def _fits_empty(self, shape: PodShape, node: Node) -> bool:
         amounts = amounts_of(node.status.allocatable)
-        return amounts.get(PODS, 0) > 0 and all(amounts.get(name, 0) >= wanted for name, wanted in _wanted(shape))
+        return amounts.get(PODS, 0) > 0 and all(
+            amounts.get(name, 0) >= wanted or (not amounts.get(name, 0) and self._delegated(name) != "")
+            for name, wanted in _wanted(shape)
+        )
 
     def prefers(self, pod: PodInfo) -> bool:
         return True

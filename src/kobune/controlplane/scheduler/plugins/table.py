@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from kobune.api.errors import Json
 from kobune.api.features import GANG_SCHEDULING
+from kobune.controlplane.scheduler.binding_conditions import TIMEOUT_SECONDS
+from kobune.controlplane.scheduler.extended_devices import ExtendedResources
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins import args as read
 from kobune.controlplane.scheduler.plugins.default_preemption import DefaultPreemption
@@ -54,6 +56,7 @@ PLUGINS = (
     PluginRow(
         "NodeResourcesFit",
         lambda args, listers: NodeResourcesFit(
+            delegated=ExtendedResources(listers).class_for,
             ignored=args.get("ignoredResources") or (),
             ignored_groups=args.get("ignoredResourceGroups") or (),
             strategy=read.strategy(args),
@@ -90,7 +93,9 @@ PLUGINS = (
     ),
     PluginRow(
         "DynamicResources",
-        lambda args, listers: DynamicResources(listers),
+        lambda args, listers: DynamicResources(
+            listers, binding_timeout_seconds=read.seconds(args.get("bindingTimeout"), TIMEOUT_SECONDS)
+        ),
         ("preFilter", "filter", "postFilter", "score", "reserve", "preBind"),
         2,
     ),

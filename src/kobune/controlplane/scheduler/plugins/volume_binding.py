@@ -4,6 +4,7 @@ Bound claims ask for the volume's node affinity; claims that wait for their firs
 that can make one there. Source: Kubernetes documentation, Volume Binding Mode, Storage Capacity; upstream volumebinding.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -221,7 +222,9 @@ class VolumeBinding:
         """Whether something has to be written before the pod is bound."""
         return pod.uid in self._decisions
 
-    async def prepare(self, pod: PodInfo, node_name: str, client: Client, clock: Clock) -> None:
+    async def prepare(
+        self, pod: PodInfo, node_name: str, client: Client, clock: Clock, tell: Callable[[str, str], None]
+    ) -> None:
         """Bind the claims, or have their volumes made, and wait until that is done.
 
         Raises:
