@@ -22,6 +22,12 @@ class Caller:
     app_id: str = ""
     groups: tuple[str, ...] = ()  # Object ids of the groups it belongs to.
 
+    @classmethod
+    def of(cls, claims: Json) -> "Caller":
+        """Whom the claims of a good token name."""
+        groups = tuple(map(str, claims.get("groups") or ()))
+        return cls(str(claims.get("oid", "")), str(claims.get("appid", "")), groups)
+
     @property
     def principals(self) -> frozenset[str]:
         """Whose role assignments count."""
@@ -63,6 +69,7 @@ class ArmAnswer:
     status: int
     body: Json | list[Json] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    page: str = ""  # HTML, in the place of a body.
 
 
 def check_api_version(version: str | None) -> str:

@@ -11,7 +11,7 @@ from socket import socket
 import orjson
 from aiohttp import web
 
-from kobune.aks.arm import graph, run_command
+from kobune.aks.arm import graph, portal, run_command
 from kobune.aks.arm.access import action_of, grants_of, require, visible
 from kobune.aks.arm.auto_upgrade import follow_auto_upgrades
 from kobune.aks.arm.diagnostics import collect, follow_audit
@@ -89,7 +89,7 @@ class ArmServer:
         try:
             answer = await self._answer(request)
         except ArmError as error:
-            answer = ArmAnswer(error.status, error_body(error), error.headers | self._challenge(request, error))
+            answer = ArmAnswer(error.status, error_body(error), self._challenge(request, error) | error.headers)
         except SignInError as refusal:
             body = error_answer(refusal, time=self._service.now(), new_id=request_id)
             answer = ArmAnswer(refusal.status, body)
@@ -127,9 +127,7 @@ class ArmServer:
             audiences=(base, LOG_ANALYTICS, f"{base}/loganalytics", f"{base}/msgraph"),
             now=now,
         )
-        caller = Caller(
-            str(claims.get("oid", "")), str(claims.get("appid", "")), tuple(map(str, claims.get("groups") or ()))
-        )
+        caller = Caller.of(claims)
         if path.lower().startswith(graph.ROOT):
             return graph.answer(self._service, await self._request(request, path, base, caller, {}))
         found = find_operation(request.method, path)
@@ -190,6 +188,15 @@ class ArmServer:
             return ArmAnswer(200, sign_in.token(form, base=base, now=now, new_id=service.new_id()))
         if request.method == "POST" and lower.endswith(("/oauth2/v2.0/devicecode", "/oauth2/devicecode")):
             return ArmAnswer(200, sign_in.device_code(base=base, now=now, new_id=service.new_id()))
+        if lower == "/portal" and request.method == "GET":
+            portal.check_visitor(
+                service,
+                authorization=request.headers.get("Authorization", ""),
+                host=request.host,
+                remote=request.remote or "",
+                base=base,
+            )
+            return ArmAnswer(200, headers=portal.HEADERS, page=portal.render(service))
         if lower == "/msi/token":
             if request.headers.get("X-IDENTITY-HEADER", "") != sign_in.principal.secret:
                 raise ArmError(401, "Unauthorized", "The X-IDENTITY-HEADER header is missing or wrong.")
@@ -239,6 +246,8 @@ def _response(answer: ArmAnswer, request: web.Request, request_id: str) -> web.R
     }
     if "x-ms-client-request-id" in request.headers and request.headers.get("x-ms-return-client-request-id") != "false":
         headers["x-ms-client-request-id"] = request.headers["x-ms-client-request-id"]
+    if answer.page:
+        return web.Response(status=answer.status, headers=headers, text=answer.page, content_type="text/html")
     if answer.body is None:
         return web.Response(status=answer.status, headers=headers)
     return web.Response(

@@ -167,6 +167,13 @@ class ArmStore:
         found = (_operation(row) for row in rows)
         return next((operation for operation in found if not pool or pool in operation.pools), None)
 
+    def operations(self, resource_id: str, limit: int) -> Sequence[Operation]:
+        """The resource's last ones, the latest first."""
+        rows = self._db.execute(
+            f"{_SELECT} WHERE resource = ? ORDER BY started DESC LIMIT ?", (_key(resource_id), limit)
+        )
+        return [_operation(row) for row in rows]
+
     def put_operation(self, operation: Operation) -> None:
         values = [getattr(operation, name) for name in _OPERATION_COLUMNS]
         values = [orjson.dumps(value).decode() if isinstance(value, tuple) else value for value in values]
