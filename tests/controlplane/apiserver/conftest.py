@@ -62,7 +62,8 @@ KEYS = ServiceAccountKeys(ec.generate_private_key(ec.SECP256R1()))
 
 @pytest.fixture
 async def server() -> AsyncIterator[ApiServer]:
-    config = ApiServerConfig(service_account_keys=KEYS)
+    # With the patch, as a cluster's own version has it.
+    config = ApiServerConfig(cluster_version="1.36.1", service_account_keys=KEYS)
     async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as one:
         # What a cluster's controllers do.
         accounts = "/api/v1/namespaces/default/serviceaccounts"

@@ -42,7 +42,7 @@ class ApiServerConfig:
     """Names follow upstream's flags.
 
     Attributes:
-        cluster_version: "1.36"; decides which kinds and fields are served.
+        cluster_version: "1.36" or "1.36.1"; decides which kinds and fields are served.
         feature_gates: the gates that are on (`api.features`).
         runtime_config: which API versions and resources are switched on or off against their default.
         advertise_address, advertise_port: where clients inside the cluster find this server; "" keeps no endpoints
