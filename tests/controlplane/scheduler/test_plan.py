@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from kobune.api.errors import Invalid
-from kobune.controlplane.scheduler import views
+from kobune.api.objects import storage
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.nominations import Nominations
 from kobune.controlplane.scheduler.observe import Observation
@@ -179,7 +179,7 @@ def test_claims_that_the_cluster_has_are_found(build):
         "spec": {"storageClassName": ""},
         "status": {"phase": "Pending"},
     }
-    claim = msgspec.convert(bound, views.PersistentVolumeClaim)
+    claim = msgspec.convert(bound, storage.PersistentVolumeClaim)
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
     pod = {"kind": "Pod", "metadata": {"name": "db"}, "spec": {"containers": [{"name": "c"}], "volumes": volumes}}
     missing = make_plan(workloads_of([pod]), [], existing=observed(build)).left[0].message

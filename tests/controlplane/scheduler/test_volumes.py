@@ -4,7 +4,9 @@ Access Modes; words from upstream volumebinding, volumezone, volumerestrictions 
 import msgspec
 import pytest
 
+from kobune.api.objects import storage
 from kobune.controlplane.scheduler import views
+from kobune.controlplane.scheduler.csi_translation import csi_of, in_tree_of, translated_affinity
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from kobune.controlplane.scheduler.plugins.volume_binding import VolumeBinding
@@ -49,9 +51,9 @@ def storage_class(name="late", provisioner="disk.csi.azure.com", mode="WaitForFi
 
 def listers(*, claims=(), volumes=(), classes=None, **more):
     return Listers(
-        claims=keyed(views.PersistentVolumeClaim, *claims),
-        volumes=keyed(views.PersistentVolume, *volumes),
-        storage_classes=keyed(views.StorageClass, *(classes or [storage_class()])),
+        claims=keyed(storage.PersistentVolumeClaim, *claims),
+        volumes=keyed(storage.PersistentVolume, *volumes),
+        storage_classes=keyed(storage.StorageClass, *(classes or [storage_class()])),
         **more,
     )
 
@@ -178,7 +180,7 @@ def test_a_driver_that_publishes_capacity_is_asked(build, table):
     }  # fmt: skip
     world = listers(
         claims=[claim()],
-        csi_drivers=keyed(views.CSIDriver, driver),
+        csi_drivers=keyed(storage.CSIDriver, driver),
         capacities=keyed(views.CSIStorageCapacity, capacity),
     )
     pod = user(build, "data")
@@ -288,6 +290,79 @@ def test_volumes_still_attached_count_too(build, table):
     }
     world = listers(
         claims=[claim("two", volume="y")], volumes=[volume("x", **csi("x")), volume("y", **csi("y"))],
-        csi_nodes=keyed(views.CSINode, csi_node("a", 1)), attachments=keyed(views.VolumeAttachment, attachment),
+        csi_nodes=keyed(views.CSINode, csi_node("a", 1)), attachments=keyed(storage.VolumeAttachment, attachment),
     )  # fmt: skip
     assert "a" not in accepted(NodeVolumeLimits(world), user(build, "two"), table)
+
+
+DISK = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/x"
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "driver", "handle"),
+    [
+        pytest.param({"azureDisk": {"diskURI": DISK}}, {}, "disk.csi.azure.com", DISK, id="azure"),
+        pytest.param({"awsElasticBlockStore": {"volumeID": "aws://eu-1a/vol-1"}}, {}, "ebs.csi.aws.com", "vol-1", id="aws"),
+        pytest.param(
+            {"gcePersistentDisk": {"pdName": "d"}}, {ZONE: "eu-1a"}, "pd.csi.storage.gke.io",
+            "projects/UNSPECIFIED/zones/eu-1a/disks/d", id="gce",
+        ),
+        pytest.param(
+            {"gcePersistentDisk": {"pdName": "d"}}, {ZONE: "eu-1-a__eu-1-b"}, "pd.csi.storage.gke.io",
+            "projects/UNSPECIFIED/regions/eu-1/disks/d", id="gce-regional",
+        ),
+    ],
+)  # fmt: skip
+def test_volumes_of_plugins_of_old_count_as_their_drivers(source, labels, driver, handle):
+    made = msgspec.convert(volume("x", labels=labels, **source), storage.PersistentVolume)
+    assert csi_of(made) == storage.CSISource(driver, handle)
+    assert csi_of(msgspec.convert(volume("x"), storage.PersistentVolume)) is None
+
+
+def test_a_disk_counts_once_under_its_old_name_and_its_new_one(build, table):
+    world = listers(
+        claims=[claim("old", volume="x"), claim("new", volume="y"), claim("other", volume="z"), claim("late")],
+        volumes=[volume("x", azureDisk={"diskURI": DISK}), volume("y", **csi(DISK)), volume("z", **csi("z"))],
+        classes=[storage_class(provisioner="kubernetes.io/azure-disk")],
+        csi_nodes=keyed(views.CSINode, csi_node("a", 1)),
+    )
+    plugin = NodeVolumeLimits(world)
+    table.add_pod(user(build, "old", on="a"), "a")
+    assert "a" in accepted(plugin, user(build, "new"), table)
+    assert "a" not in accepted(plugin, user(build, "other"), table)
+    assert "a" not in accepted(plugin, user(build, "late"), table)
+    inline = build.info(volumes=[{"name": "v", "azureDisk": {"diskName": "x", "diskURI": DISK}}])
+    assert "a" in accepted(plugin, inline, table)
+    inline = build.info(volumes=[{"name": "v", "azureDisk": {"diskName": "y", "diskURI": "y"}}])
+    assert "a" not in accepted(plugin, inline, table)
+
+
+def test_where_a_plugin_has_moved_its_zones_are_the_drivers(build):
+    driver_zone = "topology.ebs.csi.aws.com/zone"
+    moved = {
+        "metadata": {
+            "name": "a",
+            "annotations": {"storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/aws-ebs"},
+        }
+    }
+    world = listers(
+        claims=[claim("data", volume="x")],
+        volumes=[volume("x", zone="1", awsElasticBlockStore={"volumeID": "vol-1"})],
+        csi_nodes=keyed(views.CSINode, moved),
+    )
+    table = build.table(
+        build.node("a", labels={driver_zone: "1"}),
+        build.node("b", labels={driver_zone: "1"}),
+        build.node("c", labels={ZONE: "1"}),
+    )
+    assert accepted(VolumeBinding(world), user(build, "data"), table) == {"a", "c"}
+
+
+def test_a_volumes_zone_label_becomes_the_drivers():
+    old = "failure-domain.beta.kubernetes.io/zone"
+    made = msgspec.convert(
+        volume("x", labels={old: "1__2"}, awsElasticBlockStore={"volumeID": "vol-1"}), storage.PersistentVolume
+    )
+    affinity = translated_affinity(made, in_tree_of(made.spec))
+    (rule,) = affinity.required.node_selector_terms[0].match_expressions
+    assert (rule.key, rule.operator, rule.values) == ("topology.ebs.csi.aws.com/zone", "In", ["1", "2"])

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import yaml
 
+from kobune.api.objects import storage
 from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
 from kobune.api.objects.scheduling import Pod
-from kobune.controlplane.scheduler import views
 from kobune.controlplane.scheduler.configuration import ProfileConfiguration
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
@@ -43,9 +43,9 @@ def explain_scenario(path):
     if "refused" in world:
         return refused_at_admission(world["refused"]["pod"], world["refused"]["message"])
     listers = Listers(
-        claims=keyed(world.get("claims"), views.PersistentVolumeClaim),
-        volumes=keyed(world.get("volumes"), views.PersistentVolume),
-        storage_classes=keyed(world.get("storageClasses"), views.StorageClass),
+        claims=keyed(world.get("claims"), storage.PersistentVolumeClaim),
+        volumes=keyed(world.get("volumes"), storage.PersistentVolume),
+        storage_classes=keyed(world.get("storageClasses"), storage.StorageClass),
     )
     running = build_profile(ProfileConfiguration(), listers)
     parser = PodParser()

@@ -88,6 +88,12 @@ class PersistentVolumeSpec(View):
     local: LocalSource | None = None
     host_path: HostPathSource | None = None
     csi: CSISource | None = None
+    # What the volume is of a plugin that has moved to a CSI driver.
+    aws_elastic_block_store: dict[str, Any] | None = None
+    azure_disk: dict[str, Any] | None = None
+    gce_persistent_disk: dict[str, Any] | None = None
+    cinder: dict[str, Any] | None = None
+    portworx_volume: dict[str, Any] | None = None
 
 
 class PersistentVolumeStatus(View):
@@ -131,6 +137,7 @@ class StorageClass(Object):
 
 class CSIDriverSpec(View):
     attach_required: bool = True
+    storage_capacity: bool = False
 
 
 class CSIDriver(Object):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kobune.api.features import GENERIC_WORKLOAD
+from kobune.api.objects import storage
 from kobune.api.objects.meta import Key, Object
 from kobune.controlplane.scheduler import views
 from kobune.controlplane.scheduler.group_members import GroupMembers
@@ -20,13 +21,13 @@ class Listers:
     replica_sets: Mapping[Key, views.ReplicaSet] = field(default_factory=dict)
     stateful_sets: Mapping[Key, views.StatefulSet] = field(default_factory=dict)
     disruption_budgets: Mapping[Key, views.PodDisruptionBudget] = field(default_factory=dict)
-    claims: Mapping[Key, views.PersistentVolumeClaim] = field(default_factory=dict)
-    volumes: Mapping[Key, views.PersistentVolume] = field(default_factory=dict)
-    storage_classes: Mapping[Key, views.StorageClass] = field(default_factory=dict)
+    claims: Mapping[Key, storage.PersistentVolumeClaim] = field(default_factory=dict)
+    volumes: Mapping[Key, storage.PersistentVolume] = field(default_factory=dict)
+    storage_classes: Mapping[Key, storage.StorageClass] = field(default_factory=dict)
     csi_nodes: Mapping[Key, views.CSINode] = field(default_factory=dict)
-    csi_drivers: Mapping[Key, views.CSIDriver] = field(default_factory=dict)
+    csi_drivers: Mapping[Key, storage.CSIDriver] = field(default_factory=dict)
     capacities: Mapping[Key, views.CSIStorageCapacity] = field(default_factory=dict)
-    attachments: Mapping[Key, views.VolumeAttachment] = field(default_factory=dict)
+    attachments: Mapping[Key, storage.VolumeAttachment] = field(default_factory=dict)
     resource_claims: Mapping[Key, views.ResourceClaim] = field(default_factory=dict)
     resource_slices: Mapping[Key, views.ResourceSlice] = field(default_factory=dict)
     device_classes: Mapping[Key, views.DeviceClass] = field(default_factory=dict)
@@ -63,13 +64,13 @@ KINDS: dict[str, type[Object]] = {
     "replica_sets": views.ReplicaSet,
     "stateful_sets": views.StatefulSet,
     "disruption_budgets": views.PodDisruptionBudget,
-    "claims": views.PersistentVolumeClaim,
-    "volumes": views.PersistentVolume,
-    "storage_classes": views.StorageClass,
+    "claims": storage.PersistentVolumeClaim,
+    "volumes": storage.PersistentVolume,
+    "storage_classes": storage.StorageClass,
     "csi_nodes": views.CSINode,
-    "csi_drivers": views.CSIDriver,
+    "csi_drivers": storage.CSIDriver,
     "capacities": views.CSIStorageCapacity,
-    "attachments": views.VolumeAttachment,
+    "attachments": storage.VolumeAttachment,
     "resource_claims": views.ResourceClaim,
     "resource_slices": views.ResourceSlice,
     "device_classes": views.DeviceClass,

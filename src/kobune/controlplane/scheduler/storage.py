@@ -1,18 +1,24 @@
 """A pod's claims and the volumes behind them, as plugins need them: which are bound, which wait for the pod's node.
 
-Source: Kubernetes documentation, Persistent Volumes, Volume Binding Mode; upstream volumebinding binder. Volumes are taken
-as they are written: in-tree volumes are not translated to their CSI successors.
+Source: Kubernetes documentation, Persistent Volumes, Volume Binding Mode; upstream volumebinding binder.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kobune.api.objects.meta import Key
-from kobune.api.objects.storage import BIND_COMPLETED, CLASS_ANNOTATION, NO_PROVISIONER, WAIT_FOR_CONSUMER
+from kobune.api.objects.storage import (
+    BIND_COMPLETED,
+    NO_PROVISIONER,
+    WAIT_FOR_CONSUMER,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+)
 from kobune.api.quantity import to_bytes
+from kobune.api.selectors import labels_from_json
 from kobune.controlplane.scheduler.listers import Listers
-from kobune.controlplane.scheduler.pod_info import PodInfo, Volume, selector_of
-from kobune.controlplane.scheduler.views import PersistentVolume, PersistentVolumeClaim, StorageClass
+from kobune.controlplane.scheduler.pod_info import PodInfo, Volume
 
 UNBOUND_IMMEDIATE = "pod has unbound immediate PersistentVolumeClaims"
 
@@ -61,7 +67,7 @@ def sort_claims(pod: PodInfo, listers: Listers) -> Claims:
         if is_bound(claim):
             bound.append(claim)
             continue
-        name = class_of(claim)
+        name = claim.storage_class
         storage_class = listers.storage_classes.get(Key("", name)) if name else None
         if name and storage_class is None:
             return Claims(problem=f'storageclass.storage.k8s.io "{name}" not found')
@@ -92,11 +98,6 @@ def is_bound(claim: PersistentVolumeClaim) -> bool:
     return claim.spec.volume_name != "" and BIND_COMPLETED in claim.metadata.annotations
 
 
-def class_of(claim: PersistentVolumeClaim) -> str:
-    """The name of the claim's storage class, or empty."""
-    return claim.metadata.annotations.get(CLASS_ANNOTATION) or claim.spec.storage_class_name or ""
-
-
 def size_of(claim: PersistentVolumeClaim) -> int:
     """Bytes asked for."""
     return to_bytes(claim.spec.resources.requests.get("storage", 0))
@@ -114,10 +115,10 @@ def suits(claim: PersistentVolumeClaim, volume: PersistentVolume) -> bool:
     selector = claim.spec.selector
     return (
         volume.status.phase == "Available"
-        and spec.storage_class_name == class_of(claim)
+        and volume.storage_class == claim.storage_class
         and set(claim.spec.access_modes) <= set(spec.access_modes)
         and to_bytes(spec.capacity.get("storage", 0)) >= size_of(claim)
-        and (selector is None or selector_of(selector).matches(volume.metadata.labels))
+        and (selector is None or labels_from_json(selector).matches(volume.metadata.labels))
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from kobune.api.objects.core import LabelSelector, NodeSelector, ObjectReference, Quantities
+from kobune.api.objects.core import LabelSelector
 from kobune.api.objects.meta import GVK, Condition, Object, View
 
 
@@ -52,70 +52,6 @@ class PodDisruptionBudget(Object):
     status: DisruptionBudgetStatus = msgspec.field(default_factory=DisruptionBudgetStatus)
 
 
-class ClaimResources(View):
-    requests: Quantities = {}
-
-
-class PersistentVolumeClaimSpec(View):
-    volume_name: str = ""
-    storage_class_name: str | None = None
-    access_modes: list[str] = []
-    volume_mode: str | None = None
-    selector: LabelSelector | None = None
-    resources: ClaimResources = msgspec.field(default_factory=ClaimResources)
-
-
-class PhaseStatus(View):
-    phase: str = ""
-
-
-class PersistentVolumeClaim(Object):
-    gvk: ClassVar[GVK] = GVK("", "v1", "PersistentVolumeClaim")
-    spec: PersistentVolumeClaimSpec = msgspec.field(default_factory=PersistentVolumeClaimSpec)
-    status: PhaseStatus = msgspec.field(default_factory=PhaseStatus)
-
-
-class VolumeNodeAffinity(View):
-    required: NodeSelector | None = None
-
-
-class CSIVolume(View):
-    driver: str = ""
-    volume_handle: str = ""
-
-
-class PersistentVolumeSpec(View):
-    capacity: Quantities = {}
-    access_modes: list[str] = []
-    storage_class_name: str = ""
-    volume_mode: str | None = None
-    claim_ref: ObjectReference | None = None
-    node_affinity: VolumeNodeAffinity | None = None
-    csi: CSIVolume | None = None
-
-
-class PersistentVolume(Object):
-    gvk: ClassVar[GVK] = GVK("", "v1", "PersistentVolume")
-    spec: PersistentVolumeSpec = msgspec.field(default_factory=PersistentVolumeSpec)
-    status: PhaseStatus = msgspec.field(default_factory=PhaseStatus)
-
-
-class TopologySelectorRequirement(View):
-    key: str
-    values: list[str] = []
-
-
-class TopologySelectorTerm(View):
-    match_label_expressions: list[TopologySelectorRequirement] = []
-
-
-class StorageClass(Object):
-    gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "StorageClass")
-    provisioner: str = ""
-    volume_binding_mode: str = "Immediate"
-    allowed_topologies: list[TopologySelectorTerm] = []
-
-
 class NodeResources(View):
     count: int | None = None
 
@@ -136,36 +72,12 @@ class CSINode(Object):
     spec: CSINodeSpec = msgspec.field(default_factory=CSINodeSpec)
 
 
-class CSIDriverSpec(View):
-    storage_capacity: bool = False
-
-
-class CSIDriver(Object):
-    gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "CSIDriver")
-    spec: CSIDriverSpec = msgspec.field(default_factory=CSIDriverSpec)
-
-
 class CSIStorageCapacity(Object):
     gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "CSIStorageCapacity")
     storage_class_name: str = ""
     node_topology: LabelSelector | None = None
     capacity: str | None = None
     maximum_volume_size: str | None = None
-
-
-class AttachmentSource(View):
-    persistent_volume_name: str | None = None
-
-
-class VolumeAttachmentSpec(View):
-    attacher: str = ""
-    node_name: str = ""
-    source: AttachmentSource = msgspec.field(default_factory=AttachmentSource)
-
-
-class VolumeAttachment(Object):
-    gvk: ClassVar[GVK] = GVK("storage.k8s.io", "v1", "VolumeAttachment")
-    spec: VolumeAttachmentSpec = msgspec.field(default_factory=VolumeAttachmentSpec)
 
 
 class GangPolicy(View):

@@ -6,12 +6,13 @@ import numpy as np
 
 from kobune.api.objects.meta import Key
 from kobune.controlplane.scheduler.arrays import Mask, Rows
+from kobune.controlplane.scheduler.csi_translation import SOURCES, csi_of, csi_of_inline, driver_of
 from kobune.controlplane.scheduler.events import Action, ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Scope
 from kobune.controlplane.scheduler.pod_info import PodInfo
-from kobune.controlplane.scheduler.storage import claims_used, class_of, uses_claims
+from kobune.controlplane.scheduler.storage import claims_used, uses_claims
 
 TOO_MANY = "node(s) exceed max volume count"
 AttachedVolume = tuple[str, str]  # (driver, handle); a volume not made yet has its claim for a handle.
@@ -27,7 +28,7 @@ class NodeVolumeLimits:
         self._seen = (-1, -1)  # Positions of the storage objects and of the table's pods.
 
     def concerns(self, pod: PodInfo) -> bool:
-        return uses_claims(pod.shape.volumes)
+        return uses_claims(pod.shape.volumes) or any(volume.kind in SOURCES for volume in pod.shape.volumes)
 
     def filter(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Mask:
         mask = np.ones(nodes.size, dtype=np.bool_)
@@ -74,32 +75,34 @@ class NodeVolumeLimits:
                 attached |= self._volumes_of(pod)
             for attachment in self._listers.attachments.values():
                 spec = attachment.spec
-                volume = self._listers.volumes.get(Key("", spec.source.persistent_volume_name or ""))
+                volume = self._listers.volumes.get(Key("", spec.source.persistent_volume_name))
                 if spec.node_name == nodes.names[row] and volume is not None and volume.spec.csi is not None:
                     attached.add((spec.attacher, volume.spec.csi.volume_handle))
             self._attached[row] = attached
         return attached
 
     def _volumes_of(self, pod: PodInfo) -> set[AttachedVolume]:
-        volumes: set[AttachedVolume] = set()
+        inline = (csi_of_inline(volume.kind, volume.source) for volume in pod.shape.volumes)
+        volumes = {(one.driver, one.volume_handle) for one in inline if one is not None}
         for key, _ in claims_used(pod):
             claim = self._listers.claims.get(key)
             if claim is None:
                 continue
             volume = self._listers.volumes.get(Key("", claim.spec.volume_name))
             if volume is not None:
-                if volume.spec.csi is not None:
-                    volumes.add((volume.spec.csi.driver, volume.spec.csi.volume_handle))
+                source = csi_of(volume)
+                if source is not None:
+                    volumes.add((source.driver, source.volume_handle))
                 continue
-            storage_class = self._listers.storage_classes.get(Key("", class_of(claim)))
+            storage_class = self._listers.storage_classes.get(Key("", claim.storage_class))
             if storage_class is not None:
-                volumes.add((storage_class.provisioner, str(key)))
+                volumes.add((driver_of(storage_class.provisioner), str(key)))
         return volumes
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         """A new node, a limit raised, a pod gone, a volume detached, a claim that has come."""
         if event.freed() is not None:
-            return uses_claims(event.old.shape.volumes)
+            return self.concerns(event.old)
         if event.resource == "VolumeAttachment":
             return Action.DELETE in event.action
         if event.resource == "PersistentVolumeClaim":

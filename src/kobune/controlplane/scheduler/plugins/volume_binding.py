@@ -12,10 +12,19 @@ import numpy as np
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Json
 from kobune.api.objects.meta import Key
-from kobune.api.objects.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, claim_reference
+from kobune.api.objects.storage import (
+    BOUND_BY_CONTROLLER,
+    SELECTED_NODE,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+    VolumeNodeAffinity,
+    claim_reference,
+)
 from kobune.api.quantity import to_bytes
 from kobune.client.client import Client
 from kobune.controlplane.scheduler.arrays import Mask, Rows
+from kobune.controlplane.scheduler.csi_translation import in_tree_of, migrated_plugins, translated_affinity
 from kobune.controlplane.scheduler.events import NODE, Action, ClusterEvent
 from kobune.controlplane.scheduler.listers import Listers
 from kobune.controlplane.scheduler.node_rules import LabelRule, any_term, compile_selector
@@ -24,14 +33,12 @@ from kobune.controlplane.scheduler.plugins.plugin import Reason, Refusal, Scope
 from kobune.controlplane.scheduler.pod_info import PodInfo, selector_of
 from kobune.controlplane.scheduler.storage import (
     candidates,
-    class_of,
     is_bound,
     is_provisioned,
     size_of,
     sort_claims,
     uses_claims,
 )
-from kobune.controlplane.scheduler.views import PersistentVolume, PersistentVolumeClaim, StorageClass
 
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NO_VOLUME = "node(s) didn't find available persistent volumes to bind"
@@ -116,7 +123,7 @@ class VolumeBinding:
             if volume is None:
                 exist = False
             else:
-                reachable &= _reach(volume, nodes)
+                reachable &= self._reach(volume, nodes)
         bindable, spacious = everywhere.copy(), everywhere.copy()
         matches: list[_Match] = []
         provisions: list[tuple[PersistentVolumeClaim, Mask]] = []
@@ -139,13 +146,28 @@ class VolumeBinding:
             provisions.append((claim, left & able & enough))
         return _Judgement(reachable, exist, bindable, spacious, tuple(matches), tuple(provisions))
 
+    def _reach(self, volume: PersistentVolume, nodes: NodeTable) -> Mask:
+        """The rows from which a bound volume can be reached; where its plugin has moved to CSI, by the driver's labels."""
+        mask = _by_affinity(volume.spec.node_affinity, nodes)
+        plugin = in_tree_of(volume.spec)
+        if plugin is None or not plugin.topology:
+            return mask
+        moved = np.zeros(nodes.size, dtype=np.bool_)
+        for key, csi_node in self._listers.csi_nodes.items():
+            row = nodes.row_of.get(key.name)
+            if row is not None and plugin.name in migrated_plugins(csi_node.metadata.annotations):
+                moved[row] = True
+        if not moved.any():
+            return mask
+        return np.where(moved, _by_affinity(translated_affinity(volume, plugin), nodes), mask)
+
     def _match(
         self, claim: PersistentVolumeClaim, nodes: NodeTable, used: dict[str, Mask], matches: list[_Match]
     ) -> Mask:
         """Give each row the first volume that it can reach and that no other claim has there; returns the rows left."""
         left = np.ones(nodes.size, dtype=np.bool_)
         for volume in candidates(claim, self._listers, self._taken):
-            free = left & _reach(volume, nodes)
+            free = left & _by_affinity(volume.spec.node_affinity, nodes)
             if volume.name in used:
                 free &= ~used[volume.name]
             if free.any():
@@ -156,7 +178,7 @@ class VolumeBinding:
 
     def _provisionable(self, claim: PersistentVolumeClaim, nodes: NodeTable) -> tuple[Mask, Mask]:
         """(rows where the claim's class can make a volume, rows where there is space for it)."""
-        storage_class = self._listers.storage_classes.get(Key("", class_of(claim)))
+        storage_class = self._listers.storage_classes.get(Key("", claim.storage_class))
         nowhere = np.zeros(nodes.size, dtype=np.bool_)
         if storage_class is None or not is_provisioned(storage_class):
             return nowhere, ~nowhere
@@ -262,9 +284,8 @@ def _promise(claim: PersistentVolumeClaim) -> Json:
     }
 
 
-def _reach(volume: PersistentVolume, nodes: NodeTable) -> Mask:
-    """The rows from which a volume can be reached, by its node affinity."""
-    affinity = volume.spec.node_affinity
+def _by_affinity(affinity: VolumeNodeAffinity | None, nodes: NodeTable) -> Mask:
+    """The rows from which a volume with this node affinity can be reached."""
     if affinity is None or affinity.required is None:
         return np.ones(nodes.size, dtype=np.bool_)
     return any_term(compile_selector(affinity.required), nodes, nodes.rows)

@@ -12,7 +12,7 @@ from kobune.controlplane.scheduler.node_rules import LabelRule
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.plugins.plugin import Reason, Refusal, Scope
 from kobune.controlplane.scheduler.pod_info import PodInfo
-from kobune.controlplane.scheduler.storage import claims_used, class_of
+from kobune.controlplane.scheduler.storage import claims_used
 
 CONFLICT = "node(s) had no available volume zone"
 BETA_TO_GA = {
@@ -46,7 +46,7 @@ class VolumeZone:
             if claim is None:
                 return [], f'persistentvolumeclaim "{key.name}" not found'
             if not claim.spec.volume_name:
-                name = class_of(claim)
+                name = claim.storage_class
                 if not name:
                     return [], "PersistentVolumeClaim had no pv name and storageClass name"
                 storage_class = self._listers.storage_classes.get(Key("", name))
