@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 import orjson
 
-from kobune.api.errors import Json, invalid
+from kobune.api.errors import FieldError, Json, invalid
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.pod_security_policy import (
     PREFIX,
@@ -20,8 +20,9 @@ from kobune.controlplane.apiserver.admission.pod_security_policy import (
 from kobune.controlplane.apiserver.admission.pod_security_standards import Violation, violations
 from kobune.controlplane.apiserver.admission.refusal import refused
 from kobune.controlplane.apiserver.registry.registry import Registry
-from kobune.controlplane.store.selection import Selection
+from kobune.controlplane.store.selection import Item, Selection
 
+REMEMBERED = 4096  # Namespaces whose policy is kept; it is asked for with every pod.
 MOST_CHECKED = 3000  # Of a namespace's pods, when its level changes.
 # Where the pod template is in what makes pods; these are only warned about.
 TEMPLATES: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +48,7 @@ class PodSecurity:
         self._namespaces = registry.builtin("", "v1", "Namespace")
         self._pods = registry.builtin("", "v1", "Pod")
         self._newest = int(registry.version.split(".")[1])
+        self._policies: dict[str, tuple[Item, Policy, list[FieldError]]] = {}  # Of namespaces as they were last.
 
     def admit(self, attributes: Attributes) -> None:
         return None
@@ -62,12 +64,20 @@ class PodSecurity:
         namespace = cache.get("", call.namespace) if cache is not None else None
         if namespace is None:
             return None
-        policy, faults = policy_of(namespace.labels, settings.defaults)
+        policy, faults = self._policy_of(namespace)
         if faults:
             call.annotations[f"{PREFIX}error"] = f"Failed to parse policy: {'; '.join(map(str, faults))}"
         if not policy.is_privileged:
             self._judge(attributes, policy)
         return None
+
+    def _policy_of(self, namespace: Item) -> tuple[Policy, list[FieldError]]:
+        known = self._policies.get(namespace.name)
+        if known is None or known[0] is not namespace:
+            if len(self._policies) >= REMEMBERED:
+                self._policies.clear()
+            known = self._policies[namespace.name] = (namespace, *policy_of(namespace.labels, self._settings.defaults))
+        return known[1:]
 
     def _judge(self, attributes: Attributes, policy: Policy) -> None:
         call, obj = attributes.call, attributes.object or {}
