@@ -8,20 +8,38 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from kobune.api.jwt import read_claims
-from kobune.api.objects.core import ObjectReference, Secret, ServiceAccount
+from kobune.api.clock import SystemClock
+from kobune.api.jwt import read_claims, sign
+from kobune.api.objects.core import ConfigMap, ObjectReference, Secret, ServiceAccount
 from kobune.api.objects.meta import Key, ObjectMeta
 from kobune.api.timestamps import format_time
+from kobune.client.client import Client
+from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
+from kobune.controlplane.apiserver.request import MASTER
+from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.controllers.controller import Settings
-from kobune.controlplane.controllers.tokens.legacy_token_cleaner import LAST_USED, is_unused, names_secret
+from kobune.controlplane.controllers.tokens.legacy_token_cleaner import LAST_USED, TRACKING, is_unused, names_secret
 from kobune.controlplane.controllers.tokens.service_account_tokens import TokenSecret
+from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.local import LocalTransport
 from kobune.host.pki import new_signing_key
 from kobune.testing import Cluster
 
 TOKENS = "serviceaccount-token-controller"
 BOOTSTRAP = "bootstrap-signer-controller,token-cleaner-controller"
 TYPE = "kubernetes.io/service-account-token"
+
+
+class FixedClock(SystemClock):
+    """Real waits, at a moment of one's choice."""
+
+    def __init__(self, moment):
+        self.moment = moment
+
+    def now(self):
+        return self.moment
 
 
 def secret(name="key", account="robot", **metadata):
@@ -175,3 +193,42 @@ def test_cluster_info_is_signed_by_every_token_that_may_until_it_expires(tell):
     body = base64.urlsafe_b64encode(b"content").rstrip(b"=").decode()
     digest = hmac.new(b"s3cret", f"{head}.{body}".encode(), hashlib.sha256).digest()
     assert base64.urlsafe_b64decode(tail + "==") == digest
+
+
+async def test_the_day_of_a_tokens_last_use_is_noted_and_a_token_marked_invalid_is_refused():
+    clock = FixedClock(datetime(2026, 5, 6, 23, 0, tzinfo=UTC))
+    key = load_pem_private_key(new_signing_key(), password=None)
+    config = ApiServerConfig(service_account_keys=ServiceAccountKeys(key))
+    async with ApiServer(config, MemoryStore(), clock=clock) as server:
+        client = Client(LocalTransport(server, MASTER))
+        account = await client.create(ServiceAccount, {"metadata": {"name": "robot", "namespace": "default"}})
+        claims = {
+            "iss": "kubernetes/serviceaccount",
+            "kubernetes.io/serviceaccount/namespace": "default",
+            "kubernetes.io/serviceaccount/secret.name": "key",
+            "kubernetes.io/serviceaccount/service-account.name": "robot",
+            "kubernetes.io/serviceaccount/service-account.uid": account.uid,
+            "sub": "system:serviceaccount:default:robot",
+        }
+        token = sign(claims, key)
+        data = {"token": base64.b64encode(token.encode()).decode()}
+        kept = secret(namespace="default")
+        await client.create(TokenSecret, {**kept, "data": data})
+        where = Key("default", "key")
+        found = [await server.service_account_tokens.authenticate(token)]
+        first = await client.get(TokenSecret, where)
+        clock.moment += timedelta(minutes=30)
+        found.append(await server.service_account_tokens.authenticate(token))
+        again = await client.get(TokenSecret, where)
+        marked = {"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": "2026-05-06"}}}
+        await client.patch(TokenSecret, where, marked)
+        clock.moment += timedelta(days=2)
+        refused = await server.service_account_tokens.authenticate(token)
+        last = await client.get(TokenSecret, where)
+        tracking = await client.get(ConfigMap, TRACKING)
+    assert [user.name for user in found] == ["system:serviceaccount:default:robot"] * 2
+    assert first.metadata.labels == {LAST_USED: "2026-05-06"}
+    assert again.metadata.resource_version == first.metadata.resource_version  # Once a day is enough.
+    assert refused is None
+    assert last.metadata.labels[LAST_USED] == "2026-05-08"
+    assert tracking.data == {"since": "2026-05-06"}

@@ -42,6 +42,7 @@ PRIORITY_CLASSES: Sequence[tuple[str, int, str]] = (
 )
 SERVICE = "kubernetes"
 EXTENSION_AUTHENTICATION = "extension-apiserver-authentication"
+TOKEN_TRACKING = "kube-apiserver-legacy-service-account-token-tracking"
 RETRY_SECONDS = 0.5
 RESERVED_LOOKS, RESERVED_PAUSE_SECONDS = 50, 0.1
 KEEP_SECONDS = 10.0  # Source: upstream DefaultEndpointReconcilerInterval.
@@ -76,6 +77,7 @@ async def _make(server: "ApiServer") -> None:
                 group.create_task(_ensure(server, RBAC, "v1", kind, namespace, manifest))
         group.create_task(_flow_control(server))
         group.create_task(_ensure(server, "", "v1", "ConfigMap", "kube-system", extension_authentication(server)))
+        group.create_task(_ensure(server, "", "v1", "ConfigMap", "kube-system", token_tracking(server)))
     await keep_endpoints(server)
 
 
@@ -143,6 +145,11 @@ def extension_authentication(server: "ApiServer") -> Json:
             "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
         }
     return {"metadata": {"name": EXTENSION_AUTHENTICATION}, "data": data}
+
+
+def token_tracking(server: "ApiServer") -> Json:
+    """Since when uses of tokens that Secrets keep are noted. Source: upstream legacytokentracking controller."""
+    return {"metadata": {"name": TOKEN_TRACKING}, "data": {"since": server.clock.now().strftime("%Y-%m-%d")}}
 
 
 def kubernetes_service(server: "ApiServer") -> Json:

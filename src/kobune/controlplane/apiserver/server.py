@@ -57,6 +57,7 @@ from kobune.controlplane.apiserver.flowcontrol.configuration import GROUP as FLO
 from kobune.controlplane.apiserver.flowcontrol.estimate import NOTHING_AFTER, WRITES, Aftermath, aftermath, seats_of
 from kobune.controlplane.apiserver.flowcontrol.flowcontrol import Flow, FlowControl, FlowLimits, too_many
 from kobune.controlplane.apiserver.flowcontrol.in_flight import InFlight
+from kobune.controlplane.apiserver.identity import keep_identity
 from kobune.controlplane.apiserver.impersonation import USER as IMPERSONATE
 from kobune.controlplane.apiserver.impersonation import impersonated
 from kobune.controlplane.apiserver.metrics import Metrics
@@ -224,6 +225,7 @@ class ApiServer:
             await bootstrap.bootstrap(self)
             self._tasks += [
                 group.create_task(bootstrap.keep(self), name="bootstrap objects"),
+                group.create_task(keep_identity(self), name="identity lease"),
                 group.create_task(self.aggregator.run(), name="aggregation"),
                 group.create_task(self.flow.run(), name="flow schemas"),
                 group.create_task(keep_checked(self.registry), name="types of policies"),

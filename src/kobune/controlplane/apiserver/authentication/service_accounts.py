@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from kobune.api import jwt
 from kobune.api.clock import Clock
 from kobune.api.errors import Json
+from kobune.api.objects.meta import Key
 from kobune.api.timestamps import parse_time
+from kobune.controlplane.apiserver.authentication.legacy_use import INVALID_SINCE, note_use
 from kobune.controlplane.apiserver.config import ServiceAccountKeys
 from kobune.controlplane.apiserver.request import User
 
@@ -136,6 +138,9 @@ class ServiceAccountTokens:
             and parse_time(kept.metadata.deletion_timestamp) < self._clock.now() - LEEWAY
         ):
             return None
+        await note_use(self._registry, Key(namespace, secret), kept.metadata.labels, self._clock.now())
+        if INVALID_SINCE in kept.metadata.labels:
+            return None
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return User(user_name(namespace, name), uid, groups)
 
@@ -160,7 +165,12 @@ class _Identity(msgspec.Struct):
     metadata: _Meta
 
 
-class _KeptToken(_Identity):
+class _KeptMeta(_Meta):
+    labels: dict[str, str] = {}
+
+
+class _KeptToken(msgspec.Struct):
+    metadata: _KeptMeta
     data: dict[str, str] = {}
 
 
