@@ -35,11 +35,11 @@ def test_pods_and_what_they_ask_for_are_counted_until_they_finish(tell):
         full = {"pods": "2", "requests.cpu": "500m", "memory": "256Mi", "limits.cpu": "2", "count/pods": "2"}
         await used(world, full)
         await world.patch("pods", "a", {"status": {"phase": "Succeeded"}}, subresource="status")
-        await world.delete("pods", "b")
-        await used(world, nothing)
+        await world.delete("pods", "b", gracePeriodSeconds=0)
+        await used(world, {**nothing, "count/pods": "1"})  # What is in the store is counted, finished or not.
         return status["hard"] == hard
 
-    assert tell(story, ONLY)
+    assert tell(story, ONLY, nodes=False)
 
 
 def test_other_kinds_are_counted_by_name(tell):
@@ -204,3 +204,41 @@ def test_a_pod_that_is_given_a_node_frees_nothing(tell):
         return (await world.get("resourcequotas", "q"))["status"]["used"]
 
     assert tell(story, ONLY, nodes=False) == {"pods": "5"}
+
+
+def test_overhead_counts_and_so_do_the_devices_of_claims(tell):
+    async def story(world):
+        devices = "gpu.example.com.deviceclass.resource.k8s.io/devices"
+        hard = {"requests.cpu": "9", devices: "9", "count/resourceclaims.resource.k8s.io": "9"}
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+        runtime = {"metadata": {"name": "vm"}, "handler": "vm", "overhead": {"podFixed": {"cpu": "50m"}}}
+        await world.create("runtimeclasses", runtime, "")
+        await used(world, dict.fromkeys(hard, "0"))
+        await world.create("pods", pod("a", {"cpu": "100m"}, runtimeClassName="vm"))
+        exactly = {"deviceClassName": "gpu.example.com", "allocationMode": "ExactCount", "count": 2}
+        requests = [{"name": "gpu", "exactly": exactly}]
+        await world.create("resourceclaims", {"metadata": {"name": "c"}, "spec": {"devices": {"requests": requests}}})
+        counts = {devices: "2", "count/resourceclaims.resource.k8s.io": "1"}
+        await used(world, {"requests.cpu": "150m", **counts})
+        await world.delete("resourceclaims", "c")
+        await used(world, {"requests.cpu": "150m", **dict.fromkeys(counts, "0")})
+        return True
+
+    assert tell(story, ONLY, nodes=False)
+
+
+def test_pods_that_look_into_other_namespaces_have_a_scope_of_their_own(tell):
+    async def story(world):
+        spec = {"hard": {"pods": "5"}, "scopes": ["CrossNamespacePodAffinity"]}
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": spec})
+        term = {"topologyKey": "zone", "namespaces": ["other"], "labelSelector": {"matchLabels": {"a": "b"}}}
+        affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        await used(world, {"pods": "0"})
+        await world.create("pods", pod("near"))
+        await world.create("pods", pod("far", affinity=affinity))
+        await used(world, {"pods": "1"})
+        await world.delete("pods", "far", gracePeriodSeconds=0)
+        await used(world, {"pods": "0"})
+        return True
+
+    assert tell(story, ONLY, nodes=False)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from kobune.api.objects.core import Affinity, AnyPod, PodSchedulingGroup, ResourceRequirements, Toleration
+from kobune.api.objects.core import Affinity, AnyPod, PodSchedulingGroup, Quantities, ResourceRequirements, Toleration
 from kobune.api.objects.meta import Object, View
 
 
@@ -56,6 +56,7 @@ class LeanPodSpec(View):
     active_deadline_seconds: int | None = None
     resources: ResourceRequirements | None = None
     resource_claims: list[PodResourceClaim] = []
+    overhead: Quantities = {}
     scheduling_group: PodSchedulingGroup | None = None
 
 

@@ -41,6 +41,8 @@ class ClaimStatus(View):
     capacity: Quantities = {}
     conditions: list[Condition] = []
     current_volume_attributes_class_name: str | None = None
+    modify_volume_status: dict[str, Any] | None = None
+    allocated_resources: Quantities = {}
 
 
 class PersistentVolumeClaim(Object):

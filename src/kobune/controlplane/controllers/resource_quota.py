@@ -5,6 +5,7 @@ others would take advantage: only when something has been freed, and now and the
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -14,36 +15,29 @@ from kobune.api.errors import Json
 from kobune.api.objects.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kobune.api.objects.batch import CronJob, Job
 from kobune.api.objects.core import Quantities, Service
-from kobune.api.objects.lean import AnyObject, LeanContainer, Pod
+from kobune.api.objects.lean import AnyObject, Pod
 from kobune.api.objects.meta import GVK, Key, Object, View
 from kobune.api.objects.storage import PersistentVolumeClaim
 from kobune.api.quantity import format_binary, format_decimal, parse_quantity
+from kobune.api.quota.amounts import Amounts
+from kobune.api.quota.scopes import scopes_of
+from kobune.api.quota.usage import Measure, measure_of
 from kobune.client.client import resource_of
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
+from kobune.controlplane.controllers.devices.resource_claim import ResourceClaim
 from kobune.controlplane.controllers.ownership import index_by_namespace
 from kobune.controlplane.controllers.quota_kinds import OtherKinds
 from kobune.controlplane.controllers.replicaset import ReplicationController
 
 RESYNC_SECONDS = 300.0  # Finds what was charged and never created. Source: upstream --resource-quota-sync-period.
 LOOK_SECONDS = 0.1  # While a kind that a quota names has not been counted for the first time.
-COMPUTE = ("cpu", "memory", "ephemeral-storage")
 Number = int | Fraction
-
-
-class ScopeRequirement(View):
-    scope_name: str = ""
-    operator: str = "Exists"
-    values: list[str] = msgspec.field(default_factory=list)
-
-
-class ScopeSelector(View):
-    match_expressions: list[ScopeRequirement] = msgspec.field(default_factory=list)
 
 
 class ResourceQuotaSpec(View):
     hard: Quantities = msgspec.field(default_factory=dict)
     scopes: list[str] = msgspec.field(default_factory=list)
-    scope_selector: ScopeSelector | None = None
+    scope_selector: dict[str, Any] | None = None
 
 
 class ResourceQuotaStatus(View):
@@ -70,11 +64,32 @@ class SecretName(AnyObject):
 
 
 COUNTED: tuple[type[Object], ...] = (
-    Pod, Service, PersistentVolumeClaim, ConfigMapName, SecretName, ReplicationController, ResourceQuota, Deployment, ReplicaSet,
-    StatefulSet, DaemonSet, Job, CronJob,
+    Pod, Service, PersistentVolumeClaim, ResourceClaim, ConfigMapName, SecretName, ReplicationController, ResourceQuota, Deployment,
+    ReplicaSet, StatefulSet, DaemonSet, Job, CronJob,
 )  # fmt: skip
-# Kinds that are counted under their plain name too.
-BY_PLAIN_NAME = (Service, ConfigMapName, SecretName, ReplicationController, ResourceQuota, PersistentVolumeClaim)
+MEASURES: dict[type[Object], Measure] = {
+    view: measure_of(resource_of(view).group, resource_of(view).plural) for view in COUNTED
+}
+
+
+class Charged:
+    """What each pod was found to use, by uid, while its resourceVersion stays."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, Amounts]] = {}
+
+    def usage(self, view: type[Object], item: Object, now: datetime) -> Amounts:
+        """What an object uses now."""
+        if view is not Pod or item.is_deleting:  # What is being deleted stops counting with time.
+            return MEASURES[view].usage(to_wire(item), now)
+        meta = item.metadata
+        known = self._known.get(meta.uid)
+        if known is None or known[0] != meta.resource_version:
+            known = self._known[meta.uid] = (meta.resource_version, MEASURES[view].usage(to_wire(item), now))
+        return known[1]
+
+    def forget(self, uid: str) -> None:
+        self._known.pop(uid, None)
 
 
 class Freed:
@@ -95,7 +110,8 @@ async def reconcile(key: Key, context: Context) -> float | None:
         return None
     namespace = key.namespace
     items = {view: context.informer(view).index("namespace", namespace) for view in COUNTED}
-    used = plan(quota, items)
+    moment, charged = context.clock.now(), context.own(Charged)
+    used = plan(quota, items, lambda view, item: charged.usage(view, item, moment))
     unknown = [name for name in quota.spec.hard if name.startswith("count/") and name not in used]
     counts, missing = await context.own(OtherKinds).counts(unknown, namespace, context)
     used |= counts
@@ -130,37 +146,38 @@ def _greater(amount: str, recorded: str | int | float | None) -> str:
     return amount if recorded is None or parse_quantity(amount) > parse_quantity(recorded) else str(recorded)
 
 
-def plan(quota: ResourceQuota, items: Mapping[type[Object], Sequence[Any]]) -> dict[str, str]:
-    """What is used of each resource that the quota limits and that is counted here."""
+def plan(
+    quota: ResourceQuota,
+    items: Mapping[type[Object], Sequence[Any]],
+    usage: Callable[[type[Object], Object], Amounts],
+) -> dict[str, str]:
+    """What is used of each resource that the quota limits and that is counted here; `usage` tells it of one object."""
     used: dict[str, str] = {}
-    scopes = _scopes(quota)
-    pods = [pod for pod in items.get(Pod, ()) if not pod.is_finished and all(matches(pod, each) for each in scopes)]
-    for name in quota.spec.hard:
-        amounts = _pod_amounts(name, pods)
-        if amounts is None and not scopes:
-            amounts = _other_amounts(name, items)
-        if amounts is not None:
-            used[name] = total(amounts)
+    scopes = scopes_of(to_wire(quota))
+    for view, measure in MEASURES.items():
+        names = [name for name in quota.spec.hard if measure.covers(name)]
+        if not names:
+            continue
+        amounts: dict[str, list[str]] = {name: [] for name in names}
+        for item in items.get(view, ()):
+            if scopes and not _in_scopes(scopes, measure, to_wire(item)):
+                continue
+            found = usage(view, item)
+            for name in names:
+                if name in found:
+                    amounts[name].append(found[name])
+        used |= {name: total(each) for name, each in amounts.items()}
     return used
 
 
-def matches(pod: Pod, scope: ScopeRequirement) -> bool:
-    """The pod is within the scope. Source: upstream podMatchesScopeFunc."""
-    name = scope.scope_name
-    if name in ("Terminating", "NotTerminating"):
-        return (pod.spec.active_deadline_seconds is not None) == (name == "Terminating")
-    if name in ("BestEffort", "NotBestEffort"):
-        plain = not any(each.resources.requests or each.resources.limits for each in _containers(pod))
-        return plain == (name == "BestEffort")
-    if name == "PriorityClass":
-        priority = pod.spec.priority_class_name
-        return {
-            "Exists": bool(priority),
-            "DoesNotExist": not priority,
-            "In": priority in scope.values,
-            "NotIn": priority not in scope.values,
-        }.get(scope.operator, False)
-    return False
+def _in_scopes(scopes: Iterable[Json], measure: Measure, obj: Json) -> bool:
+    return all(measure.in_scope(scope, obj) for scope in scopes)
+
+
+def to_wire(item: Object) -> Json:
+    """The object as far as its view goes, as the API has it."""
+    wire: Json = msgspec.to_builtins(item)
+    return wire
 
 
 def total(amounts: Iterable[str | int | float]) -> str:
@@ -175,65 +192,6 @@ def total(amounts: Iterable[str | int | float]) -> str:
     return format_binary(value) if binary else format_decimal(value)
 
 
-def _scopes(quota: ResourceQuota) -> list[ScopeRequirement]:
-    selector = quota.spec.scope_selector
-    named = [ScopeRequirement(scope_name=each) for each in quota.spec.scopes]
-    return [*named, *(selector.match_expressions if selector else ())]
-
-
-def _pod_amounts(name: str, pods: Sequence[Pod]) -> list[str | int | float] | None:
-    """Each pod's amount of a resource; None for what is no resource of pods."""
-    if name in ("pods", "count/pods"):
-        return [1 for _ in pods]
-    kind, _, resource = name.partition(".")
-    if name in COMPUTE:
-        kind, resource = "requests", name
-    if kind not in ("requests", "limits") or resource == "storage":
-        return None
-    return [_pod_amount(pod, lambda each: getattr(each.resources, kind), resource) for pod in pods]
-
-
-def _pod_amount(pod: Pod, of: Callable[[LeanContainer], Quantities], resource: str) -> str:
-    """What the pod needs at its busiest: its containers and sidecars together, or an init container on top of sidecars."""
-    running = [of(each).get(resource, "0") for each in pod.spec.containers]
-    sidecars: list[str | int | float] = []
-    busiest = "0"
-    for each in pod.spec.init_containers:
-        amount = of(each).get(resource, "0")
-        if each.restart_policy == "Always":
-            sidecars.append(amount)
-        else:
-            busiest = max(busiest, total([*sidecars, amount]), key=parse_quantity)
-    return max(total([*running, *sidecars]), busiest, key=parse_quantity)
-
-
-def _containers(pod: Pod) -> list[LeanContainer]:
-    return [*pod.spec.containers, *pod.spec.init_containers]
-
-
-def _other_amounts(name: str, items: Mapping[type[Object], Sequence[Any]]) -> list[str | int | float] | None:
-    claims: Sequence[PersistentVolumeClaim] = items.get(PersistentVolumeClaim, ())
-    services: Sequence[Service] = items.get(Service, ())
-    storage_class, found, rest = name.partition(".storageclass.storage.k8s.io/")
-    if found:
-        claims = [each for each in claims if each.spec.storage_class_name == storage_class]
-        name = rest
-    if name == "requests.storage":
-        return [each.spec.resources.requests.get("storage", "0") for each in claims]
-    if found:
-        return [1 for _ in claims] if name == "persistentvolumeclaims" else None
-    if name == "services.loadbalancers":
-        return [1 for each in services if each.spec.type == "LoadBalancer"]
-    if name == "services.nodeports":
-        return [sum(port.node_port > 0 for port in each.spec.ports) for each in services]
-    for view in COUNTED:
-        resource = resource_of(view)
-        full = f"count/{resource.plural}.{resource.group}" if resource.group else f"count/{resource.plural}"
-        if name == full or (view in BY_PLAIN_NAME and name == resource.plural):
-            return [1 for _ in items.get(view, ())]
-    return None
-
-
 def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iterable[Key]:
     """Creations and deletions count, and of pods, Services and claims what changes their amounts."""
     item = new or old
@@ -242,9 +200,12 @@ def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iter
     if isinstance(old, Pod) and isinstance(new, Pod):
         # Being sent to a node frees nothing, and a recount now might miss pods that were charged a moment ago.
         before = msgspec.structs.replace(old.spec, node_name=new.spec.node_name)
-        if (old.is_finished, before) == (new.is_finished, new.spec):
+        if (old.is_finished, before, _granted(old)) == (new.is_finished, new.spec, _granted(new)):
             return ()
-    elif isinstance(old, Service | PersistentVolumeClaim) and isinstance(new, Service | PersistentVolumeClaim):
+    elif isinstance(old, PersistentVolumeClaim) and isinstance(new, PersistentVolumeClaim):
+        if (old.spec, old.status) == (new.spec, new.status):
+            return ()
+    elif isinstance(old, Service | ResourceClaim) and isinstance(new, Service | ResourceClaim):
         if old.spec == new.spec:
             return ()
     elif old is not None and new is not None:
@@ -252,7 +213,14 @@ def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iter
     keys = [each.key for each in context.informer(ResourceQuota).index("namespace", item.namespace)]
     if old is not None:
         context.own(Freed).keys.update(keys)
+        if new is None:
+            context.own(Charged).forget(old.uid)
     return keys
+
+
+def _granted(pod: Pod) -> list[object]:
+    """What its containers have, which a resize changes."""
+    return [each.resources for each in pod.status.container_statuses]
 
 
 def _changed(context: Context, old: ResourceQuota | None, new: ResourceQuota | None) -> Iterable[Key]:

@@ -9,8 +9,8 @@ from typing import Any
 from kobune.api.catalogue import Kind
 from kobune.api.defaulting.apps import TEMPLATE_GENERATION
 from kobune.api.errors import Json
+from kobune.api.qos import qos_class
 from kobune.api.timestamps import format_time
-from kobune.controlplane.apiserver.registry.qos import qos_class
 from kobune.controlplane.apiserver.request import User
 
 # Kinds that count the changes of their wishes in metadata.generation. Custom kinds all do.

@@ -46,6 +46,7 @@ class ResourceClaimStatus(View):
 
 class ResourceClaim(AnyObject):
     gvk: ClassVar[GVK] = GVK("resource.k8s.io", "v1", "ResourceClaim")
+    spec: dict[str, Any] = msgspec.field(default_factory=dict)
     status: ResourceClaimStatus = msgspec.field(default_factory=ResourceClaimStatus)
 
 

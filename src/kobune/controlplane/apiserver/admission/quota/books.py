@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kobune.api.errors import Json
+from kobune.api.quota.amounts import exceeding, increase, only, plus, some, written
+from kobune.api.quota.scopes import scopes_of
 from kobune.controlplane.apiserver.admission.attributes import Attributes
-from kobune.controlplane.apiserver.admission.quota.amounts import exceeding, increase, only, plus, some, written
 from kobune.controlplane.apiserver.admission.quota.evaluators import Evaluator
-from kobune.controlplane.apiserver.admission.quota.scopes import scopes_of
 from kobune.controlplane.apiserver.admission.refusal import refused
 
 
@@ -27,8 +27,8 @@ def charge(quotas: Sequence[Json], attributes: Attributes, evaluator: Evaluator,
         _judge(quota, attributes, evaluator)
     if not concerned:
         return {}
-    usage = some(evaluator.usage(obj, now))
-    grown = usage if old is None else increase(usage, evaluator.usage(old, now))
+    usage = some(evaluator.measure.usage(obj, now))
+    grown = usage if old is None else increase(usage, evaluator.measure.usage(old, now))
     changed: dict[str, Json] = {}
     for quota in concerned:
         name, status = quota["metadata"]["name"], quota["status"]
@@ -50,14 +50,16 @@ def charge(quotas: Sequence[Json], attributes: Attributes, evaluator: Evaluator,
 def _concerns(quota: Json, obj: Json, evaluator: Evaluator) -> bool:
     """Whether the quota limits something of the kind and its scopes hold the object."""
     hard = (quota.get("status") or {}).get("hard") or {}
-    return any(map(evaluator.covers, hard)) and all(evaluator.in_scope(scope, obj) for scope in scopes_of(quota))
+    return any(map(evaluator.measure.covers, hard)) and all(
+        evaluator.measure.in_scope(scope, obj) for scope in scopes_of(quota)
+    )
 
 
 def _judge(quota: Json, attributes: Attributes, evaluator: Evaluator) -> None:
     """Raises Forbidden for a quota that cannot be charged."""
     assert attributes.object is not None
     name, status = quota["metadata"]["name"], quota["status"]
-    limited = [one for one in status["hard"] if evaluator.covers(one)]
+    limited = [one for one in status["hard"] if evaluator.measure.covers(one)]
     missing = evaluator.missing(attributes.object, limited)
     if missing:
         raise refused(attributes, f"failed quota: {name}: {missing}")

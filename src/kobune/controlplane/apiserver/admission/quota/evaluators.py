@@ -1,39 +1,16 @@
-"""What an object of each kind is charged for, by the names that quotas use.
+"""Which writes of each kind are charged for, and what must be said for it.
 
 Source: upstream pkg/quota/v1/evaluator/core and apiserver quota/v1/generic.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from kobune.api.errors import Json
 from kobune.api.kinds import Kind
-from kobune.api.quantity import to_bytes
+from kobune.api.quota.pods import has_deadline, missing_resources
+from kobune.api.quota.usage import Measure, allocated, attribute_classes, find_measure
 from kobune.controlplane.apiserver.admission.attributes import Attributes
-from kobune.controlplane.apiserver.admission.quota.amounts import Amounts
-from kobune.controlplane.apiserver.admission.quota.pods import (
-    has_deadline,
-    is_pod_resource,
-    missing_resources,
-    pod_in_scope,
-    pod_usage,
-)
-from kobune.controlplane.apiserver.admission.quota.scopes import selects
-
-CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
-CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
-CLAIM_RESOURCES = ("persistentvolumeclaims", "requests.storage")
-SERVICE_RESOURCES = ("count/services", "services", "services.nodeports", "services.loadbalancers")
-DEVICE_CLASS_SUFFIX = ".deviceclass.resource.k8s.io/devices"
-MOST_DEVICES = 32  # Of a request for all there are. Source: upstream AllocationResultsMaxSize.
-# Kinds that are counted under their plain name too.
-PLAIN_NAMES = ("configmaps", "replicationcontrollers", "resourcequotas", "secrets")
-NEVER = frozenset({("", "bindings"), ("", "events"), ("events.k8s.io", "events")})
-
-
-def _no_scope(_scope: Json, _obj: Json) -> bool:
-    return False
 
 
 def _nothing_missing(_obj: Json, _names: Iterable[str]) -> str:
@@ -42,38 +19,29 @@ def _nothing_missing(_obj: Json, _names: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """How one kind is charged for.
+    """How writes of one kind are charged for.
 
-    `handles` says whether a write can change what is used, `covers` which of a quota's names concern the kind, `usage`
-    what an object uses at a moment, `in_scope` whether a scope holds it. `missing` is what an object must say but does
-    not, in upstream's words, when a quota limits these names.
+    `measure` counts an object, `handles` says whether a write can change what is used. `missing` is what an object must
+    say but does not, in upstream's words, when a quota limits these names.
     """
 
+    measure: Measure
     handles: Callable[[Attributes], bool]
-    covers: Callable[[str], bool]
-    usage: Callable[[Json, datetime], Amounts]
-    in_scope: Callable[[Json, Json], bool] = _no_scope
     missing: Callable[[Json, Iterable[str]], str] = _nothing_missing
 
 
 def find_evaluator(kind: Kind) -> Evaluator | None:
     """None for what is never charged for."""
-    name = (kind.group, kind.plural)
-    if name in NEVER or not kind.namespaced or not kind.is_kept:
+    measure = find_measure(kind)
+    if measure is None:
         return None
-    return SPECIAL.get(name) or counted(kind)
+    name = (kind.group, kind.plural)
+    missing = missing_resources if name == ("", "pods") else _nothing_missing
+    return Evaluator(measure, HANDLES.get(name, _created), missing)
 
 
-def counted(kind: Kind) -> Evaluator:
-    """A kind of which only the number matters."""
-    names = [f"count/{kind.plural}.{kind.group}" if kind.group else f"count/{kind.plural}"]
-    if not kind.group and kind.plural in PLAIN_NAMES:
-        names.append(kind.plural)
-    return Evaluator(
-        lambda attributes: attributes.operation == "CREATE" and not attributes.call.subresource,
-        lambda name: name in names,
-        lambda _obj, _now: dict.fromkeys(names, "1"),
-    )
+def _created(attributes: Attributes) -> bool:
+    return attributes.operation == "CREATE" and not attributes.call.subresource
 
 
 def _created_or_updated(attributes: Attributes) -> bool:
@@ -100,88 +68,12 @@ def _handles_claim(attributes: Attributes) -> bool:
     if attributes.call.subresource != "status":
         return _created_or_updated(attributes)
     new, old = attributes.object or {}, attributes.old_object or {}
-    return _allocated(new) != _allocated(old) or _attribute_classes(new) != _attribute_classes(old)
+    return allocated(new) != allocated(old) or attribute_classes(new) != attribute_classes(old)
 
 
-def service_usage(service: Json, _now: datetime) -> Amounts:
-    spec = service.get("spec") or {}
-    ports, sort = spec.get("ports") or (), spec.get("type")
-    balanced, node_ports = 0, 0
-    if sort == "NodePort":
-        node_ports = len(ports)
-    elif sort == "LoadBalancer":
-        balanced = 1
-        given = sum(bool(port.get("nodePort")) for port in ports)
-        node_ports = given if spec.get("allocateLoadBalancerNodePorts") is False else len(ports)
-    return {
-        "count/services": "1", "services": "1", "services.nodeports": str(node_ports),
-        "services.loadbalancers": str(balanced),
-    }  # fmt: skip
-
-
-def claim_usage(claim: Json, _now: datetime) -> Amounts:
-    spec = claim.get("spec") or {}
-    usage = {"persistentvolumeclaims": "1", "count/persistentvolumeclaims": "1"}
-    requested = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    if requested is not None:
-        allocated = _allocated(claim)
-        if allocated is not None and to_bytes(allocated) > to_bytes(requested):
-            requested = allocated
-        usage["requests.storage"] = requested
-    sort = (claim["metadata"].get("annotations") or {}).get(CLASS_ANNOTATION, spec.get("storageClassName"))
-    if sort:
-        usage |= {f"{sort}{CLASS_SUFFIX}{name}": usage[name] for name in CLAIM_RESOURCES if name in usage}
-    return usage
-
-
-def device_usage(claim: Json, _now: datetime) -> Amounts:
-    """Of alternatives, each device class is charged for the greediest."""
-    usage: dict[str, int] = {"count/resourceclaims.resource.k8s.io": 1}
-    for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
-        greatest: dict[str, int] = {}
-        for one in request.get("firstAvailable") or [request.get("exactly") or {}]:
-            modes = {"ExactCount": one.get("count", 0), "All": MOST_DEVICES}
-            name = f"{one.get('deviceClassName', '')}{DEVICE_CLASS_SUFFIX}"
-            greatest[name] = max(greatest.get(name, 0), modes.get(one.get("allocationMode", ""), 0))
-        for name, count in greatest.items():
-            usage[name] = usage.get(name, 0) + count
-    return {name: str(count) for name, count in usage.items()}
-
-
-def _covers_claim(name: str) -> bool:
-    plain = name.rpartition(CLASS_SUFFIX)[2] if CLASS_SUFFIX in name else name
-    return name == "count/persistentvolumeclaims" or plain in CLAIM_RESOURCES
-
-
-def _allocated(claim: Json) -> str | None:
-    amount: str | None = ((claim.get("status") or {}).get("allocatedResources") or {}).get("storage")
-    return amount
-
-
-def _attribute_classes(claim: Json) -> set[str]:
-    """The VolumeAttributesClasses that the claim has, wants or is on the way to."""
-    status = claim.get("status") or {}
-    names = (
-        (claim.get("spec") or {}).get("volumeAttributesClassName"),
-        status.get("currentVolumeAttributesClassName"),
-        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
-    )
-    return {name for name in names if name}
-
-
-def _claim_in_scope(scope: Json, claim: Json) -> bool:
-    if scope["scopeName"] != "VolumeAttributesClass":
-        return False
-    return any(selects(scope, name) for name in _attribute_classes(claim) or [""])
-
-
-SPECIAL: Mapping[tuple[str, str], Evaluator] = {
-    ("", "pods"): Evaluator(_handles_pod, is_pod_resource, pod_usage, pod_in_scope, missing_resources),
-    ("", "services"): Evaluator(_created_or_updated, SERVICE_RESOURCES.__contains__, service_usage),
-    ("", "persistentvolumeclaims"): Evaluator(_handles_claim, _covers_claim, claim_usage, _claim_in_scope),
-    ("resource.k8s.io", "resourceclaims"): Evaluator(
-        _created_or_updated,
-        lambda name: name == "count/resourceclaims.resource.k8s.io" or name.endswith(DEVICE_CLASS_SUFFIX),
-        device_usage,
-    ),
+HANDLES: Mapping[tuple[str, str], Callable[[Attributes], bool]] = {
+    ("", "pods"): _handles_pod,
+    ("", "services"): _created_or_updated,
+    ("", "persistentvolumeclaims"): _handles_claim,
+    ("resource.k8s.io", "resourceclaims"): _created_or_updated,
 }

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 from kobune.api.defaulting.pod_resources import aggregate
 from kobune.api.errors import Json
+from kobune.api.qos import qos_class
 from kobune.api.quantity import parse_quantity
+from kobune.api.quota.amounts import Amounts, plus
+from kobune.api.quota.scopes import selects
 from kobune.api.timestamps import parse_time
-from kobune.controlplane.apiserver.admission.quota.amounts import Amounts, plus
-from kobune.controlplane.apiserver.admission.quota.scopes import selects
-from kobune.controlplane.apiserver.registry.qos import qos_class
 
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
 OWN = ("cpu", "memory")  # What a pod can ask for as a whole; huge pages too.
