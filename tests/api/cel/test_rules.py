@@ -161,3 +161,39 @@ def test_elements_of_a_map_list_are_compared_with_what_they_were() -> None:
     old = {"list": [{"name": "a", "size": 1}, {"name": "b", "size": 5}]}
     found = rules.errors({"list": [{"name": "b", "size": 2}, {"name": "a", "size": 1}]}, old)
     assert [one.field for one in found] == ["list[0].size"]
+
+
+UNBOUNDED: dict[str, Any] = {"words": {"type": "array", "items": {"type": "string"}}, "text": {"type": "string"}}
+
+
+def run_unbounded(spec: Any, *rules: str) -> list[str]:
+    validations = [{"rule": rule} for rule in rules]
+    node = {"type": "object", "properties": UNBOUNDED, "x-kubernetes-validations": validations}
+    found = CelRules({"type": "object", "properties": {"spec": node}}).errors({"spec": spec}, None)
+    return [one.message for one in found]
+
+
+@pytest.mark.parametrize(
+    "rule, spec",
+    [
+        pytest.param(
+            "self.words.all(w, self.words.all(v, v != w || v == w))", {"words": ["a"] * 500}, id="goes through too much"
+        ),
+        pytest.param("self.words.map(w, self.text + self.text).size() > 0", {"words": ["a"] * 99, "text": "x" * 200_000},
+                     id="would fill the memory"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_costs_too_much_is_cut_off_and_none_follows(rule: str, spec: Any) -> None:
+    (told,) = run_unbounded(spec, rule, "false")
+    assert told == (
+        "Invalid value: \"object\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be "
+        f"run due to call cost exceeds limit for rule: {rule}"
+    )
+
+
+def test_all_rules_of_an_object_have_one_budget() -> None:
+    rule = "self.words.map(w, self.text + self.text).size() > 0"
+    told = run_unbounded({"words": ["a"] * 90, "text": "x" * 50_000}, *[rule] * 20)
+    assert told == [
+        'Invalid value: "object": validation failed due to running out of cost budget, no further validation rules will be run'
+    ]

@@ -75,13 +75,13 @@ _ONE_COST_WHEN_EQUAL = frozenset({"net.IP", "net.CIDR", "kubernetes.Quantity", "
 _WRITTEN = {ours: given for names in (RENAMED, OPTIONALS) for given, ours in names.items()}
 
 
-def cost_of(tree: Node, sizes: Size | None) -> int:
-    """The most that evaluating an expression can cost.
+def cost_of(tree: Node, sizes: Size | None) -> Range:
+    """What evaluating an expression can cost.
 
     Args:
         sizes: of the variables, which are all alike: `self` and `oldSelf`.
     """
-    return _Coster(sizes).cost(tree).most
+    return _Coster(sizes).cost(tree)
 
 
 class _Coster:
@@ -260,7 +260,7 @@ class _Coster:
         if not path or self._root is None:
             return None
         found = self._root.at(path[1:])
-        return Range(0, found.most) if found is not None else None
+        return Range(found.fewest, found.most) if found is not None else None
 
     def element_cost(self, node: Node) -> Range:
         """What it costs to look at one element of a list."""
@@ -293,7 +293,7 @@ class _Coster:
 
     def _push_elements(self, node: Node, over: Node) -> None:
         held, path = self._held(over), self._path(over)
-        is_list = held.is_list if held is not None else over.type.name == "list"
+        is_list = held.is_list if held is not None else over.type.name == "list" or self._is_list_at(over, path)
         keys = Variable((*path, "@indices" if is_list and len(node.variables) > 1 else "@keys"), held and held.key)
         values = Variable((*path, "@items" if is_list else "@values"), held and held.value)
         if len(node.variables) > 1:
@@ -301,6 +301,11 @@ class _Coster:
             self._push(node.variables[1], values)
         else:
             self._push(node.variables[0], values if is_list else keys)
+
+    def _is_list_at(self, node: Node, path: tuple[str, ...]) -> bool:
+        """Whether what may be of any type as far as the expression goes is a list as far as sizes go."""
+        found = self._root.at(path[1:]) if node.type.name == "dyn" and path and self._root is not None else None
+        return found is not None and found.below is not None and not found.is_map
 
     def _set_size(self, node: Node, size: Range | None) -> None:
         if size is not None:

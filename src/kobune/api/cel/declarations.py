@@ -6,8 +6,12 @@ from typing import Any
 from cel_expr_python import cel
 from google.protobuf import descriptor_pb2
 
+from kobune.api.cel.environment import Checker, type_named
 from kobune.api.cel.names import escaped
+from kobune.api.cel.syntax import Node
 
+# How a rule with optionalOldSelf finds its oldSelf.
+OPTIONAL_OLD = "cel.bind(oldSelf, hasOldSelf ? optional.of(givenOldSelf) : optional.none(), "
 PACKAGE = "schema"
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {"boolean": _Field.TYPE_BOOL, "integer": _Field.TYPE_INT64, "number": _Field.TYPE_DOUBLE}
@@ -23,6 +27,23 @@ _STRING_TYPES = {
 _META: Mapping[str, Any] = {
     "type": "object", "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}},
 }  # fmt: skip
+
+
+def checked(
+    raw: Mapping[str, Any], text: str, *, is_object: bool = False, is_optional: bool = False
+) -> tuple[str, Node | None]:
+    """The type of an expression over `self` and `oldSelf` of this schema, and its tree if all types in it are known.
+
+    Raises:
+        CelError: it does not compile.
+    """
+    declarations = Declarations()
+    kind = declarations.type_of(raw, is_object=is_object)
+    if not is_optional:
+        return Checker({"self": kind, "oldSelf": kind}, declarations.file).check(text)
+    variables = {"self": kind, "hasOldSelf": type_named("bool"), "givenOldSelf": kind}
+    result, tree = Checker(variables, declarations.file).check(f"{OPTIONAL_OLD}{text})")
+    return result, tree and tree.parts[-1]  # What gives an optional oldSelf its value is not the rule's.
 
 
 class Declarations:

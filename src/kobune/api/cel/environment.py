@@ -27,6 +27,8 @@ _KINDS = (*(name for name in _PLAIN if name != "dyn"), "list(dyn)", "map(dyn)", 
 _WELL_KNOWN = (any_pb2, duration_pb2, struct_pb2, timestamp_pb2)
 # Numbers of different types can be compared; the engine's checker does not know.
 _NUMBERS = r"'_(?:<|<=|>|>=)_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'"
+# What the engine says when an evaluation goes through too many elements.
+_ENDLESS = "Iteration budget exceeded"
 _STRUCT = re.compile(r" not found in struct '[^']*'")
 
 
@@ -38,6 +40,13 @@ class Evaluation(Exception):
     """An expression that has no value for this input."""
 
 
+class TooCostly(Evaluation):
+    """An evaluation that was given up because it takes too much."""
+
+    def __init__(self) -> None:
+        super().__init__("operation cancelled: actual cost limit exceeded")
+
+
 class Program:
     """A compiled expression."""
 
@@ -46,7 +55,12 @@ class Program:
 
     def run(self, activation: cel.Activation) -> Any:
         """Its value. Raises Evaluation."""
-        value = self._expression.eval(activation)
+        try:
+            value = self._expression.eval(activation)
+        except RuntimeError as error:
+            if _ENDLESS in str(error):
+                raise TooCostly from error
+            raise
         if value.type() == cel.Type.ERROR:
             raise Evaluation(_runtime_message(str(value.plain_value())))
         return value.plain_value()

@@ -5,13 +5,18 @@ judges changes alone, and parts that have not changed may stay as they are. Sour
 pkg/apiserver/schema/cel.
 """
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kobune.api import field_errors
-from kobune.api.cel.environment import CelError, Evaluation, Program, evaluator
+from kobune.api.cel.cost import cost_of
+from kobune.api.cel.declarations import OPTIONAL_OLD, checked
+from kobune.api.cel.environment import CelError, Evaluation, Program, TooCostly, evaluator
+from kobune.api.cel.sizes import measured, size_of
+from kobune.api.cel.syntax import Node
 from kobune.api.cel.values import converter
 from kobune.api.errors import FieldError, Json
 
@@ -19,12 +24,13 @@ log = logging.getLogger(__name__)
 
 _STRINGS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 _OLD = re.compile(r"\boldSelf\b")
-# How a rule with optionalOldSelf finds its oldSelf; the same text stands before it when its types are checked.
-OPTIONAL_OLD = "cel.bind(oldSelf, hasOldSelf ? optional.of(givenOldSelf) : optional.none(), "
 _FAILURES = {"FieldValueRequired": field_errors.required, "FieldValueForbidden": field_errors.forbidden}
 _WITHOUT_OLD, _WITH_OLD = ("self",), ("self", "oldSelf")
 _WITH_OPTIONAL = ("self", "hasOldSelf", "givenOldSelf")
 MAX_MESSAGE = 5 * 1024
+# Units that one evaluation may cost, and all of one object. Source: upstream PerCallLimit and RuntimeCELCostBudget.
+CALL_LIMIT, BUDGET = 1_000_000, 10_000_000
+OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 def uses_old(expression: str) -> bool:
@@ -42,8 +48,21 @@ class CelRules:
         """The rules that fail; `old` is None for a new object."""
         found: list[FieldError] = []
         if self._root is not None:
-            self._root.check(obj, old, "", found)
+            with contextlib.suppress(_GiveUp):
+                self._root.check(obj, old, "", _Findings(found))
         return found
+
+
+class _GiveUp(Exception):
+    """No further rules are run."""
+
+
+class _Findings:
+    """What is wrong so far, and what finding it out has cost at least."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        self.errors = errors
+        self.spent = 0
 
 
 def _node(raw: Mapping[str, Any]) -> "_Node | None":
@@ -71,6 +90,8 @@ class _Rule:
         self.uses_old = uses_old(self.text)
         self.is_optional = bool(raw.get("optionalOldSelf")) and self.uses_old
         self._program: Program | CelError | None = None
+        self._tree: Node | None = None  # Of a rule that can cost too much.
+        self._is_bounded: bool | None = None
         self._message: Program | CelError | None = None
 
     @property
@@ -99,6 +120,22 @@ class _Rule:
         if isinstance(self._program, CelError):
             raise self._program
         return self._program
+
+    def least_cost(self, raw: Mapping[str, Any], value: Any, *, is_object: bool) -> int:
+        """What running the rule on a value costs at least; 0 for rules that can never cost too much.
+
+        Args:
+            raw: the schema that the rule stands at.
+        """
+        if self._is_bounded is None:
+            try:
+                tree = checked(raw, self.text, is_object=is_object, is_optional=self.is_optional)[1]
+            except CelError:
+                tree = None  # Running it tells what is wrong.
+            size = size_of(raw, is_object=is_object)
+            self._is_bounded = tree is None or cost_of(tree, size).most <= CALL_LIMIT
+            self._tree = None if self._is_bounded else tree
+        return 0 if self._tree is None else cost_of(self._tree, measured(value)).least
 
     def message(self, self_value: Any, old_value: Any) -> str:
         """What the failed rule tells; the expression's text if it has a fitting value."""
@@ -130,6 +167,7 @@ class _Node:
         others: "_Node | None",
         each: "_Node | None",
     ) -> None:
+        self._raw = raw
         self._kind: str = raw.get("type") or ""
         self._rules = rules
         self._fields = fields
@@ -139,11 +177,12 @@ class _Node:
         is_map = raw.get("x-kubernetes-list-type") == "map"
         self._keys: tuple[str, ...] = tuple(raw.get("x-kubernetes-list-map-keys") or ()) if is_map else ()
 
-    def check(self, value: Any, old: Any, path: str, errors: list[FieldError]) -> None:
+    def check(self, value: Any, old: Any, path: str, found: _Findings) -> None:
+        """Raises _GiveUp."""
         if value is None:
             return
         if self._rules:
-            self._run(value, old, path, errors)
+            self._run(value, old, path, found)
         if isinstance(value, dict):
             before = old if isinstance(old, dict) else {}
             for name, item in value.items():
@@ -151,10 +190,10 @@ class _Node:
                 if node is not None:
                     is_key = name not in self._fields
                     inner = f"{path}[{name}]" if is_key and path else f"{path}.{name}" if path else name
-                    node.check(item, before.get(name), inner, errors)
+                    node.check(item, before.get(name), inner, found)
         elif isinstance(value, list) and self._each is not None:
             for position, item in enumerate(value):
-                self._each.check(item, self._earlier(item, old), f"{path}[{position}]", errors)
+                self._each.check(item, self._earlier(item, old), f"{path}[{position}]", found)
 
     def _earlier(self, item: Any, old: Any) -> Any:
         """The element that was this one before."""
@@ -165,7 +204,8 @@ class _Node:
             (one for one in old if isinstance(one, dict) and [one.get(key) for key in self._keys] == wanted), None
         )
 
-    def _run(self, value: Any, old: Any, path: str, errors: list[FieldError]) -> None:
+    def _run(self, value: Any, old: Any, path: str, found: _Findings) -> None:
+        errors = found.errors
         given = self._convert(value) if self._convert else value
         before = self._convert(old) if self._convert and old is not None else old
         shown = field_errors.OMITTED if self._kind in ("object", "array") else value
@@ -174,10 +214,21 @@ class _Node:
             if rule.uses_old and old is None and not rule.is_optional:
                 continue  # A transition rule, and nothing to come from.
             try:
+                cost = rule.least_cost(self._raw, given, is_object=not path)
+                if cost > CALL_LIMIT:
+                    raise TooCostly
+                found.spent += cost
+                if found.spent > BUDGET:
+                    errors.append(field_errors.invalid(where, self._kind, OUT_OF_BUDGET))
+                    raise _GiveUp
                 passed = rule.program().run(_activation(rule, given, before))
             except CelError as error:
                 errors.append(field_errors.invalid(where, self._kind, f"rule compile error: {error}"))
                 continue
+            except TooCostly as error:
+                told = f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {rule.told}"
+                errors.append(field_errors.invalid(where, self._kind, told))
+                raise _GiveUp from error
             except (Evaluation, RuntimeError) as error:
                 errors.append(field_errors.invalid(where, self._kind, _trouble(str(error), rule)))
                 continue

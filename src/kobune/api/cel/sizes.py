@@ -18,9 +18,10 @@ _SHORTEST_TEXT, _SHORTEST_BOOL, _SHORTEST_NUMBER, _SHORTEST_STRUCT = 2, 4, 1, 2
 
 @dataclass(slots=True)
 class Size:
-    """`most`: elements, entries or characters; `least`: bytes as JSON."""
+    """`most` and `fewest`: elements, entries or characters; `least`: bytes as JSON."""
 
     most: int = 0
+    fewest: int = 0
     least: int = _SHORTEST_STRUCT
     fields: dict[str, "Size"] = field(default_factory=dict)
     below: "Size | None" = None
@@ -69,6 +70,35 @@ def size_of(raw: Mapping[str, Any], *, is_object: bool = False) -> Size | None:
         case "number" | "integer":
             return Size(least=_SHORTEST_NUMBER)
     return None
+
+
+def measured(value: Any) -> Size:
+    """The size of a value, and of what is in it; of the elements of a list together."""
+    if isinstance(value, str | bytes):
+        return Size(len(value), len(value))
+    if isinstance(value, list):
+        return Size(len(value), len(value), below=_together([measured(one) for one in value]))
+    if isinstance(value, dict):
+        inside = {name: measured(one) for name, one in value.items()}
+        below = _together(list(inside.values()))
+        fields = {str(name): size for name, size in inside.items()}
+        return Size(len(value), len(value), fields=fields, below=below, is_map=True)
+    return Size(1, 1)
+
+
+def _together(sizes: list[Size]) -> Size | None:
+    if not sizes:
+        return None
+    fields: dict[str, list[Size]] = {}
+    for size in sizes:
+        for name, one in size.fields.items():
+            fields.setdefault(name, []).append(one)
+    return Size(
+        max(size.most for size in sizes), min(size.fewest for size in sizes),
+        fields={name: both for name, several in fields.items() if (both := _together(several)) is not None},
+        below=_together([size.below for size in sizes if size.below is not None]),
+        is_map=all(size.is_map for size in sizes),
+    )  # fmt: skip
 
 
 def repetitions(size: Size) -> int:

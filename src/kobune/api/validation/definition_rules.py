@@ -116,23 +116,18 @@ def _check_rule(
 ) -> None:  # fmt: skip
     # Here, because few definitions have rules, and the engine takes time to load.
     from kobune.api.cel.cost import cost_of
-    from kobune.api.cel.declarations import Declarations
-    from kobune.api.cel.environment import CelError, Checker, type_named
-    from kobune.api.cel.rules import OPTIONAL_OLD, uses_old
+    from kobune.api.cel.declarations import OPTIONAL_OLD, checked
+    from kobune.api.cel.environment import CelError
+    from kobune.api.cel.rules import uses_old
     from kobune.api.cel.sizes import repetitions, size_of
 
-    declarations = Declarations()
-    kind = declarations.type_of(schema, is_object=is_root)
     text, has_old = rule["rule"], uses_old(rule["rule"])
     is_optional = bool(rule.get("optionalOldSelf")) and has_old
-    plain = {"self": kind, "oldSelf": kind}
     size = size_of(schema, is_object=is_root or bool(schema.get("x-kubernetes-embedded-resource")))
-    variables = {"self": kind, "hasOldSelf": type_named("bool"), "givenOldSelf": kind} if is_optional else plain
     try:
-        result, tree = Checker(variables, declarations.file).check(f"{OPTIONAL_OLD}{text})" if is_optional else text)
+        result, tree = checked(schema, text, is_object=is_root, is_optional=is_optional)
         if tree is not None:
-            # What gives an optional oldSelf its value is not the rule's.
-            cost = cost_of(tree.parts[-1] if is_optional else tree, size)
+            cost = cost_of(tree, size).most
             often = times if times is not None else repetitions(size) if size is not None else 1
             costs.add(min(cost * often, MOST), "rule", f"{path}.rule", errors)
         if result not in ("BOOL", "DYN"):
@@ -142,9 +137,9 @@ def _check_rule(
         errors.append(invalid(f"{path}.rule", _shown(rule), f"compilation failed: {told}"))
     if rule.get("messageExpression"):
         try:
-            result, tree = Checker(plain, declarations.file).check(rule["messageExpression"])
+            result, tree = checked(schema, rule["messageExpression"], is_object=is_root)
             if tree is not None:
-                costs.add(cost_of(tree, size), "messageExpression", f"{path}.messageExpression", errors)
+                costs.add(cost_of(tree, size).most, "messageExpression", f"{path}.messageExpression", errors)
             if result != "STRING":
                 words = "messageExpression must evaluate to a string"
                 errors.append(invalid(f"{path}.messageExpression", _shown(rule), words))
