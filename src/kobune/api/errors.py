@@ -124,6 +124,10 @@ ERRORS: tuple[type[ApiError], ...] = (
 )  # fmt: skip
 
 
+# Reasons whose Status always has details, be they empty; so have those of the router, which says the code itself.
+DETAILED = frozenset(("AlreadyExists", "Conflict", "Forbidden", "Invalid", "MethodNotAllowed", "NotFound"))
+
+
 def status_of(error: ApiError) -> Json:
     """The v1 `Status` object for a failed request."""
     details: Json = {}
@@ -145,7 +149,7 @@ def status_of(error: ApiError) -> Json:
     status["reason"] = error.reason
     if error.continue_:
         status["metadata"] = {"continue": error.continue_}
-    if details:
+    if details or error.reason in DETAILED or status["message"].startswith(f"{error.code}: "):
         status["details"] = details
     status["code"] = error.code
     return status

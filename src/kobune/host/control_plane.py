@@ -91,6 +91,7 @@ async def control_plane(
                     config=default_configuration(config.feature_gates),
                 )
                 server.metrics.neighbours.append(scheduler.render_metrics)
+                server.companions.add("scheduler")
                 running.append(tasks.create_task(scheduler.run(), name="kube-scheduler"))
             if parts.controllers:
                 client = Client(LocalTransport(server, CONTROLLER_MANAGER, user_agent="kube-controller-manager"))
@@ -104,6 +105,7 @@ async def control_plane(
                     settings=settings,
                 )
                 server.metrics.neighbours.append(manager.metrics)
+                server.companions.add("controller-manager")
                 running.append(tasks.create_task(manager.run(), name="kube-controller-manager"))
             if parts.settings.local_volumes is not None:
                 announcing = storage_classes.announce(Client(LocalTransport(server, MASTER)), clock)

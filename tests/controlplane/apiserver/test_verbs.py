@@ -1,5 +1,8 @@
 """Get, list, create, update, patch and delete, as upstream answers them."""
 
+import orjson
+import pytest
+
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -208,9 +211,79 @@ async def test_yaml_comes_and_goes(ask):
     assert b"a: b" in response.body
 
 
-async def test_an_unknown_path_is_a_status(ask):
-    assert (await ask("GET", "/api/v1/nix", status=404))["kind"] == "Status"
-    assert (await ask("GET", "/nix", status=404))["kind"] == "Status"
+async def test_an_unknown_path_is_a_status_when_it_looks_like_a_resource(ask):
+    for path in ("/api/v1/nix", "/apis/apps/v9", "/apis/apps/v1/nix"):
+        answer = await ask("GET", path, status=404)
+        assert (answer["message"], answer["details"]) == ("the server could not find the requested resource", {})
+    for path in ("/nix", "/apis/nix.io", "/apis/nix.io/v1", "/openapi/v4", "/healthz/nix"):
+        response = await ask.raw("GET", path)
+        assert (response.status, response.body) == (404, b"404 page not found\n")
+
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+PARSE = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: "
+STRUCT = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+
+
+@pytest.mark.parametrize(("method", "path", "body", "media_type", "status", "message"), [
+    ("POST", MAPS, b"", "application/json", 400, f"{PARSE}unexpected end of JSON input (<empty>)"),
+    ("POST", MAPS, b"{", "application/json", 400, f"{PARSE}unexpected end of JSON input ({{)"),
+    ("POST", MAPS, b"\xff\xfe", "application/json", 400,
+     f"{PARSE}invalid character 'ÿ' looking for beginning of value (fffe)"),
+    ("POST", MAPS, b"[]", "application/json", 400,
+     f"{PARSE}json: cannot unmarshal array into Go value of type {STRUCT} (5b5d)"),
+    ("POST", MAPS, b"null", "application/json", 422,
+     'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required'),
+    ("POST", MAPS, b"x", "text/plain", 415,
+     "the body of the request was in an unknown format - accepted media types include: application/json, "
+     "application/yaml, application/vnd.kubernetes.protobuf"),
+    ("PATCH", f"{MAPS}/m", b"{}", "application/json", 415, "415: Unsupported Media Type"),
+    ("PATCH", f"{MAPS}/m", b"{", "application/merge-patch+json", 400, "error decoding patch: unexpected end of JSON input"),
+    ("PATCH", f"{MAPS}/m", b"null", "application/merge-patch+json", 400, "Invalid JSON Patch"),
+    ("PATCH", f"{MAPS}/m", b"[]", "application/strategic-merge-patch+json", 400,
+     "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+    ("DELETE", f"{MAPS}/m", b"{", "application/json", 400,
+     "couldn't get version/kind; json parse error: unexpected end of JSON input"),
+    ("DELETE", f"{MAPS}/m", b"[]", "application/json", 400,
+     f"couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type {STRUCT}"),
+    ("DELETE", f"{MAPS}/m", b'{"gracePeriodSeconds":"a"}', "application/json", 400,
+     "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"),
+    ("DELETE", f"{MAPS}/m", b'{"dryRun":["x"]}', "application/json", 422,
+     'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["x"]: supported values: "All"'),
+    ("DELETE", f"{MAPS}/m", b'{"propagationPolicy":"Foo"}', "application/json", 422,
+     'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Foo": supported values: '
+     '"Foreground", "Background", "Orphan", "nil"'),
+    ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", b"{}", "application/json", 400,
+     "token is required for TokenReview in authentication"),
+])  # fmt: skip
+async def test_refusals_have_upstreams_words(ask, method, path, body, media_type, status, message):
+    await ask.create(MAPS, {"metadata": {"name": "m"}})
+    answer = await ask(method, path, body, status=status, content_type=media_type)
+    assert answer["message"] == message
+
+
+@pytest.mark.parametrize(("path", "expected"), [
+    ("/api/v1/nix", True), ("/api/v1/nodes/none", True), (f"{MAPS}?limit=x", False), (f"{MAPS}?resourceVersionMatch=x", True),
+])  # fmt: skip
+async def test_details_are_there_for_what_always_has_them(ask, path, expected):
+    assert ("details" in orjson.loads((await ask.raw("GET", path)).body)) is expected
+
+
+async def test_a_form_that_nobody_has_is_not_acceptable(ask):
+    answer = orjson.loads((await ask.raw("GET", MAPS, accept="text/html")).body)
+    assert (answer["code"], answer["details"]) == (406, {})
+    assert answer["message"].startswith("406: Not Acceptable\n\nAvailable representations: application/json")
+
+
+async def test_components_say_how_they_are(ask):
+    path = "/api/v1/componentstatuses"
+    ask.server.companions.add("scheduler")
+    for name in ("etcd-0", "scheduler"):
+        (condition,) = (await ask("GET", f"{path}/{name}"))["conditions"]
+        assert condition == {"type": "Healthy", "status": "True", "message": "ok"}
+    names = [one["metadata"]["name"] for one in (await ask("GET", path))["items"]]
+    assert names == ["controller-manager", "etcd-0", "scheduler"]
+    assert (await ask("GET", f"{path}/none", status=404))["message"] == 'componentstatus "none" not found'
 
 
 async def test_malformed_bodies_are_refused(ask):

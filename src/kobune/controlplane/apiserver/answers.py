@@ -15,6 +15,12 @@ def failure(error: ApiError) -> Response:
     return Response(error.code, orjson.dumps(status_of(error)) + b"\n", headers=headers)
 
 
+def page_not_found() -> Response:
+    """For a path that is nobody's; what has the form of a resource gets a Status."""
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", headers)
+
+
 def success(kind: Kind, name: str, uid: str) -> bytes:
     """The Status that answers a completed deletion."""
     details: Json = {"name": name, "kind": kind.plural}

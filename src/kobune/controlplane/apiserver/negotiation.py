@@ -13,6 +13,7 @@ from kobune.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 JSON = "application/json"
 YAML = "application/yaml"
 SERVED = f"{JSON}, {YAML}"
+READ = f"{SERVED}, {protobuf.MEDIA_TYPE}"
 
 
 class Accepted(NamedTuple):
@@ -47,7 +48,9 @@ def accepted(header: str, *, plain: bool = False) -> Accepted:
             if plain or not known or values.get("g") != "meta.k8s.io" or values.get("v") != "v1":
                 continue
         return Accepted(media_type, rendering)
-    raise NotAcceptable(f"only the following media types are accepted: {SERVED}")
+    if any(clause[2] in (JSON, YAML, "*/*", "application/*") for clause in clauses):
+        raise NotAcceptable(f"only the following media types are accepted: {SERVED}")
+    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {SERVED}")
 
 
 def _weight(text: str) -> float:
@@ -62,8 +65,11 @@ def media_type_of(content_type: str) -> str:
     return content_type.partition(";")[0].strip()
 
 
-def decode_body(body: bytes, content_type: str) -> Any:
+def decode_body(body: bytes, content_type: str, *, kind: str = "Object") -> Any:
     """The JSON value in a body that is JSON, YAML or protobuf; without a Content-Type it is JSON.
+
+    Args:
+        kind: what the body should be, for the complaint; "" when that goes without saying.
 
     Raises:
         UnsupportedMediaType: another format.
@@ -74,10 +80,10 @@ def decode_body(body: bytes, content_type: str) -> Any:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise BadRequest(
-                "the object provided is unrecognized (must be of type Object): couldn't get version/kind; "
-                f"json parse error: {error} ({summary(body)})"
-            ) from error
+            words = f"couldn't get version/kind; json parse error: {parse_problem(body, error)}"
+            if kind:
+                words = f"the object provided is unrecognized (must be of type {kind}): {words} ({summary(body)})"
+            raise BadRequest(words) from error
         check_depth(document, body)
         return document
     if media_type in (YAML, "application/x-yaml", "text/yaml"):
@@ -85,7 +91,7 @@ def decode_body(body: bytes, content_type: str) -> Any:
     if media_type == protobuf.MEDIA_TYPE:
         return protobuf.decode(body)
     raise UnsupportedMediaType(
-        f"the body of the request was in an unknown format - accepted media types include: {SERVED}"
+        f"the body of the request was in an unknown format - accepted media types include: {READ}"
     )
 
 
@@ -124,8 +130,18 @@ def encode_yaml(document: bytes) -> bytes:
 
 
 def summary(body: bytes) -> str:
-    """The first 30 bytes in hexadecimal or as text, as upstream shows an unreadable body."""
+    """The first 30 bytes, as upstream shows an unreadable body: an object as text, anything else in hexadecimal."""
+    if not body:
+        return "<empty>"
     start = body[:30]
-    text = start.decode(errors="replace")
-    shown = text if text.isprintable() else start.hex()
-    return f"{shown!s} ..." if len(body) > 30 else shown
+    shown = start.decode(errors="replace") if start.startswith(b"{") else start.hex()
+    return f"{shown} ..." if len(body) > 30 else shown
+
+
+def parse_problem(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a body that is no JSON, in the words of Go's reader where they are known."""
+    if not body.strip() or "unexpected end" in error.msg:
+        return "unexpected end of JSON input"
+    if error.pos == 0:
+        return f"invalid character '{chr(body.lstrip()[0])}' looking for beginning of value"
+    return str(error)

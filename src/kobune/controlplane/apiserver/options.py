@@ -81,7 +81,7 @@ def _list_problem(options: ListOptions) -> tuple[str, str, str] | None:
         text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
         return "resourceVersionMatch", "FieldValueForbidden", text
     if options.match not in ("Exact", "NotOlderThan"):
-        text = f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan"'
+        text = f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan", ""'
         return "resourceVersionMatch", "FieldValueNotSupported", text
     if options.match == "Exact" and options.resource_version == "0":
         text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
@@ -133,7 +133,11 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
     if grace is None and "gracePeriodSeconds" in query:
         grace = number(query, "gracePeriodSeconds")
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        raise BadRequest("gracePeriodSeconds must be a whole number of seconds")
+        kinds: dict[type, str] = {str: "string", bool: "bool", float: "number", list: "array", dict: "object"}
+        given_type = kinds.get(type(grace), "number")
+        raise BadRequest(
+            f"json: cannot unmarshal {given_type} into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+        )
     preconditions = given.get("preconditions") or {}
     orphan = given.get("orphanDependents")
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy", "")
@@ -141,11 +145,11 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         orphan = flag(query, "orphanDependents")
     if orphan is not None:
         if propagation:
-            text = "Invalid value: true: orphanDependents and deletionPropagation cannot be both set"
+            text = f'Invalid value: "{propagation}": orphanDependents and deletionPropagation cannot be both set'
             raise _invalid("propagationPolicy", "FieldValueInvalid", text, kind="DeleteOptions")
         propagation = "Orphan" if orphan else "Background"
     if propagation not in ("", "Orphan", "Background", "Foreground"):
-        text = f'Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
+        text = f'Unsupported value: "{propagation}": supported values: "Foreground", "Background", "Orphan", "nil"'
         raise _invalid("propagationPolicy", "FieldValueNotSupported", text, kind="DeleteOptions")
     dry_run = given.get("dryRun") or ([query["dryRun"]] if "dryRun" in query else [])
     return DeleteOptions(
@@ -153,7 +157,7 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         preconditions.get("uid") or "",
         preconditions.get("resourceVersion") or "",
         propagation,
-        _dry_run(dry_run),
+        _dry_run(dry_run, "DeleteOptions"),
     )
 
 
@@ -176,13 +180,13 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return text not in ("0", "false", "False", "FALSE", "f", "F")
 
 
-def _dry_run(values: Any) -> bool:
+def _dry_run(values: Any, kind: str = "CreateOptions") -> bool:
     if not values:
         return False
     if list(values) != ["All"]:
         shown = ", ".join(f'"{value}"' for value in values)
         text = f'Unsupported value: [{shown}]: supported values: "All"'
-        raise _invalid("dryRun", "FieldValueNotSupported", text, kind="CreateOptions")
+        raise _invalid("dryRun", "FieldValueNotSupported", text, kind=kind)
     return True
 
 

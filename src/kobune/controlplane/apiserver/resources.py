@@ -18,7 +18,7 @@ from kobune.controlplane.apiserver.options import (
 )
 from kobune.controlplane.apiserver.registry import applying, create, delete, patching, reading, update
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.decoding import decode_object
+from kobune.controlplane.apiserver.registry.decoding import decode_object, not_an_object
 from kobune.controlplane.apiserver.rendering import render_list, render_object, watch_render
 from kobune.controlplane.apiserver.request import MASTER, Request, Response
 from kobune.controlplane.apiserver.routes import RequestInfo
@@ -211,7 +211,9 @@ def read_object(server: "ApiServer", request: Request, call: Call) -> Json:
 
 
 def read_delete_options(request: Request) -> DeleteOptions:
-    body = decode_body(request.body, request.headers.get("content-type") or "") if request.body else None
+    body = decode_body(request.body, request.headers.get("content-type") or "", kind="") if request.body else None
+    if not isinstance(body, dict | None):
+        raise not_an_object(body, "")
     return delete_options(request.query, body)
 
 

@@ -15,7 +15,6 @@ from kobune.api.errors import (
     BadRequest,
     InsufficientStorage,
     MethodNotAllowed,
-    NotFound,
     ServiceUnavailable,
 )
 from kobune.api.selectors import parse_fields
@@ -27,7 +26,7 @@ from kobune.controlplane.apiserver.admission.policies.type_checking import keep_
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.aggregation.aggregator import Aggregator
 from kobune.controlplane.apiserver.aggregation.forwarding import Forwarder
-from kobune.controlplane.apiserver.answers import failure, with_warnings
+from kobune.controlplane.apiserver.answers import failure, page_not_found, with_warnings
 from kobune.controlplane.apiserver.audit.auditor import Auditor
 from kobune.controlplane.apiserver.audit.policy import Policy
 from kobune.controlplane.apiserver.authentication.authenticator import Authenticator, is_public, static_tokens
@@ -173,6 +172,7 @@ class ApiServer:
         # Handlers of one kind's subresources, and of kinds that are asked and not kept.
         self.subresources: dict[tuple[str, str, str], resources.Handler] = dict(SUBRESOURCES)
         self.parts = PARTS
+        self.companions: set[str] = set()  # Components of the same process, which are well as long as it lives.
         self.virtual: dict[tuple[str, str], resources.Handler] = {**POSTED, **VIRTUAL}
         self.aggregator = Aggregator(self.registry, Forwarder(self.registry, config.front_proxy))
         self.flow = self._flow()
@@ -354,7 +354,7 @@ class ApiServer:
             return await self.aggregator.forwarder.forward(remote, request)
         handler = find_path(request.path)
         if handler is None:
-            raise NotFound("the server could not find the requested resource")
+            return page_not_found()
         return await handler(self, request)
 
     @cached_property

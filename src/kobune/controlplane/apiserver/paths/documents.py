@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kobune.api.errors import NotAcceptable, NotFound
+from kobune.controlplane.apiserver.answers import page_not_found
 from kobune.controlplane.apiserver.discovery import AGGREGATED_VERSIONS, Document
 from kobune.controlplane.apiserver.request import Request, Response
 
@@ -38,13 +39,17 @@ async def apis(server: "ApiServer", request: Request) -> Response:
 
 
 async def group(server: "ApiServer", request: Request) -> Response:
-    return _answer(request, server.discovery.group(request.path.split("/")[2]))
+    found = server.discovery.group(request.path.split("/")[2])
+    return page_not_found() if found is None else _answer(request, found)
 
 
 async def resources(server: "ApiServer", request: Request) -> Response:
     parts = request.path.rstrip("/").split("/")
     name, version = ("", parts[2]) if parts[1] == "api" else (parts[2], parts[3])
-    return _answer(request, server.discovery.resources(name, version))
+    found = server.discovery.resources(name, version)
+    if found is None and name and server.discovery.group(name) is None:
+        return page_not_found()
+    return _answer(request, found)
 
 
 async def openapi_v2(server: "ApiServer", request: Request) -> Response:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kobune.api.errors import NotFound
+from kobune.controlplane.apiserver.answers import page_not_found
 from kobune.controlplane.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def health(server: "ApiServer", request: Request) -> Response:
     if wanted:
         found = [one for one in checks if one[0] == wanted]
         if not found:
-            raise NotFound("the server could not find the requested resource")
+            return page_not_found()
         checks = found
     failed = [name for name, problem in checks if problem]
     if not failed and "verbose" not in request.query:

@@ -8,7 +8,7 @@ from kobune.api.errors import BadRequest, Json
 from kobune.api.schema import Schema
 from kobune.controlplane.apiserver.customresources import decoding as custom
 from kobune.controlplane.apiserver.customresources.table import CustomSchema
-from kobune.controlplane.apiserver.negotiation import JSON, decode_body, media_type_of
+from kobune.controlplane.apiserver.negotiation import JSON, decode_body, media_type_of, summary
 
 
 def decode_object(
@@ -22,7 +22,9 @@ def decode_object(
     Raises:
         BadRequest: not an object of this kind; UnsupportedMediaType.
     """
-    document = decode_body(body, content_type)
+    document = decode_body(body, content_type, kind=kind.name)
+    if not isinstance(document, dict | None):
+        raise not_an_object(document, f" ({summary(body)})", kind.name)
     repeated: list[str] = []
     if validation != "Ignore" and media_type_of(content_type) in (JSON, ""):
         repeated = duplicates.duplicate_fields(body, document)
@@ -44,12 +46,10 @@ def checked_object(
     Args:
         unknown: takes the paths of the unknown fields, for callers that judge them themselves.
     """
+    if document is None:
+        document = {}  # To Go's reader null is an object without fields.
     if not isinstance(document, dict):
-        raise BadRequest(
-            f"the object provided is unrecognized (must be of type {kind.name}): couldn't get version/kind; "
-            f"json parse error: json: cannot unmarshal {_json_type(document)} into Go value of type "
-            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-        )
+        raise not_an_object(document, "", kind.name)
     if kind.custom and not (document.get("kind") and document.get("apiVersion")):
         field = "kind" if not document.get("kind") else "apiVersion"
         raise BadRequest(f"Object '{field.capitalize() if field == 'kind' else field}' is missing")
@@ -84,6 +84,16 @@ def checked_object(
         )
     document["metadata"].pop("selfLink", None)
     return document
+
+
+def not_an_object(document: Any, shown: str, kind: str = "") -> BadRequest:
+    """For a body that is JSON but no object; `shown` is how it looks, `kind` what it should have been."""
+    expected = f"the object provided is unrecognized (must be of type {kind}): " if kind else ""
+    return BadRequest(
+        f"{expected}couldn't get version/kind; json parse error: json: cannot unmarshal {_json_type(document)} into Go "
+        'value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string '
+        f'"json:\\"kind,omitempty\\"" }}{shown}'
+    )
 
 
 def _json_type(value: Any) -> str:

@@ -8,7 +8,7 @@ from kobune.api import field_errors
 from kobune.api.depth import check_depth, check_nesting
 from kobune.api.errors import BadRequest, Invalid, Json, UnsupportedMediaType, invalid
 from kobune.api.patch import jsonpatch, merge, strategic
-from kobune.controlplane.apiserver.negotiation import media_type_of
+from kobune.controlplane.apiserver.negotiation import media_type_of, parse_problem
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.decoding import checked_object
 from kobune.controlplane.apiserver.registry.update import MODIFIED, Prepare, change, check_name, status, whole
@@ -35,14 +35,11 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
     media_type = media_type_of(content_type)
     supported = tuple(name for name in BUILTIN if not (custom and name == STRATEGIC_PATCH))
     if media_type not in supported:
-        raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: "
-            + ", ".join((*supported, APPLY_PATCH))
-        )
+        raise UnsupportedMediaType("415: Unsupported Media Type")
     try:
         patch = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"error decoding patch: {error}") from error
+        raise BadRequest(f"error decoding patch: {parse_problem(body, error)}") from error
     check_depth(patch, body)
     if media_type == JSON_PATCH:
         if not isinstance(patch, list):
@@ -50,9 +47,10 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
                 "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
             )
     elif not isinstance(patch, dict):
-        raise BadRequest(
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
-        )
+        if media_type == MERGE_PATCH and patch is None:
+            raise BadRequest("Invalid JSON Patch")
+        prefix = "error decoding patch: " if media_type == MERGE_PATCH else ""
+        raise BadRequest(f"{prefix}json: cannot unmarshal array into Go value of type map[string]interface {{}}")
     return media_type, patch
 
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from kobune.api.errors import FieldError, MethodNotAllowed, invalid
 from kobune.controlplane.apiserver.kubelets import Kubelets
+from kobune.controlplane.apiserver.options import number
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
@@ -32,7 +33,7 @@ async def log(server: "ApiServer", request: Request, info: RequestInfo) -> Respo
     pod = await find_pod(server, call)
     container = choose_container(pod, request.query.get("container", ""))
     if not (pod.get("spec") or {}).get("nodeName"):
-        return Response(200, b"", "text/plain")
+        return Response(204)  # There is nothing to read yet.
     node = await find_node(server, pod)
     path = f"/containerLogs/{call.namespace}/{call.name}/{container}"
     query = [(name, request.query[name]) for name in PASSED_ON if request.query.get(name)]
@@ -68,7 +69,7 @@ def _check(request: Request) -> None:
         if not text:
             continue
         least = 1 if name in POSITIVE else 0
-        if not text.lstrip("-").isdecimal() or int(text) < least:
+        if number(request.query, name) < least:
             words = "must be greater than 0" if least else "must be greater than or equal to 0"
             faults.append(FieldError(name, "FieldValueInvalid", f"Invalid value: {text}: {words}"))
     if request.query.get("sinceSeconds") and request.query.get("sinceTime"):

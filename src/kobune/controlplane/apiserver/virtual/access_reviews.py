@@ -29,7 +29,9 @@ async def review_access(server: "ApiServer", request: Request, info: RequestInfo
     if review["kind"] == "LocalSubjectAccessReview":
         attributes = spec.get("resourceAttributes") or {}
         if attributes.get("namespace") != info.namespace:
-            raise BadRequest(f"spec.resourceAttributes.namespace must match namespace: {info.namespace}")
+            words = "must match metadata.namespace"
+            fault = invalid_field("spec.resourceAttributes.namespace", attributes.get("namespace") or "", words)
+            raise invalid("", "", fault, group=GROUP)
         review["metadata"]["namespace"] = info.namespace
     user = User(spec.get("user") or "", spec.get("uid") or "", tuple(spec.get("groups") or ()), spec.get("extra") or {})
     return answer(request, review, await _decide(server, review, user))

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kobune.api.errors import invalid
-from kobune.api.field_errors import required
+from kobune.api.errors import BadRequest
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.request import MASTER, Request, Response
 from kobune.controlplane.apiserver.routes import RequestInfo
@@ -17,7 +16,7 @@ async def review_token(server: "ApiServer", request: Request, info: RequestInfo)
     review = read_review(server, request, info)
     token, audiences = review["spec"].get("token") or "", review["spec"].get("audiences") or []
     if not token:
-        raise invalid("TokenReview", "", required("spec.token"), group="authentication.k8s.io")
+        raise BadRequest("token is required for TokenReview in authentication")
     wanted = tuple(audiences) or server.config.audiences
     if server.service_account_tokens is not None:
         found = await server.service_account_tokens.review(token, wanted)
