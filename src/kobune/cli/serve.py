@@ -53,7 +53,7 @@ def command(
     layout = layout_of(state_dir)
     try:
         with hold_lock(layout):
-            log_to_files(layout.root / "logs")
+            log_to_files(layout.root / "logs", of_cluster=lambda name: layout.cluster(name).logs)
             if arm and not until_idle:
                 options = EndpointOptions(arm_address, arm_port, simulated, cores_quota, throttle)
                 asyncio.run(_until_signal(_with_endpoint(layout, options)))

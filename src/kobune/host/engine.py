@@ -284,7 +284,9 @@ class Engine:
             await cordon(client, machine.name)
             self._left[machine.name, machine.since] = await drain(client, machine.name)
         except ApiError as failure:
-            log.info("drain waits", extra={"node": machine.name, "failure": str(failure)})
+            log.info(
+                "drain waits", extra={"cluster": self._cluster.name, "node": machine.name, "failure": str(failure)}
+            )
 
     def _take_down(self, spec: Spec, tasks: asyncio.TaskGroup) -> None:
         """Have every machine taken down that is to go, each by a task of its own."""
@@ -312,9 +314,13 @@ class Engine:
             try:
                 if client is not None:
                     await remove_node(client, machine.name)
+                    log.info("node deleted", extra={"cluster": self._cluster.name, "node": machine.name})
                     break
             except* ApiError as failures:
-                log.info("node not deleted yet", extra={"node": machine.name, "failure": str(failures.exceptions[0])})
+                log.info(
+                    "node not deleted yet",
+                    extra={"cluster": self._cluster.name, "node": machine.name, "failure": str(failures.exceptions[0])},
+                )
             await self._clock.sleep(RETRY_SECONDS)
         if not machine.simulated:
             from kobune.host.machines import remove  # Late: brings the runtime's client along.

@@ -2,6 +2,7 @@
 
 import logging
 import logging.handlers
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,8 @@ CATEGORIES = {
     "kobune.controlplane.store": "kube-apiserver",
     "kobune.controlplane.scheduler": "kube-scheduler",
     "kobune.controlplane.controllers": "kube-controller-manager",
+    "kobune.controlplane.controllers.service_lb": "cloud-controller-manager",
+    "kobune.host.engine": "cloud-controller-manager",
     "kobune.controlplane.autoscaler": "cluster-autoscaler",
     "kobune.node.kubelet": "kubelet",
     "kobune.node.runtime": "kubelet",
@@ -24,6 +27,9 @@ CATEGORIES = {
     "kobune.host.guard": "guard",
     "kobune": "service",
 }
+CLOUD = (
+    "cloud-controller-manager"  # What the service does as the cluster's cloud: machines with their nodes, addresses.
+)
 AUDIT = "kube-audit"  # Its records are audit events, lines of JSON already.
 FILE_BYTES = 16 * 1024 * 1024  # Of each file, before it is rotated; two older ones are kept.
 _audit = logging.getLogger("kobune.audit")
@@ -67,12 +73,19 @@ def log_to_stderr(verbosity: int) -> None:
     root.handlers[:] = [handler]
 
 
-def log_to_files(directory: Path, *, prefix: str = "", level: int = logging.INFO) -> None:
-    """Send the process's records to DIRECTORY/[PREFIX]CATEGORY.log, each file opened with its first record."""
+def log_to_files(
+    directory: Path, *, prefix: str = "", level: int = logging.INFO, of_cluster: Callable[[str], Path] | None = None
+) -> None:
+    """Send the process's records to DIRECTORY/[PREFIX]CATEGORY.log, each file opened with its first record.
+
+    Args:
+        of_cluster: the folder of a cluster's logs, for a process that is the cloud of many: there go the records of that
+            category which name one.
+    """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     root = logging.getLogger()
     root.setLevel(level)
-    root.handlers[:] = [_ByCategory(directory, prefix)]
+    root.handlers[:] = [_ByCategory(directory, prefix, of_cluster)]
 
 
 def write_audit(event: bytes) -> None:
@@ -81,14 +94,19 @@ def write_audit(event: bytes) -> None:
 
 
 class _ByCategory(logging.Handler):
-    def __init__(self, directory: Path, prefix: str) -> None:
+    def __init__(self, directory: Path, prefix: str, of_cluster: Callable[[str], Path] | None) -> None:
         super().__init__()
+        self._of_cluster = of_cluster
         self._directory = directory
         self._prefix = prefix
         self._files: dict[str, logging.Handler] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         category = category_of(record.name)
+        cluster = getattr(record, "cluster", None)
+        if category == CLOUD and cluster and self._of_cluster is not None:
+            self._emit_to_cluster(record, self._of_cluster(cluster))
+            return
         handler = self._files.get(category)
         if handler is None:
             path = self._directory / f"{self._prefix}{category}.log"
@@ -96,6 +114,20 @@ class _ByCategory(logging.Handler):
             handler.setFormatter(logging.Formatter("%(message)s") if category == AUDIT else JsonFormatter())
             self._files[category] = handler
         handler.handle(record)
+
+    def _emit_to_cluster(self, record: logging.LogRecord, directory: Path) -> None:
+        """Opened each time: there are few such records, and the cluster may have gone and another one come."""
+        if not directory.parent.exists():
+            return
+        directory.mkdir(exist_ok=True, mode=0o700)
+        # The cluster's own processes write files of this category too.
+        path = directory / f"machines.{CLOUD}.log"
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=2)
+        handler.setFormatter(JsonFormatter())
+        try:
+            handler.handle(record)
+        finally:
+            handler.close()
 
     def close(self) -> None:
         for handler in self._files.values():

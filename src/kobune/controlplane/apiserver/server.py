@@ -232,10 +232,12 @@ class ApiServer:
                 group.create_task(Repair(self.store, self.registry).run(), name="service allocation repair"),
             ]
         self.ready = True
+        log.info("API server ready", extra={"version": self.config.cluster_version, "revision": self.feed.revision})
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         self.stopping = True
+        log.info("API server stops")
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

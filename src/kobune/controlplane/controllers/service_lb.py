@@ -1,6 +1,7 @@
 """Gives each Service of type LoadBalancer an address of a local range, as a cloud's load balancer would."""
 
 import ipaddress
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from kobune.api.errors import Json, NotFound
 from kobune.api.objects.core import Service
 from kobune.api.objects.meta import Key
 from kobune.controlplane.controllers.controller import Context, Controller, For
+
+log = logging.getLogger(__name__)
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 RETRY_SECONDS = 30.0  # While the range is full.
@@ -59,6 +62,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
     addresses = context.own(Addresses)
     address = addresses.by_service.get(key) or addresses.allocate(cidr, service.spec.load_balancer_ip)
     if address is None:
+        log.warning("load balancer waits for an address", extra={"service": str(key), "range": cidr})
         context.events.warning(service, "SyncLoadBalancerFailed", "Error syncing load balancer: no address is free")
         return RETRY_SECONDS
     context.events.normal(service, "EnsuringLoadBalancer", "Ensuring load balancer")
@@ -66,12 +70,14 @@ async def reconcile(key: Key, context: Context) -> float | None:
     status = {"loadBalancer": {"ingress": [{"ip": address, "ipMode": "VIP"}]}}
     await context.client.patch_status(Service, key, status)
     context.events.normal(service, "EnsuredLoadBalancer", "Ensured load balancer")
+    log.info("load balancer ensured", extra={"service": str(key), "address": address})
     return None
 
 
 async def _take_back(context: Context, service: Service) -> None:
     context.events.normal(service, "DeletingLoadBalancer", "Deleting load balancer")
     context.own(Addresses).release(service.key)
+    log.info("load balancer deleted", extra={"service": str(service.key)})
     with suppress(NotFound):
         if service.status.load_balancer.ingress:
             await context.client.patch_status(Service, service.key, {"loadBalancer": {"ingress": None}})

@@ -110,6 +110,7 @@ class Scheduler:
             await nodes.synced()
             pods.on_change(self._ingest.pod_changed)
             tasks.create_task(pods.run(), name="scheduler: watch pods")
+            log.info("scheduler started", extra={"profiles": [*self.profiles]})
             await pods.synced()
             self.has_synced = True
             tasks.create_task(self._tick(), name="scheduler: back-off")
