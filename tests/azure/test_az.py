@@ -116,3 +116,12 @@ def test_a_command_runs_in_a_pod_of_a_real_node(az, tmp_path: Path):
     assert "configmap/greeting created" in result["logs"]
     assert "vmss000000" in result["logs"]
     az("group", "delete", "--name", "real", "--yes")
+
+
+def test_the_activity_log_is_listed(az):
+    az("group", "create", "--name", "rg3", "--location", "westeurope")
+    az("aks", "create", "--resource-group", "rg3", "--name", "c3", "--no-ssh-key", "--node-count", "1")
+    found = az("monitor", "activity-log", "list", "--resource-group", "rg3", "--offset", "1h")
+    assert [event["status"]["value"] for event in found] == ["Succeeded", "Started"]
+    assert found[0]["operationName"]["value"] == "Microsoft.ContainerService/managedClusters/write"
+    az("aks", "delete", "--resource-group", "rg3", "--name", "c3", "--yes", "--no-wait")

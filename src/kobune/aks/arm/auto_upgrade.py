@@ -125,7 +125,8 @@ def _begin(
     kept = properties[KEPT] | {ATTEMPTS: attempts | {schedule: now.isoformat()}}
     document = document | {"properties": properties | {KEPT: kept}}
     log.info("automatic upgrade", extra={"cluster": cluster.key, "schedule": schedule, "version": kept["version"]})
-    return begin(service, replace(cluster, document=document), kind=kind, wish=wish, pools=tuple(pools))
+    changed = replace(cluster, document=document)
+    return begin(service, changed, kind=kind, wish=wish, pools=tuple(pools), automatic=True)
 
 
 def _outdated(pools: Iterable[Json], view: View, target: str) -> list[str]:

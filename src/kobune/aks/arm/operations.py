@@ -70,12 +70,14 @@ def begin(
     pools: tuple[str, ...] = (),
     removed: tuple[str, ...] = (),
     running: bool | None = None,
+    automatic: bool = False,
 ) -> Operation:
     """Start an operation on a cluster whose document already says what is wanted.
 
     Args:
         kind: the provisioningState meanwhile. `wish`: what the engine is asked for. `pools`: those that take part.
         running: whether the cluster runs afterwards; None leaves that as it is.
+        automatic: nobody asked for it.
     Raises:
         ArmError: the machine has no room for a new cluster.
     """
@@ -89,6 +91,7 @@ def begin(
         removed=removed,
         running=running if running is not None else view.wanted_running if view else True,
         started=service.now(),
+        automatic=automatic,
     )
     is_new = view is None
     with service.store.transaction():

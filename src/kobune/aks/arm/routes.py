@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from kobune.aks.arm import (
+    activity,
     authorization,
     clusters,
     compute,
@@ -183,6 +184,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", DS + "/{setting}", "Delete a diagnostic setting", diagnostics.delete_setting),
     Operation("POST", C + "/providers/Microsoft.Insights/logs", "Query a cluster's logs", diagnostics.query_cluster,
               action="Microsoft.Insights/logs/read"),
+    Operation("GET", S + "/providers/Microsoft.Insights/eventtypes/management/values", "List the activity log",
+              activity.list_events),
     Operation("GET", S + "/providers/Microsoft.OperationalInsights/workspaces", "List workspaces", diagnostics.workspaces.list),
     Operation("GET", W, "List a group's workspaces", diagnostics.workspaces.list),
     Operation("PUT", W + "/{workspace}", "Create a workspace", diagnostics.put_workspace),

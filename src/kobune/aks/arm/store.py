@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS operations (
     id TEXT PRIMARY KEY, resource TEXT NOT NULL, kind TEXT NOT NULL, wish TEXT NOT NULL, pools TEXT NOT NULL,
     removed TEXT NOT NULL, running INTEGER NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL,
     code TEXT NOT NULL, message TEXT NOT NULL, percent INTEGER NOT NULL, result TEXT NOT NULL,
-    shared TEXT NOT NULL
+    shared TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS operations_unfinished ON operations (ended, resource);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,6 +60,7 @@ class Operation:
     percent: int = 0
     result: str = ""  # What the operation's result URL answers, as JSON; empty: nothing.
     shared: str = ""  # The later operation whose wish includes this one's; empty: it has a wish of its own.
+    automatic: bool = False  # Whether the service began it by itself.
 
     @property
     def wish_id(self) -> str:
@@ -78,6 +79,9 @@ class ArmStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
+        columns = {row[1] for row in self._db.execute("PRAGMA table_info(operations)")}
+        if "automatic" not in columns:  # Made before there were automatic ones.
+            self._db.execute("ALTER TABLE operations ADD COLUMN automatic INTEGER NOT NULL DEFAULT 0")
         self._depth = 0
 
     def close(self) -> None:
@@ -161,6 +165,10 @@ class ArmStore:
             rows = self._db.execute(f"{_SELECT} WHERE ended = '' ORDER BY started")
         return [_operation(row) for row in rows]
 
+    def all_operations(self) -> Sequence[Operation]:
+        """Every operation that is remembered, the oldest first."""
+        return [_operation(row) for row in self._db.execute(f"{_SELECT} ORDER BY started")]
+
     def latest_operation(self, resource_id: str, pool: str = "") -> Operation | None:
         """The one that began last, of the resource or of one of its pools."""
         rows = self._db.execute(f"{_SELECT} WHERE resource = ? ORDER BY started DESC", (_key(resource_id),))
@@ -208,5 +216,6 @@ def _operation(row: tuple[object, ...]) -> Operation:
     values = dict(zip(_OPERATION_COLUMNS, row, strict=True))
     for name in ("pools", "removed"):
         values[name] = tuple(orjson.loads(str(values[name])))
-    values["running"] = bool(values["running"])
+    for name in ("running", "automatic"):
+        values[name] = bool(values[name])
     return Operation(**values)  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""The activity log: what was done to clusters, by whom and with what outcome, as `az monitor activity-log list` reads it.
+
+Source: REST reference of activity logs, api-version 2015-04-01. Every operation is two events: its start and its end.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from kobune.aks.arm.errors import bad_request
+from kobune.aks.arm.operations import RUN_COMMAND
+from kobune.aks.arm.request import ArmAnswer, ArmRequest
+from kobune.aks.arm.service import ArmService
+from kobune.aks.arm.store import Operation
+from kobune.api.errors import Json
+
+MANAGED_CLUSTERS = "Microsoft.ContainerService/managedClusters"
+# What a wish is called; all others are writes of the cluster.
+ACTIONS = {
+    "delete": "delete", "stop": "stop/action", "start": "start/action", "abort": "abort/action",
+    "rotate-certificates": "rotateClusterCertificates/action", "rotate-keys": "rotateServiceAccountSigningKeys/action",
+    "node-image": "agentPools/upgradeNodeImageVersion/action", "delete-machines": "agentPools/deleteMachines/action",
+}  # fmt: skip
+_TERM = re.compile(r"\s*(\w+)\s+(eq|ge|gt|le|lt)\s+'?([^']*?)'?\s*", re.IGNORECASE)
+
+
+def list_events(service: ArmService, request: ArmRequest) -> ArmAnswer:
+    """The newest first, as far as the filter lets them through."""
+    terms = _parse(request.query.get("$filter", ""))
+    events = [event for operation in service.store.all_operations() for event in _events(service, operation)]
+    found = [event for event in events if all(_holds(event, *term) for term in terms)]
+    return ArmAnswer(200, {"value": sorted(found, key=lambda event: str(event["eventTimestamp"]), reverse=True)})
+
+
+def _events(service: ArmService, operation: Operation) -> Iterable[Json]:
+    yield _event(service, operation, "Started", operation.started)
+    if operation.ended:
+        yield _event(service, operation, operation.status, operation.ended)
+
+
+def _event(service: ArmService, operation: Operation, status: str, at: str) -> Json:
+    action = "runCommand/action" if operation.kind == RUN_COMMAND else ACTIONS.get(operation.wish, "write")
+    name = f"{MANAGED_CLUSTERS}/{action}"
+    ended = status != "Started"
+    properties: Mapping[str, str] = {
+        "provisioningState": operation.kind,
+        "agentPools": ", ".join(operation.pools),
+        "automatic": str(operation.automatic).lower(),
+        **({"statusCode": operation.code, "statusMessage": operation.message} if ended and operation.code else {}),
+    }
+    return {
+        "id": f"{operation.resource}/events/{operation.id}/{'end' if ended else 'begin'}",
+        "eventDataId": f"{operation.id}-{'end' if ended else 'begin'}",
+        "correlationId": operation.id,
+        "operationId": operation.id,
+        "eventName": _named("EndRequest" if ended else "BeginRequest"),
+        "category": _named("Administrative"),
+        "level": "Error" if status == "Failed" else "Informational",
+        "resourceGroupName": operation.resource.split("/")[4],
+        "resourceProviderName": _named("Microsoft.ContainerService"),
+        "resourceId": operation.resource,
+        "resourceType": _named(MANAGED_CLUSTERS),
+        "operationName": _named(name),
+        "status": _named(status),
+        "subStatus": _named(operation.code if ended else ""),
+        "eventTimestamp": at,
+        "submissionTimestamp": at,
+        "subscriptionId": service.subscription,
+        "tenantId": service.sign_in.tenant,
+        "caller": "Azure Kubernetes Service" if operation.automatic else service.sign_in.principal.client_id,
+        "properties": properties,
+    }
+
+
+def _named(value: str) -> Json:
+    return {"value": value, "localizedValue": value}
+
+
+def _parse(text: str) -> list[tuple[str, str, str]]:
+    """The terms of a filter: field, comparison, value, which az does not always quote. Raises ArmError."""
+    terms = []
+    for part in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE) if text.strip() else ():
+        found = _TERM.fullmatch(part)
+        if found is None or found[1].lower() not in _FIELDS:
+            raise bad_request("BadRequest", f"The filter {part!r} is not understood.", target="$filter")
+        terms.append((found[1].lower(), found[2].lower(), found[3]))
+    return terms
+
+
+# How a filter names the fields of an event.
+_FIELDS: Mapping[str, Callable[[Json], object]] = {
+    "eventtimestamp": lambda event: event["eventTimestamp"],
+    "resourcegroupname": lambda event: event["resourceGroupName"],
+    "resourceid": lambda event: event["resourceId"],
+    "resourceuri": lambda event: event["resourceId"],
+    "resourceprovider": lambda event: event["resourceProviderName"]["value"],
+    "correlationid": lambda event: event["correlationId"],
+    "caller": lambda event: event["caller"],
+    "status": lambda event: event["status"]["value"],
+    "eventchannels": lambda event: "",
+}
+
+
+def _holds(event: Json, field: str, comparison: str, value: str) -> bool:
+    if field == "eventchannels":
+        return True  # All are of the same channels.
+    left, right = str(_FIELDS[field](event)).lower(), value.lower()
+    if field == "eventtimestamp":
+        left, right = left.removesuffix("z"), right.removesuffix("z")
+    match comparison:
+        case "eq":
+            return left == right
+        case "ge":
+            return left >= right
+        case "gt":
+            return left > right
+        case "le":
+            return left <= right
+        case _:
+            return left < right
