@@ -1,6 +1,7 @@
 """What a node of a pool looks like: its name, labels, taints, machine identity, capacity and allocatable."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network
 
 from kobune.aks.clusters import Cluster, NodePool
@@ -53,8 +54,8 @@ def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr
         node_cidr: the subnet of the nodes' own addresses; `pod_cidr`: the range each node gets a /24 of.
             Clusters of more than 256 nodes take their pod ranges on from there, /24 by /24.
     """
-    nodes, first_pods = IPv4Network(node_cidr), int(IPv4Network(pod_cidr).network_address)
-    address = str(nodes[machine.index + FIRST_HOST])
+    address = str(_network(node_cidr)[machine.index + FIRST_HOST])
+    pods = _network(pod_cidr).network_address + machine.index * 256
     version, scale_set = machine.kubernetes_version, f"aks-{pool.name}-{cluster.suffix}-vmss"
     kept = reservations(
         get_vm_size(machine.vm_size),
@@ -69,7 +70,7 @@ def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr
         number=machine.number,
         index=machine.index,
         address=address,
-        pod_cidr=str(IPv4Network((first_pods + machine.index * 256, 24))),
+        pod_cidr=f"{pods}/24",
         provider_id=(
             f"azure:///subscriptions/{cluster.subscription}/resourceGroups/{cluster.node_resource_group.lower()}"
             f"/providers/Microsoft.Compute/virtualMachineScaleSets/{scale_set}/virtualMachines/{machine.number}"
@@ -86,6 +87,11 @@ def node_shape(cluster: Cluster, pool: NodePool, machine: Instance, *, node_cidr
         reservations=kept,
         simulated=machine.simulated,
     )
+
+
+@lru_cache
+def _network(cidr: str) -> IPv4Network:
+    return IPv4Network(cidr)
 
 
 def capacity(kept: Reservations) -> dict[str, str]:

@@ -5,6 +5,7 @@ Source: the AKS page on node resource reservations; exact arithmetic fitted to, 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from kobune.aks.vm_sizes import VmSize
 from kobune.api.errors import Json
@@ -85,6 +86,7 @@ class Reservations:
         }
 
 
+@lru_cache(maxsize=256)
 def reservations(
     vm_size: VmSize,
     *,

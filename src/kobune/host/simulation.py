@@ -4,11 +4,13 @@ import asyncio
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
-from kobune.aks.nodes import NodeShape, allocatable, capacity
+from kobune.aks.clusters import Cluster
+from kobune.aks.instances import first_instances
+from kobune.aks.nodes import NodeShape, allocatable, capacity, node_shape
 from kobune.aks.versions import get_version
 from kobune.api.clock import Clock
 from kobune.api.errors import Json
@@ -16,6 +18,10 @@ from kobune.client.client import Client
 from kobune.node.simulator.simulator import Simulator
 
 AT_ONCE = 500
+NODES, PODS = (
+    "10.224.0.0/12",
+    "10.244.0.0/16",
+)  # Where nodes' own addresses and their pods' begin; many nodes go on from there.
 SIMULATED_LABEL = "kobune.local/simulated"
 OS_IMAGES = {"Ubuntu2204": "Ubuntu 22.04.5 LTS", "Ubuntu2404": "Ubuntu 24.04.3 LTS"}
 
@@ -33,10 +39,16 @@ class Wanted:
     shape: Callable[[str], NodeShape]
 
 
-async def always(shapes: Sequence[NodeShape]) -> AsyncIterator[Wanted]:
-    """These nodes, once and for all."""
-    by_name = {shape.name: shape for shape in shapes}
-    yield Wanted(dict.fromkeys(by_name, 0.0), by_name.__getitem__)
+async def always(cluster: Cluster) -> AsyncIterator[Wanted]:
+    """The nodes that the cluster begins with, once and for all."""
+    pools = {pool.name: pool for pool in cluster.pools}
+    machines = {machine.name: machine for machine in first_instances(cluster)}
+
+    def shape(name: str) -> NodeShape:
+        machine = machines[name]
+        return node_shape(cluster, pools[machine.pool], machine, node_cidr=NODES, pod_cidr=PODS)
+
+    yield Wanted(dict.fromkeys(machines, 0.0), shape)
 
 
 async def simulate(

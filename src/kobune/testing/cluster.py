@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from kobune.aks.clusters import Cluster as ManagedCluster
 from kobune.aks.clusters import NodePool, check_cluster
-from kobune.aks.nodes import node_shapes
 from kobune.aks.versions import DEFAULT_VERSION
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
 from kobune.api.clock import Clock, SystemClock
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     import kubernetes.client
 
 ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated"))
-READY_SECONDS = 120.0
+READY_SECONDS, SECONDS_PER_NODE = 60.0, 0.02  # How long nodes may take to be there, on a machine busy with other things.
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,11 @@ class Cluster:
 
     def __init__(self, **options: Any) -> None:
         self.options = Options(**options)
-        pool = NodePool("simulated", self.options.nodes, self.options.vm_size, self.options.max_pods, simulated=True)
-        self._managed = check_cluster(ManagedCluster("test", self.options.kubernetes_version, (pool,)))
+        pool = NodePool("simulated", 1, self.options.vm_size, self.options.max_pods, simulated=True)
+        checked = check_cluster(ManagedCluster("test", self.options.kubernetes_version, (pool,)))
+        # How many nodes a cluster may have is the service's affair: a test may have more.
+        pools = tuple(replace(each, count=self.options.nodes) for each in checked.pools)
+        self._managed = replace(checked, pools=pools)
         self._directory = tempfile.TemporaryDirectory(prefix="kobune-test-")
         self._server: ApiServer | None = None
         self._running: Any = None
@@ -175,7 +177,7 @@ class Cluster:
             parts = Parts(
                 scheduler=self.options.scheduler,
                 controllers=self.options.controllers,
-                simulated=always(node_shapes(self._managed)) if self.options.nodes else None,
+                simulated=always(self._managed) if self.options.nodes else None,
                 simulated_tls=tls,
                 settings=Settings(
                     local_volumes=Path(self._directory.name) / "nodes",
@@ -213,7 +215,7 @@ class Cluster:
 
         nodes = Informer(client, Node)
         nodes.on_change(count)
-        async with asyncio.timeout(READY_SECONDS), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(READY_SECONDS + SECONDS_PER_NODE * self.options.nodes), asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(nodes.run(), name="wait for nodes")
             if self.options.nodes:
                 await enough.wait()

@@ -4,17 +4,16 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import suppress
-from ipaddress import IPv4Network
 
 from kobune.api.objects.coordination import Lease
 from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
-from kobune.node.simulator.nodes import SimNode, keep_alive
+from kobune.node.simulator.nodes import SimNode, addresses_in, keep_alive
 from kobune.testing.virtual import VirtualClock, run_virtual
 
 
 def node(pods: str = "10.244.3.0/24") -> SimNode:
-    return SimNode("n", "10.224.0.4", IPv4Network(pods), "")
+    return SimNode("n", "10.224.0.4", addresses_in(pods), "")
 
 
 def test_a_pod_keeps_its_address():
@@ -64,7 +63,7 @@ def test_leases_are_renewed_every_ten_seconds_and_evenly():
 
     async def story() -> Recorder:
         client = Recorder()
-        nodes = {name: SimNode(name, "", None, "") for name in names}
+        nodes = {name: SimNode(name, "", range(0), "") for name in names}
         with suppress(TimeoutError):
             async with asyncio.timeout(99.9):
                 await keep_alive(client, nodes, VirtualClock(), random.Random(1))

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from kobune.api.clock import Clock
@@ -37,13 +37,13 @@ class SimNode:
     """What the simulator remembers of a node, and no more: there are thousands.
 
     Args:
-        pods: the range that its pods get their addresses from.
+        pods: the addresses that its pods get, as numbers, the network's own and the broadcast address among them; may be empty.
         used: offsets in it that are given away, by pod.
     """
 
     name: str
     address: str
-    pods: IPv4Network | None
+    pods: range
     since: str  # When it became Ready, as the API writes it.
     has_lease: bool = False
     used: dict[Key, int] = field(default_factory=dict)
@@ -51,30 +51,26 @@ class SimNode:
 
     def address_for(self, pod: Key) -> str:
         """The pod's address, the same as long as it lives; the node's own when the range is exhausted."""
-        if self.pods is None:
-            return self.address
         offset = self.used.get(pod)
         if offset is None:
             offset = self._free_offset()
             if offset is None:
                 return self.address
             self.used[pod] = offset
-        return str(self.pods[offset])
+        return str(IPv4Address(self.pods[offset]))
 
     def keep_address(self, pod: Key, address: str) -> None:
         """The pod has this address already."""
-        if self.pods is not None and pod not in self.used:
-            offset = int.from_bytes(map(int, address.split("."))) - int(self.pods.network_address)
-            if 0 < offset < self.pods.num_addresses:
-                self.used[pod] = offset
+        number = int(IPv4Address(address))
+        if number in self.pods and pod not in self.used:
+            self.used[pod] = number - self.pods.start
 
     def release(self, pod: Key) -> None:
         self.used.pop(pod, None)
 
     def _free_offset(self) -> int | None:
         """Round and round, so that an address rests before it is given again."""
-        assert self.pods is not None
-        size = self.pods.num_addresses - 1
+        size = len(self.pods) - 1
         taken = set(self.used.values())
         for _ in range(size):
             offset, self._next = self._next, self._next + 1 if self._next + 1 < size else 2
@@ -115,8 +111,17 @@ async def _register(client: Client, manifest: Json, clock: Clock, endpoint: str)
         await client.change(Node, Key("", meta["name"]), {"metadata": {"annotations": annotations}})
         await client.change(Node, Key("", meta["name"]), {"status": status}, subresource="status")
     addresses = {each["type"]: each["address"] for each in status.get("addresses", [])}
-    pod_range = manifest.get("spec", {}).get("podCIDR")
-    return SimNode(meta["name"], addresses.get("InternalIP", ""), IPv4Network(pod_range) if pod_range else None, moment)
+    pods = addresses_in(manifest.get("spec", {}).get("podCIDR", ""))
+    return SimNode(meta["name"], addresses.get("InternalIP", ""), pods, moment)
+
+
+def addresses_in(cidr: str) -> range:
+    """The addresses of a network, as numbers; none of ""."""
+    if not cidr:
+        return range(0)
+    network = IPv4Network(cidr)
+    first = int(network.network_address)
+    return range(first, first + network.num_addresses)
 
 
 def conditions(heartbeat: str, since: str) -> list[Json]:
