@@ -22,6 +22,7 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 DECODING = " cannot be handled as a "  # What the complaint about a field of another type says.
 BUILTIN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+ACCOUNT = "managedFields"
 _STATUS_PARTS = frozenset(("apiVersion", "kind", "metadata", "status"))  # What an update of the status looks at.
 
 
@@ -77,6 +78,17 @@ def _out_of_reach(call: Call, old: Json, document: Any, prepare: Prepare) -> Jso
     return {}
 
 
+def _untouched_account(old: Json, document: Any) -> list[Json] | None:
+    """The account of the object's managers, often its largest part, when the patch leaves it alone."""
+    if not isinstance(document, dict) or any(member.startswith("$") for member in document):
+        return None
+    named = document.get("metadata", {})
+    if not isinstance(named, dict) or ACCOUNT in named or any(name.startswith("$") for name in named):
+        return None
+    account: list[Json] | None = old["metadata"].get(ACCOUNT)
+    return account
+
+
 async def patch(registry: "Registry", call: Call, media_type: str, document: Any, *, prepare: Prepare = whole) -> bytes:
     """Patch an object; the body as stored. Raises BadRequest, Conflict, Invalid, NotFound."""
     kind = call.kind
@@ -93,7 +105,11 @@ async def patch(registry: "Registry", call: Call, media_type: str, document: Any
 
     async def apply(old: Json) -> Json:
         fixed = _out_of_reach(call, old, document, prepare)
-        new = patched({member: value for member, value in old.items() if member not in fixed} if fixed else old)
+        account = _untouched_account(old, document)
+        base = {member: value for member, value in old.items() if member not in fixed} if fixed else old
+        if account:
+            base = {**base, "metadata": {name: each for name, each in old["metadata"].items() if name != ACCOUNT}}
+        new = patched(base)
         warnings: list[str] = []
         try:
             new = checked_object(
@@ -106,6 +122,8 @@ async def patch(registry: "Registry", call: Call, media_type: str, document: Any
         call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
         registry.default(kind, new)
         new.update(fixed)
+        if account:
+            new["metadata"][ACCOUNT] = account
         check_name(call, new["metadata"])
         given = new["metadata"].get("resourceVersion")
         if given and given != old["metadata"]["resourceVersion"]:
