@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     import kubernetes.client
 
 ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated"))
-READY_SECONDS, SECONDS_PER_NODE = 60.0, 0.02  # How long nodes may take to be there, on a machine busy with other things.
+# How long nodes may take to be there, on a machine busy with other things.
+READY_SECONDS, SECONDS_PER_NODE = 60.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
