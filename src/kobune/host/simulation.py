@@ -18,10 +18,8 @@ from kobune.client.client import Client
 from kobune.node.simulator.simulator import Simulator
 
 AT_ONCE = 500
-NODES, PODS = (
-    "10.224.0.0/12",
-    "10.244.0.0/16",
-)  # Where nodes' own addresses and their pods' begin; many nodes go on from there.
+# Where the addresses of nodes that are always there begin, and those of their pods; many nodes go on from there.
+NODES, PODS = "10.224.0.0/12", "10.244.0.0/16"
 SIMULATED_LABEL = "kobune.local/simulated"
 OS_IMAGES = {"Ubuntu2204": "Ubuntu 22.04.5 LTS", "Ubuntu2404": "Ubuntu 24.04.3 LTS"}
 
