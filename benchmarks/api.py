@@ -2,7 +2,7 @@
 
 The load comes from this process over TLS keep-alive connections, as a user whom RBAC judges; the server has its own.
 
-Usage: python benchmarks/api.py [start get list create watch] [--seconds 5] [--connections 16] [--pods 5000]
+Usage: python benchmarks/api.py [start get list create watch] [--seconds 5] [--connections 16] [--pods 5000] [--audit Metadata]
        python benchmarks/api.py get list create watch --server 127.0.0.1:6443 --pids 123,124
 
 With --server the same load goes to an API server that runs already, upstream's for instance; it must have been started
@@ -168,12 +168,17 @@ class Server:
 class OwnServer(Server):
     """An API server in a process of its own."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, audit: str = "") -> None:
         (directory / "tokens.csv").write_text(TOKENS)
         arguments = [
             "kube-apiserver", "--secure-port", str(port), "--bind-address", "127.0.0.1", "--cert-dir", str(directory),
             "--store", f"sqlite:{directory / 'state.db'}", "--token-auth-file", str(directory / "tokens.csv"),
         ]  # fmt: skip
+        if audit:
+            policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": audit}]}
+            (directory / "audit.json").write_text(json.dumps(policy))
+            arguments += ["--audit-policy-file", str(directory / "audit.json")]
+            arguments += ["--audit-log-path", str(directory / "audit.log")]
         command = [sys.executable, "-c", "from kobune.cli.main import main; main()", *arguments]
         self._log = (directory / "server.log").open("ab")
         self.started = time.perf_counter()
@@ -281,17 +286,19 @@ async def ask(server: Server, questions: Sequence[str], seconds: float, connecti
         say("watch", **await watch(server))
 
 
-async def main(questions: Sequence[str], other: Server | None, seconds: float, connections: int, pods: int) -> None:
+async def main(
+    questions: Sequence[str], other: Server | None, seconds: float, connections: int, pods: int, audit: str
+) -> None:
     if other is not None:
         await ask(other, questions, seconds, connections, pods)
         return
     with tempfile.TemporaryDirectory() as name:
-        server = OwnServer(Path(name), 20_000 + os.getpid() % 20_000)
+        server = OwnServer(Path(name), 20_000 + os.getpid() % 20_000, audit)
         try:
             await server.ready()  # The first start also makes keys and certificates.
             if "start" in questions:
                 server.stop()
-                server = OwnServer(Path(name), server.port)
+                server = OwnServer(Path(name), server.port, audit)
                 say("start", seconds=round(await server.ready(), 3), memory_MB=round(server.memory_mb()))
             await ask(server, questions, seconds, connections, pods)
         finally:
@@ -306,10 +313,11 @@ if __name__ == "__main__":
     parser.add_argument("--pods", type=int, default=5000)
     parser.add_argument("--server", default="", help="HOST:PORT of a server that runs already")
     parser.add_argument("--pids", default="", help="its processes, separated by commas")
+    parser.add_argument("--audit", default="", help="the level at which everything is audited: Metadata, Request, …")
     options = parser.parse_args()
     running = None
     if options.server:
         host, _, number = options.server.rpartition(":")
         running = Server(host, int(number), [int(pid) for pid in options.pids.split(",") if pid])
     asked = options.questions or list(QUESTIONS)
-    uvloop.run(main(asked, running, options.seconds, options.connections, options.pods))
+    uvloop.run(main(asked, running, options.seconds, options.connections, options.pods, options.audit))
