@@ -23,6 +23,8 @@ async def test_a_pod_is_bound_and_an_event_says_so(cluster):
     assert await cluster.node_of("web") == "a"
     event = await cluster.event("web", "Scheduled")
     assert event["message"] == "Successfully assigned default/web to a"
+    count = 'duration_seconds_count{plugin="DefaultBinder",extension_point="Bind",status="Success"} 1'
+    assert f"scheduler_plugin_execution_{count}" in cluster.scheduler.render_metrics()
     assert (event["type"], event["source"]["component"]) == ("Normal", "default-scheduler")
 
 

@@ -28,6 +28,14 @@ class SchedulerMetrics:
             exponential(0.0001, 2, 12),
             ("extension_point", "status", "profile"),
         )
+        # Of plugins that wait for something; how long the others take is in the algorithm's seconds.
+        self.plugin_seconds = Histogram(
+            "scheduler_plugin_execution_duration_seconds",
+            exponential(0.00001, 1.5, 20),
+            ("plugin", "extension_point", "status"),
+        )
+        self.after_flush = Counter("scheduler_pod_scheduled_after_flush_total")
+        self.goroutines = Gauge("scheduler_goroutines", ("operation",))
         self.eviction_seconds = Histogram(
             "scheduler_preemption_goroutines_duration_seconds", exponential(0.01, 2, 20), ("result",)
         )

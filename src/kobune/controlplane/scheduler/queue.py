@@ -44,6 +44,7 @@ class QueuedPod:
     backoff_until: float = 0.0
     place: str = ""  # ACTIVE, BACKOFF, UNSCHEDULABLE, GATED, or "" while it is being tried.
     first_attempt: float = 0.0
+    was_flushed: bool = False  # It is tried because it had been parked for too long, not because anything happened.
     park: Park | None = field(default=None, repr=False)
 
 
@@ -171,6 +172,7 @@ class SchedulingQueue:
             return
         queued.refusals += 1
         queued.errors = 0
+        queued.was_flushed = False
         queued.plugins = plugins
         queued.since = self._clock.monotonic()
         queued.backoff_until = queued.since + self._pause(queued.refusals)
@@ -267,6 +269,7 @@ class SchedulingQueue:
         self._next_sweep = now + SWEEP
         for pods in list(self._parked.values()):
             for queued in [one for one in pods.values() if now - one.since > self._max_parked]:
+                queued.was_flushed = True
                 self._requeue(queued, TIMED_OUT)
 
     # Places.

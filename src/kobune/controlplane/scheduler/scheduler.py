@@ -335,6 +335,9 @@ class Scheduler:
         seconds = self._clock.monotonic() - began
         self.metrics.extension_point_seconds.observe(seconds, point, status, pod.pod.spec.scheduler_name)
 
+    def _observe_plugin(self, plugin: str, point: str, began: float) -> None:
+        self.metrics.plugin_seconds.observe(self._clock.monotonic() - began, plugin, point, "Success")
+
     def render_metrics(self) -> str:
         """The text of /metrics."""
         metrics = self.metrics
@@ -342,6 +345,7 @@ class Scheduler:
         metrics.cache_size.set("nodes", to=len(self.table))
         metrics.cache_size.set("pods", to=int(self.table.pod_count.sum()))
         metrics.cache_size.set("assumed_pods", to=len(self._ingest.assumed))
+        metrics.goroutines.set("binding", to=self._writes.count)
         metrics.unschedulable.values.clear()
         for queued in self.queue.pods():
             for plugin in queued.plugins:
@@ -407,9 +411,14 @@ class Scheduler:
                 if plugin.prepares(pod):
                     doing = f'PreBind plugin "{plugin.name}"'
                     tell = partial(self._writes.record, pod, "Normal")
+                    preparing = self._clock.monotonic()
                     await plugin.prepare(pod, node_name, self._client, self._clock, tell)
+                    self._observe_plugin(plugin.name, "PreBind", preparing)
+                    self._observe_point("PreBind", "Success", pod, preparing)
             if not await bound_by_extender(self._extenders, pod, node_name):
+                writing = self._clock.monotonic()
                 await self._client.create_subresource(Pod, pod.key, "binding", binding)
+                self._observe_plugin("DefaultBinder", "Bind", writing)
         except (ApiError, ExtenderError) as error:
             for plugin in running.reserves:
                 plugin.unreserve(pod)
@@ -428,6 +437,8 @@ class Scheduler:
         self._observe_point("Bind", "Success", pod, binding_began)
         self._count_attempt("scheduled", pod, began)
         self.metrics.pod_attempts.observe(queued.attempts)
+        if queued.was_flushed:
+            self.metrics.after_flush.add()
         self.metrics.sli_seconds.observe(now - queued.first_attempt, attempts_label(queued.attempts))
         self._writes.record(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node_name}")
 

@@ -42,6 +42,11 @@ class Writes:
             tasks.create_task(recorder.run(), name="scheduler: events")
 
     @property
+    def count(self) -> int:
+        """How many are on their way."""
+        return self._count
+
+    @property
     def are_many(self) -> bool:
         """More than should be on their way at once."""
         return self._count >= MANY
