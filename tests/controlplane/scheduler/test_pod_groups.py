@@ -11,7 +11,10 @@ from kobune.controlplane.scheduler.why import Outcome
 
 GROUPS = "/apis/scheduling.k8s.io/v1alpha2/namespaces/default/podgroups"
 ON = {"scheduling.k8s.io/v1alpha2": True}
-UNSCHEDULABLE = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled"
+UNSCHEDULABLE = (
+    "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled, "
+    "one or more plugins asked to wait and no plugin rejected pod"
+)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from kobune.controlplane.scheduler.profiles import Running
 from kobune.controlplane.scheduler.queue import QueuedPod
 
 UNSCHEDULABLE = "pod group is unschedulable"
+ASKED_TO_WAIT = "one or more plugins asked to wait and no plugin rejected pod"
 AFTER_EVICTION = "pod group is waiting for preemption to complete"
 
 # The row that takes a pod, or what is to be done when none does.

@@ -22,6 +22,7 @@ from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
 from kobune.controlplane.scheduler.extended_eviction import ask_about_evictions
 from kobune.controlplane.scheduler.extender import Extender, ExtenderError, bound_by_extender, open_extenders
 from kobune.controlplane.scheduler.group_cycle import (
+    ASKED_TO_WAIT,
     GroupOutcome,
     Tried,
     Verdict,
@@ -270,7 +271,7 @@ class Scheduler:
             assert tried.row is not None
             nominated = self.table.names[tried.row]
         else:
-            message = f"{message}, {tried.waits}"
+            message = f"{message}, {tried.waits}, {ASKED_TO_WAIT}"
         self.nominated.put(queued.pod, nominated)
         self.queue.put_off(queued, plugins)
         self._writes.report(queued.pod, UNSCHEDULABLE, message, nominated)

@@ -18,7 +18,7 @@ from kobune.api.objects.core import Node
 from kobune.controlplane.scheduler.after_filters import after_filters
 from kobune.controlplane.scheduler.arrays import Mask
 from kobune.controlplane.scheduler.diagnosis import Diagnosis
-from kobune.controlplane.scheduler.group_cycle import UNSCHEDULABLE
+from kobune.controlplane.scheduler.group_cycle import ASKED_TO_WAIT, UNSCHEDULABLE
 from kobune.controlplane.scheduler.node_rules import find_untolerated
 from kobune.controlplane.scheduler.node_table import NodeTable
 from kobune.controlplane.scheduler.nominations import Nominations
@@ -193,7 +193,7 @@ def _gang(pod: PodInfo, nodes: NodeTable, running: Running, gang: Gang, nominate
     if together >= gang.needs or not running.profile.feasible(pod, nodes, nominated).any():
         return None
     waits = f"its gang: there is room for {together} of the pods of PodGroup {name}, which needs {gang.needs} at once"
-    return Explanation(str(pod.key), Outcome.WAITING, f"{UNSCHEDULABLE}, {TOO_FEW_PLACED}", (waits,))
+    return Explanation(str(pod.key), Outcome.WAITING, f"{UNSCHEDULABLE}, {TOO_FEW_PLACED}, {ASKED_TO_WAIT}", (waits,))
 
 
 def placed_together(
