@@ -64,10 +64,11 @@ class Rule:
         defaults: what each key counts as where an element lacks it.
         held: the fields that are there whenever the value is: what is empty or zero of them is as if not written.
         always: of a struct, the elements of its fields that are in every one, given or not.
+        elements: of a list by one key, the names of elements by its values, as far as remembered.
         memo: of a struct, what its fields come to, by their names.
     """
 
-    __slots__ = ("always", "below", "defaults", "fields", "held", "keys", "memo", "shape")
+    __slots__ = ("always", "below", "defaults", "elements", "fields", "held", "keys", "memo", "shape")
 
     def __init__(self, shape: int) -> None:
         self.shape = shape
@@ -77,6 +78,7 @@ class Rule:
         self.defaults: tuple[Any, ...] = ()
         self.held: frozenset[str] = frozenset()
         self.always: dict[str, Fields] = {}
+        self.elements: dict[str, str] = {}
         self.memo: dict[tuple[str, ...], Fields] = {}
 
 

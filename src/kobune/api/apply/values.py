@@ -184,9 +184,13 @@ def _all(value: Any, rule: Rule) -> Fields:
     if shape == LEAF or not value or shape_of(value, rule) == LEAF:
         return MEMBER
     node = {ITSELF: MEMBER}
+    below, memo = rule.below, rule.below.memo
     for element, item in zip(_elements(value, rule), value, strict=True):
-        # Elements with the same name are one, of which nothing more is said.
-        node[element] = _all(item, rule.below) if element not in node else MEMBER
+        if element in node:
+            node[element] = MEMBER  # Elements with the same name are one, of which nothing more is said.
+        else:
+            known = memo.get(tuple(item)) if shape == ELEMENTS else None
+            node[element] = known or _all(item, below)
     return node
 
 
@@ -333,6 +337,16 @@ def _by_element(value: list[Any], rule: Rule) -> dict[str, list[Any]]:
     return result
 
 
+def _element(rule: Rule, value: Any) -> str:
+    """The name of the element with this value for the list's one key; names are few, and remembered."""
+    name = rule.elements.get(value) if isinstance(value, str) else None
+    if name is None:
+        name = key_element(rule.keys, (value,))
+        if isinstance(value, str) and len(rule.elements) < MEMO_LIMIT:
+            rule.elements[value] = name
+    return name
+
+
 def _elements(value: list[Any], rule: Rule) -> list[str]:
     """The name of each element of a list."""
     if rule.shape == VALUES:
@@ -341,7 +355,7 @@ def _elements(value: list[Any], rule: Rule) -> list[str]:
     keys = rule.keys
     if len(keys) == 1:
         key, default = keys[0], rule.defaults[0]
-        return [key_element(keys, (one.get(key, default),)) for one in value]
+        return [_element(rule, one.get(key, default)) for one in value]
     return [
         key_element(keys, tuple(one.get(key, default) for key, default in zip(keys, rule.defaults, strict=True)))
         for one in value
