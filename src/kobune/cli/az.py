@@ -14,9 +14,10 @@ import typer
 
 from kobune.cli.output import fail
 from kobune.cli.state import StateDir, layout_of
-from kobune.host.background import NotStarted, start_endpoint
+from kobune.host.background import NotStarted, end_service, start_endpoint
 from kobune.host.endpoint import Endpoint, read_endpoint
 from kobune.host.layout import Layout
+from kobune.host.service import is_served
 
 CLOUD = "Kobune"
 PUBLIC_CLOUD = "AzureCloud"
@@ -44,12 +45,13 @@ def command(
     if undo:
         _undo(layout)
         return
+    was_served = is_served(layout)
     try:
         endpoint = start_endpoint(layout)
     except NotStarted as error:
         fail(str(error))
     if configure:
-        _configure(layout, endpoint)
+        _configure(layout, endpoint, began_service=not was_served)
     else:
         typer.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in exports(endpoint).items()))
 
@@ -73,12 +75,13 @@ def exports(endpoint: Endpoint) -> Mapping[str, str]:
     }
 
 
-def _configure(layout: Layout, endpoint: Endpoint) -> None:
+def _configure(layout: Layout, endpoint: Endpoint, *, began_service: bool) -> None:
+    began_service = began_service or _began_service(layout)
     before = _az(endpoint, "cloud", "show", "--query", "name", "--output", "tsv").strip()
     if before == CLOUD:
         before = _remembered(layout)
         _az(endpoint, "cloud", "set", "--name", before)
-    _memory(layout).write_bytes(orjson.dumps({"cloud": before}))
+    _memory(layout).write_bytes(orjson.dumps({"cloud": before, "began_service": began_service}))
     if CLOUD in _az(endpoint, "cloud", "list", "--query", "[].name", "--output", "tsv").split():
         _az(endpoint, "cloud", "unregister", "--name", CLOUD)
     _az(endpoint, "cloud", "register", "--name", CLOUD, "--endpoint-resource-manager", endpoint.url)
@@ -101,14 +104,32 @@ def _undo(layout: Layout) -> None:
         _az(endpoint, "logout", "--username", endpoint.client_id, may_fail=True)
         _az(endpoint, "cloud", "set", "--name", before)
     _az(endpoint, "cloud", "unregister", "--name", CLOUD)
+    began_service = _began_service(layout)
     _memory(layout).unlink(missing_ok=True)
     typer.echo(f"az speaks to {before} again", err=True)
+    if began_service and not layout.cluster_names():
+        try:
+            end_service(layout)
+        except NotStarted as error:
+            fail(str(error))
+        typer.echo("the service that --configure started has ended", err=True)
+    elif is_served(layout):
+        why = f"it looks after {', '.join(layout.cluster_names())}" if layout.cluster_names() else "it was there before"
+        typer.echo(f"the service goes on: {why}; kill {layout.lock.read_text()} ends it, clusters run on", err=True)
     typer.echo("unset REQUESTS_CA_BUNDLE")
 
 
 def _memory(layout: Layout) -> Path:
     """Which cloud az spoke to before."""
     return layout.root / "arm" / "az.json"
+
+
+def _began_service(layout: Layout) -> bool:
+    """Whether --configure started the service."""
+    try:
+        return bool(orjson.loads(_memory(layout).read_bytes()).get("began_service"))
+    except FileNotFoundError:
+        return False
 
 
 def _remembered(layout: Layout) -> str:

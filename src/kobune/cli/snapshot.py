@@ -85,10 +85,10 @@ def fork(
     new = layout.cluster(name)
     if read_spec(new) is not None:
         fail(f"there is a cluster {name!r} already")
-    port, slot = find_port(layout), find_slot(layout)
+    now = SystemClock().now()
+    port, slot = find_port(layout, now.timestamp()), find_slot(layout, now.timestamp())
     if port is None or slot is None:
         fail("there is no room for another cluster on this machine; kobune down --purge makes some")
-    now = SystemClock().now()
     try:
         forked = asyncio.run(
             snapshots.fork(found, spec, new, file=file and file.absolute(), api_port=port, slot=slot, now=now)

@@ -220,14 +220,14 @@ def _port(asked: int | None, previous: Spec | None, layout: Layout) -> int:
         if not is_free(asked):
             fail(f"port {asked} is in use; choose another --api-port")
         return asked
-    found = find_port(layout)
+    found = find_port(layout, time.time())
     if found is None:
         fail(f"ports {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED - 1} are all in use; choose an --api-port")
     return found
 
 
 def _slot(layout: Layout) -> int:
-    found = find_slot(layout)
+    found = find_slot(layout, time.time())
     if found is None:
         fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")
     return found

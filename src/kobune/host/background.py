@@ -37,7 +37,7 @@ def start_endpoint(layout: Layout) -> Endpoint:
     known = read_endpoint(layout)
     if known is not None and is_served(layout) and _answers(known):
         return known
-    _end_service(layout)
+    end_service(layout)
     began = time.time()
 
     def is_there() -> bool:
@@ -67,7 +67,7 @@ def _start(layout: Layout, options: Sequence[str], is_there: Callable[[], bool])
         time.sleep(0.02)
 
 
-def _end_service(layout: Layout) -> None:
+def end_service(layout: Layout) -> None:
     """End the service that holds the lock, if one does; what it keeps running goes on."""
     deadline = time.monotonic() + START_SECONDS
     while is_served(layout):

@@ -53,7 +53,8 @@ class LocalFleet:
         before = read_spec(found)
         simulated = all(pool.simulated for pool in cluster.pools)
         if before is None:
-            port, slot = find_port(self._layout), find_slot(self._layout)
+            now = self._clock.now().timestamp()
+            port, slot = find_port(self._layout, now), find_slot(self._layout, now)
             if port is None:
                 raise Unplaceable(f"{PORTS_TRIED} ports for API servers are all in use on this machine.")
             if slot is None and simulated:
