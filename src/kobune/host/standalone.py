@@ -27,7 +27,7 @@ from kobune.client.client import Client
 from kobune.client.kubeconfig import KubeconfigError, load_kubeconfig, render_kubeconfig
 from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings, read_admission
 from kobune.controlplane.apiserver.authentication.front_proxy import RequestHeaders
-from kobune.controlplane.apiserver.authentication.issuers import Issuer, flag_issuer, issuers_of
+from kobune.controlplane.apiserver.authentication.issuers import Issuer, anonymous_paths, flag_issuer, issuers_of
 from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
 from kobune.controlplane.apiserver.authorization.configuration import WEBHOOK, Stage, Webhook, read_configuration
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy, ServiceAccountKeys
@@ -294,6 +294,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         client_ca=_read("--client-ca-file", ca),
         static_tokens=_tokens(flags.token_auth_file),
         issuers=_issuers(flags),
+        anonymous_paths=_anonymous(flags.authentication_config),
         service_account_keys=_service_account_keys(flags),
         service_account_issuer=flags.service_account_issuer,
         api_audiences=tuple(flags.api_audiences),
@@ -525,6 +526,17 @@ def _check_kubeconfig(path: str) -> None:
         load_kubeconfig(Path(path))
     except KubeconfigError as error:
         raise BadFlag(str(error)) from error
+
+
+def _anonymous(path: Path | None) -> frozenset[str] | None:
+    if path is None:
+        return frozenset()
+    import yaml
+
+    try:
+        return anonymous_paths(yaml.safe_load(_read("--authentication-config", path)) or {})
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BadFlag(f"--authentication-config {path}: {error}") from error
 
 
 def _kubelet_tls(flags: ApiServerFlags, ca: Path) -> ssl.SSLContext | None:

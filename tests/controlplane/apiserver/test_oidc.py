@@ -8,8 +8,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from kobune.api import jwt
 from kobune.api.clock import SystemClock
-from kobune.controlplane.apiserver.authentication.issuers import flag_issuer, issuers_of
+from kobune.api.errors import Unauthorized
+from kobune.controlplane.apiserver.authentication.authenticator import Authenticator
+from kobune.controlplane.apiserver.authentication.issuers import anonymous_paths, flag_issuer, issuers_of
 from kobune.controlplane.apiserver.authentication.oidc import Oidc
+from kobune.controlplane.apiserver.request import Request
 
 URL = "https://issuer.example.com"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -48,7 +51,7 @@ def by_flags(web=None, **more):
 
 
 def by_file(web=None, **more):
-    issuer = {"url": URL, "audiences": ["kube", "other"]}
+    issuer = {"url": URL, "audiences": ["kube", "other"], "audienceMatchPolicy": "MatchAny"}
     document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration"}
     (found,) = issuers_of({**document, "jwt": [{"issuer": issuer, **more}]})
     return Oidc(found, clock=SystemClock(), fetch=(web or Web(KEY)).fetch)
@@ -158,3 +161,26 @@ async def test_rules_of_a_file_refuse(rules):
 def test_a_configuration_that_is_none_is_refused(document):
     with pytest.raises(ValueError, match=r"AuthenticationConfiguration|https|required"):
         issuers_of(document)
+
+
+@pytest.mark.parametrize(("anonymous", "open_paths"), [
+    (None, {"/readyz"}),
+    ({"enabled": False}, {"/readyz"}),
+    ({"enabled": True, "conditions": [{"path": "/apis"}]}, {"/readyz", "/apis"}),
+    ({"enabled": True}, {"/readyz", "/apis", "/api/v1/pods"}),
+])  # fmt: skip
+async def test_the_configuration_says_what_may_be_asked_anonymously(anonymous, open_paths):
+    one = Authenticator((), anonymous_health=True, anonymous_paths=anonymous_paths({"anonymous": anonymous}))
+    for path in ("/readyz", "/apis", "/api/v1/pods"):
+        if path in open_paths:
+            assert (await one.authenticate(Request("GET", path))).name == "system:anonymous"
+        else:
+            with pytest.raises(Unauthorized):
+                await one.authenticate(Request("GET", path))
+    with pytest.raises(Unauthorized):
+        await one.authenticate(Request("GET", "/readyz", headers={"authorization": "Bearer wrong"}))
+
+
+def test_conditions_of_what_is_switched_off_are_a_mistake():
+    with pytest.raises(ValueError, match="enabled should be set to true"):
+        anonymous_paths({"anonymous": {"enabled": False, "conditions": [{"path": "/apis"}]}})

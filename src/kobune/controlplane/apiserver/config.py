@@ -1,7 +1,7 @@
 """What an API server is told when it is started."""
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class ApiServerConfig:
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
         pod_security: what namespaces that ask for nothing are held to, and who is not judged.
         request_headers: which front proxies may ask this server in the name of others.
+        anonymous_health, anonymous_paths: what may be asked by whoever says not who it is: health, and these paths (None:
+            all there are).
         audit_policy, audit_sink: what is audited, as an audit.k8s.io/v1 Policy, and where each event (a line of JSON
             without its end) goes; both or none.
         admits_connection: whether a client at this address, with this certificate (DER; None: it has none), may speak
@@ -96,6 +98,7 @@ class ApiServerConfig:
     token_webhook: TokenWebhook | None = None
     open_kubeconfig: Callable[[str], Transport] | None = None
     anonymous_health: bool = True
+    anonymous_paths: Collection[str] | None = ()
     disabled_admission_plugins: tuple[str, ...] = ()
     enabled_admission_plugins: tuple[str, ...] = ()
     pod_security: PodSecuritySettings = AS_LABELLED

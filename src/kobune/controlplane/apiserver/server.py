@@ -148,7 +148,10 @@ class ApiServer:
             webhook = WebhookTokens(config.token_webhook, asked, audiences=config.audiences, clock=clock)
             tokens.append(webhook.authenticate)
         self.authenticator = Authenticator(
-            tokens, anonymous_health=config.anonymous_health, request_headers=config.request_headers
+            tokens,
+            anonymous_health=config.anonymous_health,
+            anonymous_paths=config.anonymous_paths,
+            request_headers=config.request_headers,
         )
         modes = config.authorization_mode
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None

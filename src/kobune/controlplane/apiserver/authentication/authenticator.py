@@ -1,6 +1,6 @@
 """The ways of proving who asks, tried in turn."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from kobune.api.errors import Unauthorized
@@ -21,12 +21,14 @@ class Authenticator:
         tokens: Sequence[TokenAuthenticator],
         *,
         anonymous_health: bool,
+        anonymous_paths: Collection[str] | None = (),
         request_headers: RequestHeaders | None = None,
     ) -> None:
         self._proxies = FrontProxies(request_headers) if request_headers is not None else None
         self._certificates = CertificateAuthenticator()
         self._tokens = tuple(tokens)
         self._anonymous_health = anonymous_health
+        self._anonymous_paths = anonymous_paths  # None: whatever path.
 
     async def authenticate(self, request: Request) -> User:
         """Who sent the request. Raises Unauthorized."""
@@ -46,9 +48,13 @@ class Authenticator:
             user = await self._by_websocket_protocol(protocols) if protocols else None
         if user is not None:
             return user
-        if self._anonymous_health and not header and is_public(request.path):
+        if not header and self._may_be_nobody(request.path):
             return ANONYMOUS
         raise Unauthorized("Unauthorized")
+
+    def _may_be_nobody(self, path: str) -> bool:
+        paths = self._anonymous_paths
+        return paths is None or path in paths or (self._anonymous_health and is_public(path))
 
     def by_certificate(self, certificate: bytes | None) -> User | None:
         return self._certificates.user(certificate) if certificate else None

@@ -60,6 +60,21 @@ def issuers_of(configuration: Json) -> list[Issuer]:
     return found
 
 
+def anonymous_paths(configuration: Json) -> frozenset[str] | None:
+    """What nobody in particular may ask: these paths, and None for all. Without a word of it, or switched off, nothing.
+
+    Raises:
+        ValueError: conditions for what is switched off.
+    """
+    given = configuration.get("anonymous") or {}
+    conditions = given.get("conditions") or ()
+    if not given.get("enabled"):
+        if conditions:
+            raise ValueError("anonymous.conditions: enabled should be set to true when conditions are defined")
+        return frozenset()
+    return frozenset(one["path"] for one in conditions) or None
+
+
 def flag_issuer(
     url: str, client_id: str, *, username_claim: str, username_prefix: str | None, groups_claim: str, groups_prefix: str,
     required: Mapping[str, str], algorithms: Sequence[str], authority: str,
@@ -86,6 +101,11 @@ def _issuer(given: Json, path: str) -> Issuer:
         raise ValueError(f"{path}.issuer.url {url!r}: must use the https scheme")
     if not audiences:
         raise ValueError(f"{path}.issuer.audiences: at least one is required")
+    policy = issuer.get("audienceMatchPolicy") or ""
+    if policy not in ("", "MatchAny") or (len(audiences) > 1 and not policy):
+        raise ValueError(
+            f"{path}.issuer.audienceMatchPolicy: must be MatchAny for multiple audiences, else it may be empty"
+        )
     username = _mapped(mappings.get("username") or {}, f"{path}.claimMappings.username")
     if not username:
         raise ValueError(f"{path}.claimMappings.username: claim or expression is required")
