@@ -10,7 +10,7 @@ import pytest
 
 from kobune.aks.versions import DEFAULT_VERSION
 from kobune.api.catalogue import KINDS, Resource
-from kobune.api.errors import ApiError, NotFound
+from kobune.api.errors import ApiError, Conflict, NotFound, ServiceUnavailable, Timeout
 from kobune.api.objects.core import Pod
 from kobune.api.objects.meta import Key
 from kobune.api.timestamps import format_time
@@ -80,6 +80,26 @@ class World:
             leader_elect=leader_elect,
             identity=identity,
         )
+
+    @staticmethod
+    def unreliable(rng, share, reads=0.0):
+        """Faults for a share of the writes: refused, in conflict, or failed after they were done. And for one of the reads."""
+
+        def faults(method, _path):
+            if rng.random() >= (reads if method == "GET" else share):
+                return None
+            if method == "GET":
+                return ServiceUnavailable("the server is busy")
+            return rng.choice(
+                [
+                    ServiceUnavailable("the server is busy"),
+                    Conflict("the object has been modified"),
+                    (Timeout("the answer was lost"),),
+                    (ServiceUnavailable("the connection was closed"),),
+                ]
+            )
+
+        return faults
 
     def path(self, plural, namespace="default", name="", subresource=""):
         return resource_of(plural).path(namespace, name, subresource)

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from kobune.api.errors import ApiError, Conflict, ServiceUnavailable, Timeout
+from kobune.api.errors import ApiError, ServiceUnavailable
 from kobune.api.objects.coordination import Lease
 from kobune.api.objects.core import Pod
 from kobune.client.informer import Informer
@@ -80,28 +80,10 @@ class Observer:
                 self.since.setdefault(app, now)
 
 
-def unreliable(rng, share):
-    """Faults for a share of the writes: refused, in conflict, or failed after they were done."""
-
-    def faults(method, _path):
-        if method == "GET" or rng.random() >= share:
-            return None
-        return rng.choice(
-            [
-                ServiceUnavailable("the server is busy"),
-                Conflict("the object has been modified"),
-                (Timeout("the answer was lost"),),
-                (ServiceUnavailable("the connection was closed"),),
-            ]
-        )
-
-    return faults
-
-
 async def kill_again_and_again(world, rng, *, share, until):
     """Managers one after the other, each killed at a random moment and replaced by one that knows nothing."""
     while not until.is_set():
-        manager = world.new_manager(CONTROLLERS, seed=rng.random(), faults=unreliable(rng, share))
+        manager = world.new_manager(CONTROLLERS, seed=rng.random(), faults=world.unreliable(rng, share))
         running = asyncio.create_task(manager.run())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(rng.expovariate(1 / 3.0)):

@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from kobune.api.errors import ServiceUnavailable
 from kobune.client.client import Client
 from kobune.client.leases import LeadershipLost
 from kobune.controlplane.controllers.all import CONTROLLERS
@@ -96,15 +95,7 @@ def test_whatever_requests_fail_it_converges(tell, seed):
     """Before they took effect or after: no pod too many remains, and no two pods of one ordinal."""
 
     def faults(world):
-        rng = random.Random(seed)
-
-        def fault(method, path):
-            if method == "GET" or rng.random() > 0.2:
-                return None
-            error = ServiceUnavailable("lost")
-            return error if rng.random() < 0.5 else (error,)
-
-        return fault
+        return world.unreliable(random.Random(seed), 0.2)
 
     async def story(world):
         rng = random.Random(seed)

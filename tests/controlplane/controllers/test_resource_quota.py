@@ -242,3 +242,25 @@ def test_pods_that_look_into_other_namespaces_have_a_scope_of_their_own(tell):
         return True
 
     assert tell(story, ONLY, nodes=False)
+
+
+def test_of_most_kinds_only_the_number_counts(tell):
+    async def story(world):
+        plurals = ("deployments.apps", "statefulsets.apps", "jobs.batch", "configmaps", "secrets")
+        hard = {f"count/{plural}": "5" for plural in plurals}
+        await world.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+        await used(world, dict.fromkeys(hard, "0"))
+        labels = {"app": "web"}
+        spec = {"containers": [{"name": "c", "image": "i"}]}
+        template = {"metadata": {"labels": labels}, "spec": spec}
+        workload = {"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+        await world.create("deployments", workload)
+        await world.create("statefulsets", {**workload, "spec": {**workload["spec"], "serviceName": "web"}})
+        job = {"template": {"spec": {**spec, "restartPolicy": "Never"}}}
+        await world.create("jobs", {"metadata": {"name": "web"}, "spec": job})
+        for plural in ("configmaps", "secrets"):
+            await world.create(plural, {"metadata": {"name": "web"}})
+        await used(world, dict.fromkeys(hard, "1"))
+        return True
+
+    assert tell(story, ONLY, nodes=False)

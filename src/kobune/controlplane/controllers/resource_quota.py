@@ -71,6 +71,9 @@ MEASURES: dict[type[Object], Measure] = {
     view: measure_of(resource_of(view).group, resource_of(view).plural) for view in COUNTED
 }
 
+# Kinds of which more than the number counts; nothing need be known of the others' objects.
+WEIGHED = (Pod, Service, PersistentVolumeClaim, ResourceClaim)
+
 
 class Charged:
     """What each pod was found to use, by uid, while its resourceVersion stays."""
@@ -80,6 +83,8 @@ class Charged:
 
     def usage(self, view: type[Object], item: Object, now: datetime) -> Amounts:
         """What an object uses now."""
+        if view not in WEIGHED:
+            return MEASURES[view].usage({}, now)
         if view is not Pod or item.is_deleting:  # What is being deleted stops counting with time.
             return MEASURES[view].usage(to_wire(item), now)
         meta = item.metadata
@@ -160,7 +165,7 @@ def plan(
             continue
         amounts: dict[str, list[str]] = {name: [] for name in names}
         for item in items.get(view, ()):
-            if scopes and not _in_scopes(scopes, measure, to_wire(item)):
+            if scopes and (view not in WEIGHED or not _in_scopes(scopes, measure, to_wire(item))):
                 continue
             found = usage(view, item)
             for name in names:
