@@ -9,6 +9,7 @@ from kobune.client.leases import LeadershipLost
 from kobune.controlplane.controllers.all import CONTROLLERS
 from kobune.controlplane.controllers.controller import Settings
 from kobune.controlplane.controllers.manager import ControllerManager, selected
+from kobune.host.pki import new_signing_key
 
 
 def workload(kind, name, replicas):
@@ -216,3 +217,96 @@ def test_beside_all_others_the_garbage_collector_sees_every_kind_whole(tell):
         ]
 
     assert tell(story, "*", settings=Settings(root_ca=b"PEM")) == []
+
+
+def everything():
+    """One of each family that controllers keep, as (plural, manifest)."""
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    labels = {"matchLabels": {"app": "web"}}
+    claim = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}
+    yield "deployments", workload("deployments", "web", 3)
+    yield "statefulsets", workload("statefulsets", "db", 2)
+    yield "jobs", {"metadata": {"name": "sum"}, "spec": {"completions": 4, "parallelism": 2, "template": template}}
+    yield (
+        "cronjobs",
+        {
+            "metadata": {"name": "tick"},
+            "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": template}}},
+        },
+    )
+    yield "services", {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
+    yield "poddisruptionbudgets", {"metadata": {"name": "web"}, "spec": {"maxUnavailable": 1, "selector": labels}}
+    yield (
+        "resourcequotas",
+        {"metadata": {"name": "q"}, "spec": {"hard": {"count/deployments.apps": "5", "services": "5"}}},
+    )
+    yield "persistentvolumeclaims", {"metadata": {"name": "data"}, "spec": claim}
+    yield (
+        "secrets",
+        {
+            "metadata": {"name": "token", "annotations": {"kubernetes.io/service-account.name": "default"}},
+            "type": "kubernetes.io/service-account-token",
+        },
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_family_of_controllers_gets_over_refusals_conflicts_and_lost_answers(tell, seed):
+    """Of reads as of writes; and the namespace goes with all that is in it."""
+    settings = Settings(root_ca=b"PEM", service_account_key=new_signing_key())
+
+    async def story(world):
+        world.finish_after = None
+        volume = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}}
+        await world.create("persistentvolumes", {"metadata": {"name": "v"}, "spec": volume}, "")
+        await world.create("namespaces", {"metadata": {"name": "all"}}, "")
+        for plural, manifest in everything():
+            await world.create(plural, manifest, "all")
+
+        async def jobs_pods_end():
+            for pod in await world.list("pods", "all"):
+                if "job-name" in pod["metadata"]["labels"] and pod["status"].get("phase") == "Running":
+                    await world.finish(world.key("all", pod["metadata"]["name"]))
+
+        async def settled():
+            await jobs_pods_end()
+            status = {
+                plural: (await world.get(plural, manifest["metadata"]["name"], "all")).get("status", {})
+                for plural, manifest in everything()
+            }
+            slices = [
+                each
+                for each in await world.list("endpointslices", "all")
+                if each["metadata"]["labels"].get("kubernetes.io/service-name") == "web"
+            ]
+            token = await world.get("secrets", "token", "all")
+            missing = {
+                "deployment": status["deployments"].get("availableReplicas") != 3,
+                "stateful set": status["statefulsets"].get("readyReplicas") != 2,
+                "job": status["jobs"].get("succeeded") != 4 or "completionTime" not in status["jobs"],
+                "cron job": "lastSuccessfulTime" not in status["cronjobs"],
+                "budget": status["poddisruptionbudgets"].get("disruptionsAllowed") != 1,
+                "quota": status["resourcequotas"].get("used") != {"count/deployments.apps": "1", "services": "1"},
+                "claim": status["persistentvolumeclaims"].get("phase") != "Bound",
+                "slices": [len(each.get("endpoints") or ()) for each in slices] != [3],
+                "token": "token" not in (token.get("data") or {}),
+                "account": await world.find("serviceaccounts", "default", "all") is None,
+                "root CA": await world.find("configmaps", "kube-root-ca.crt", "all") is None,
+            }
+            left = [name for name, is_missing in missing.items() if is_missing]
+            return not left
+
+        await world.until(settled, 1200)
+        await world.delete("namespaces", "all", "")
+
+        async def gone():
+            return await world.find("namespaces", "all", "") is None
+
+        await world.until(gone, 1200)
+        return [len(await world.list(plural, "")) for plural in ("pods", "jobs", "replicasets", "endpointslices")]
+
+    def faults(world):
+        return world.unreliable(random.Random(seed), 0.15, reads=0.1)
+
+    left = tell(story, "*", settings=settings, faults=faults)
+    assert left[:3] == [0, 0, 0]
