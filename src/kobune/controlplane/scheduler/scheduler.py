@@ -77,6 +77,7 @@ class Scheduler:
         self._writes = Writes(client, clock, self.profiles.keys())
         self.metrics = SchedulerMetrics()
         self.diagnoses: dict[str, Diagnosis] = {}  # By uid, of pods that fitted nowhere when last tried.
+        self._scheduled_groups: dict[Key, str] = {}  # Groups that were scheduled once, and their uids.
         self._ready = asyncio.Event()
         self.queue.on_ready = self._ready.set
         self.queue.on_incoming = self.metrics.incoming.add
@@ -281,7 +282,14 @@ class Scheduler:
         self.metrics.group_attempts.add(result, profile)
         self.metrics.group_attempt_seconds.observe(self._clock.monotonic() - began, result, profile)
         group = self.listers.pod_groups.get(key)
-        condition = group_condition(group, reason, message, self._clock.now()) if group is not None else None
+        if group is None:
+            self._scheduled_groups.pop(key, None)
+            return
+        if reason == "Scheduled":
+            self._scheduled_groups[key] = group.metadata.uid
+        elif self._scheduled_groups.get(key) == group.metadata.uid:
+            return  # The group may not say so yet.
+        condition = group_condition(group, reason, message, self._clock.now())
         if condition is not None:
             self._writes.start(self._writes.patch_group(key, condition))
 
