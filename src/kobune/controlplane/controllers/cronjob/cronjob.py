@@ -55,6 +55,58 @@ async def reconcile(key: Key, context: Context) -> float | None:
     return wait
 
 
+class Step(NamedTuple):
+    """What is to be done about the schedule.
+
+    Attributes:
+        start: the scheduled time to make a Job for.
+        replaces: active Jobs to delete before.
+        served: the time that has come and already has its Job.
+        wait: seconds to the next time; None: there is none.
+        says: events, as (type, reason, message).
+    """
+
+    start: datetime | None = None
+    replaces: Sequence[ObjectReference] = ()
+    served: datetime | None = None
+    wait: float | None = None
+    says: Sequence[tuple[str, str, str]] = ()
+
+
+def plan(item: CronJob, jobs: Sequence[Job], active: Sequence[ObjectReference], now: datetime) -> Step:
+    """Whether a Job is due, and what the policies say to it. Source: upstream syncCronJob."""
+    try:
+        schedule = parse_schedule(item.spec.schedule)
+    except ValueError as error:
+        message = f'unparseable schedule: "{item.spec.schedule}" : {error}'
+        return Step(says=[("Warning", "UnparseableSchedule", message)])
+    zone_name = item.spec.time_zone or schedule.zone
+    zone = find_zone(zone_name)
+    if zone is None:
+        return Step(says=[("Warning", "UnknownTimeZone", f"invalid timeZone: {zone_name!r}")])
+    following = schedule.next_after(now, zone)
+    wait = (following - now).total_seconds() + LAG_SECONDS if following is not None else None
+    at, too_many = due(item, schedule, zone, now)
+    says: list[tuple[str, str, str]] = []
+    if too_many:
+        message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+        says.append(("Warning", "TooManyMissedTimes", message))
+    if at is None:
+        return Step(wait=wait, says=says)
+    deadline = item.spec.starting_deadline_seconds
+    if deadline is not None and at + timedelta(seconds=deadline) < now:
+        message = f"Missed scheduled time to start a job: {at:%a, %d %b %Y %H:%M:%S %z}"
+        return Step(wait=wait, says=[*says, ("Warning", "MissSchedule", message)])
+    name = job_name(item, at)
+    if any(each.name == name for each in active) or any(job.name == name for job in jobs):
+        return Step(served=at, wait=wait, says=says)
+    if item.spec.concurrency_policy == "Forbid" and active:
+        message = "Not starting job because prior execution is running and concurrency policy is Forbid"
+        return Step(wait=wait, says=[*says, ("Normal", "JobAlreadyActive", message)])
+    replaces = list(active) if item.spec.concurrency_policy == "Replace" else []
+    return Step(start=at, replaces=replaces, wait=wait, says=says)
+
+
 def due(item: CronJob, schedule: Schedule, zone: tzinfo, now: datetime) -> Due:
     """Times missed before the starting deadline do not count. Source: upstream mostRecentScheduleTime."""
     earliest = item.status.last_schedule_time or item.metadata.creation_timestamp or now
@@ -110,50 +162,24 @@ async def _start(
     context: Context, item: CronJob, jobs: Sequence[Job], active: list[ObjectReference]
 ) -> tuple[float | None, datetime | None, list[ObjectReference]]:
     """Start a Job if one is due. Returns the wait for the next, the time served, and the active Jobs."""
-    try:
-        schedule = parse_schedule(item.spec.schedule)
-    except ValueError as error:
-        context.events.warning(item, "UnparseableSchedule", f'unparseable schedule: "{item.spec.schedule}" : {error}')
-        return None, None, active
-    zone_name = item.spec.time_zone or schedule.zone
-    zone = find_zone(zone_name)
-    if zone is None:
-        context.events.warning(item, "UnknownTimeZone", f"invalid timeZone: {zone_name!r}")
-        return None, None, active
-    now = context.clock.now()
-    following = schedule.next_after(now, zone)
-    wait = (following - now).total_seconds() + LAG_SECONDS if following is not None else None
-    at, too_many = due(item, schedule, zone, now)
-    if too_many:
-        message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-        context.events.warning(item, "TooManyMissedTimes", message)
-    if at is None:
-        return wait, None, active
-    deadline = item.spec.starting_deadline_seconds
-    if deadline is not None and at + timedelta(seconds=deadline) < now:
-        context.events.warning(
-            item, "MissSchedule", f"Missed scheduled time to start a job: {at:%a, %d %b %Y %H:%M:%S %z}"
-        )
-        return wait, None, active
-    name = job_name(item, at)
-    if any(each.name == name for each in active) or any(job.name == name for job in jobs):
-        return wait, at, active
-    if item.spec.concurrency_policy == "Forbid" and active:
-        message = "Not starting job because prior execution is running and concurrency policy is Forbid"
-        context.events.normal(item, "JobAlreadyActive", message)
-        return wait, None, active
-    if item.spec.concurrency_policy == "Replace":
-        for each in active:
-            await _delete(context, item, Key(each.namespace, each.name))
-        active = []
-    made = await _create(context, item, at, zone)
+    step = plan(item, jobs, active, context.clock.now())
+    for kind, reason, message in step.says:
+        (context.events.normal if kind == "Normal" else context.events.warning)(item, reason, message)
+    if step.start is None:
+        return step.wait, step.served, active
+    for each in step.replaces:
+        await _delete(context, item, Key(each.namespace, each.name))
+    active = [each for each in active if each not in step.replaces]
+    zone = find_zone(item.spec.time_zone or parse_schedule(item.spec.schedule).zone)
+    assert zone is not None  # Else nothing would be due.
+    made = await _create(context, item, step.start, zone)
     if made is None:
-        return wait, None, active
+        return step.wait, None, active
     reference = ObjectReference(
         api_version="batch/v1", kind="Job", namespace=made.namespace, name=made.name, uid=made.uid,
         resource_version=made.metadata.resource_version,
     )  # fmt: skip
-    return wait, at, [*active, reference]
+    return step.wait, step.start, [*active, reference]
 
 
 async def _create(context: Context, item: CronJob, at: datetime, zone: tzinfo) -> Job | None:

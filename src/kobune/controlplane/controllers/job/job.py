@@ -136,35 +136,49 @@ class Numbers(NamedTuple):
     terminating: int
 
 
-async def _manage(context: Context, job: Job, now: Tally, wait: float) -> tuple[int, float | None]:
-    """Make or remove pods. Returns by how much the number of active ones changes, and when to try again."""
+class Change(NamedTuple):
+    """What to do about a Job's pods: make or remove, never both."""
+
+    create: Sequence[int | None] = ()  # The index of each new pod; None where the Job is not indexed.
+    delete: Sequence[Pod] = ()
+    later: float | None = None  # Seconds until more may be made.
+
+
+def plan(job: Job, now: Tally, wait: float, moment: datetime) -> Change:
+    """The pods to make or to remove for a Job that goes on. `wait`: seconds that its back-off still takes."""
     wanted, active = wanted_active(job, now), len(now.active)
     surplus = surplus_active(job, now)
     rest = [pod for pod in now.active if pod not in surplus]
     too_many = max(active - wanted, 0)
     if too_many > len(surplus):
-        surplus += first_to_delete(rest, rest, context.clock.now())[: too_many - len(surplus)]
+        surplus += first_to_delete(rest, rest, moment)[: too_many - len(surplus)]
     if surplus:
-        return -len(await _remove(context, job, surplus[:BURST], finalize=True)), None
+        return Change(delete=surplus[:BURST])
     missing = wanted - active - (now.terminating if replaces_failed_only(job) else 0)
     if missing <= 0:
-        return 0, None
+        return Change()
     per_index = job.spec.backoff_limit_per_index is not None
     if wait > 0 and not per_index:
-        return 0, wait
+        return Change(later=wait)
     if not is_indexed(job):
-        made = await _make(context, job, now, [None] * min(missing, BURST))
-        return made, None
+        return Change(create=[None] * min(missing, BURST))
     indexes = pending_indexes(job, now, min(missing, BURST))
-    later: float | None = None
-    if per_index:
-        indexes, later = _due_indexes(context, now, indexes)
-    return await _make(context, job, now, list(indexes)), later
+    if not per_index:
+        return Change(create=[*indexes])
+    due, later = _due_indexes(now, indexes, moment)
+    return Change(create=[*due], later=later)
 
 
-def _due_indexes(context: Context, now: Tally, indexes: Sequence[int]) -> tuple[list[int], float | None]:
+async def _manage(context: Context, job: Job, now: Tally, wait: float) -> tuple[int, float | None]:
+    """Make or remove pods. Returns by how much the number of active ones changes, and when to try again."""
+    change = plan(job, now, wait, context.clock.now())
+    if change.delete:
+        return -len(await _remove(context, job, change.delete, finalize=True)), None
+    return await _make(context, job, now, change.create), change.later
+
+
+def _due_indexes(now: Tally, indexes: Sequence[int], moment: datetime) -> tuple[list[int], float | None]:
     """Those whose back-off is over, and the seconds until the next one's is."""
-    moment = context.clock.now()
     due, waits = [], []
     for index in indexes:
         last = now.last_failures.get(index)
