@@ -50,6 +50,10 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.terminate()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-golden", action="store_true", help="Write expected outputs anew instead of comparing.")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs programs that are not here is skipped, except in continuous integration."""
     if shutil.which("etcd") is None and "KOBUNE_TEST_ETCD" not in os.environ and os.environ.get("CI") != "true":
