@@ -207,7 +207,7 @@ class Aggregator:
         cache = await self._registry.cache(self._kind)
         served = {(kind.group, kind.version) for kind in self._registry.catalogue if kind.group != self._kind.group}
         wanted = {f"{version}.{group}": (group, version) for group, version in served}
-        for name, (group, version) in wanted.items():
+        for name, (group, version) in sorted(wanted.items()):
             if cache.get("", name) is None:
                 await self._create(name, group, version)
         for item in cache.list():
