@@ -78,7 +78,7 @@ def plan_deployment(world):
     step = deployment.plan_scaling(item, new, old) if scaled else deployment.plan(item, new, old, bool(world.more))
     return {
         "new ReplicaSet of so many pods": step.create,
-        "resize": {name: size for name, size in step.sizes.items()},
+        "resize": dict(step.sizes),
         "delete": names(step.clean_up),
     }
 
@@ -148,7 +148,8 @@ def plan_disruption_budget(world):
 
 def plan_endpoint_slices(world):
     nodes = {node.key: node for node in world.all(Node)}
-    change = endpoint_slice.plan(world.one(Service), world.all(Pod), world.all(EndpointSlice), nodes)
+    wanted = endpoint_slice.wanted_endpoints(world.one(Service), world.all(Pod), nodes)
+    change = endpoint_slice.plan(wanted, world.all(EndpointSlice))
     return {
         "create": [
             {"addresses": group.address_type, "ports": to_json(group.ports), "endpoints": to_json(members)}
