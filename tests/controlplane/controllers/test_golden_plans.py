@@ -166,7 +166,8 @@ def plan_endpoints(world):
 
 def plan_resource_quota(world):
     quota = world.one(resource_quota.ResourceQuota)
-    return {"used": resource_quota.plan(quota, {Pod: world.all(Pod), Service: world.all(Service)})}
+    items, charged = {Pod: world.all(Pod), Service: world.all(Service)}, resource_quota.Charged()
+    return {"used": resource_quota.plan(quota, items, lambda view, item: charged.usage(view, item, world.now))}
 
 
 def plan_cluster_role(world):
