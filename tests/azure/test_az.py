@@ -1,5 +1,7 @@
 """The real az: a cluster's life from login to deletion, and what az says when something is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,56 @@ def test_the_activity_log_is_listed(az):
     assert [event["status"]["value"] for event in found] == ["Succeeded", "Started"]
     assert found[0]["operationName"]["value"] == "Microsoft.ContainerService/managedClusters/write"
     az("aks", "delete", "--resource-group", "rg3", "--name", "c3", "--yes", "--no-wait")
+
+
+def test_entra_users_come_in_with_the_roles_they_are_given(az, kubectl, tmp_path):
+    """A principal made and given a role by az reads its namespace in a cluster with Azure RBAC, and nothing else."""
+    az("group", "create", "--name", "rg4", "--location", "westeurope")
+    group = az("ad", "group", "create", "--display-name", "admins", "--mail-nickname", "admins")
+    created = az("aks", "create", "--resource-group", "rg4", "--name", "c4", "--no-ssh-key", "--node-count", "1", "--enable-aad",
+                 "--aad-admin-group-object-ids", group["id"], "--enable-azure-rbac", "--disable-local-accounts")  # fmt: skip
+    assert created["aadProfile"]["enableAzureRbac"] is True
+    where = ("--resource-group", "rg4", "--name", "c4")
+    assert "Getting static credential is not allowed" in az("aks", "get-credentials", *where, "--admin", fails=1)
+    principal = az("ad", "sp", "create-for-rbac", "--name", "ci", "--role", "Azure Kubernetes Service RBAC Reader",
+                   "--scopes", f"{created['id']}/namespaces/default")  # fmt: skip
+    found = az("role", "assignment", "list", "--assignee", principal["appId"], "--all")
+    assert [one["roleDefinitionName"] for one in found] == ["Azure Kubernetes Service RBAC Reader"]
+    kubeconfig = tmp_path / "kubeconfig"
+    az("aks", "get-credentials", *where, "--file", str(kubeconfig))
+    environment = {
+        **az.environment,
+        "AZURE_CLIENT_ID": principal["appId"],
+        "AZURE_CLIENT_SECRET": principal["password"],
+    }
+
+    def ask(*arguments: str) -> str:
+        command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        return done.stdout + done.stderr
+
+    assert "User does not have access to the resource in Azure" in ask("get", "pods")  # The person has no role.
+    convert = [
+        sys.executable,
+        "-m",
+        "kobune",
+        "kubelogin",
+        "convert-kubeconfig",
+        "-l",
+        "spn",
+        "--kubeconfig",
+        str(kubeconfig),
+    ]
+    subprocess.run(convert, env=environment, check=True)
+    assert "No resources found in default namespace" in ask("get", "pods")
+    assert "is forbidden" in ask("get", "pods", "--namespace", "kube-system")
+    az(
+        "role",
+        "assignment",
+        "delete",
+        "--assignee",
+        principal["appId"],
+        "--scope",
+        f"{created['id']}/namespaces/default",
+    )
+    az("aks", "delete", *where, "--yes", "--no-wait")
