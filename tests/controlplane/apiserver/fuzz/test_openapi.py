@@ -10,7 +10,7 @@ from schemathesis import GenerationMode
 
 from tests.controlplane.apiserver.fuzz.conftest import SHORT
 
-SAMPLE = ("apis/coordination.k8s.io/v1", "apis/node.k8s.io/v1")
+SAMPLE = ("apis/node.k8s.io/v1", "apis/coordination.k8s.io/v1")
 MORE = (
     "apis/authorization.k8s.io/v1",
     "apis/policy/v1",
