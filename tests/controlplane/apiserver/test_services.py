@@ -1,5 +1,20 @@
 """Cluster addresses and node ports are given to one Service each."""
 
+import random
+
+import orjson
+import pytest
+
+from kobune.api.clock import SystemClock
+from kobune.api.errors import ApiError
+from kobune.client.client import Client
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.request import MASTER
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+from kobune.host.local import LocalTransport
+
+CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
 SERVICES = "/api/v1/namespaces/default/services"
 MERGE = "application/merge-patch+json"
 
@@ -33,7 +48,9 @@ async def test_an_address_is_free_again_after_its_service(ask):
 
 async def test_an_address_outside_the_range_is_refused(ask):
     answer = await ask("POST", SERVICES, service(clusterIP="192.168.0.1"), status=422)
-    assert "the provided IP (192.168.0.1) is not in the valid range" in answer["message"]
+    assert (
+        "failed to allocate IP 192.168.0.1: the provided network does not match the current range" in answer["message"]
+    )
 
 
 async def test_headless_and_external_services_take_no_address(ask):
@@ -71,3 +88,24 @@ async def test_what_a_failed_write_took_is_free(ask):
     await ask.create(SERVICES, service(clusterIP="10.0.7.7"))
     await ask("POST", SERVICES, service(clusterIP="10.0.7.8"), status=409)
     await ask.create(SERVICES, service("t", clusterIP="10.0.7.8"))
+
+
+async def test_when_the_first_range_is_full_a_ready_service_cidr_gives_addresses():
+    config = ApiServerConfig(
+        service_cluster_ip_range="10.0.0.0/30"
+    )  # Two addresses; one is the `kubernetes` Service's.
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        client = Client(LocalTransport(server, MASTER))
+
+        async def send(method, path, body, content_type="application/json"):
+            return orjson.loads(await client.call(method, path, body=orjson.dumps(body), content_type=content_type))
+
+        while (await send("POST", SERVICES, service("last")))["spec"]["clusterIP"] != "10.0.0.2":
+            await client.call("DELETE", f"{SERVICES}/last")  # It was faster than the `kubernetes` Service.
+        with pytest.raises(ApiError, match="range is full"):
+            await send("POST", SERVICES, service())
+        more = {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.9.0.0/28"]}}
+        await send("POST", CIDRS, more)
+        condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-05T08:00:00Z"}
+        await send("PATCH", f"{CIDRS}/more/status", {"status": {"conditions": [condition]}}, MERGE)
+        assert (await send("POST", SERVICES, service()))["spec"]["clusterIP"].startswith("10.9.0.")

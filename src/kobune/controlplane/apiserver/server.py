@@ -70,6 +70,7 @@ from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Respon
 from kobune.controlplane.apiserver.reviewer import Reviewer
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
+from kobune.controlplane.apiserver.services.ranges import AddressRanges
 from kobune.controlplane.apiserver.services.repair import Repair
 from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations
 from kobune.controlplane.apiserver.subresources import PARTS, POSTED, SUBRESOURCES
@@ -121,11 +122,14 @@ class ApiServer:
         )
         self.registry.shared_store = config.shared_store
         self.registry.event_seconds = config.event_ttl
-        self.addresses = AddressRange(
-            config.service_cluster_ip_range, lambda: format_time(clock.now()), self.registry.mint.uid
+        ranges = AddressRanges(
+            self.registry,
+            config.service_cluster_ip_range,
+            lambda cidr: AddressRange(cidr, lambda: format_time(clock.now()), self.registry.mint.uid),
         )
+        self.addresses = ranges.first
         self.registry.allocators["", "services"] = ServiceAllocator(
-            Reservations(store, self.registry.mint), self.addresses, PortRange(*config.service_node_port_range)
+            Reservations(store, self.registry.mint), ranges, PortRange(*config.service_node_port_range)
         )
         tokens = [static_tokens(config.static_tokens)] if config.static_tokens else []
         self.service_account_tokens: ServiceAccountTokens | None = None

@@ -1,14 +1,17 @@
 """Gives Services their cluster addresses and node ports. Source: upstream registry/core/service/storage/alloc.go."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kobune.api.errors import Json, invalid
 from kobune.api.field_errors import invalid as invalid_field
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, Reservations, Taken
+from kobune.controlplane.apiserver.services.ranges import AddressRanges
+from kobune.controlplane.apiserver.services.reservations import AddressRange, PortRange, RangeFull, Reservations, Taken
 
 NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
+NOT_OURS = "the provided network does not match the current range"  # Source: upstream ErrMismatchedNetwork.
 IP_TAKEN = "provided IP is already allocated"
 PORT_TAKEN = "provided port is already allocated"
 
@@ -32,9 +35,10 @@ class ServiceAllocation:
 
 
 class ServiceAllocator:
-    def __init__(self, reservations: Reservations, addresses: AddressRange, ports: PortRange) -> None:
+    def __init__(self, reservations: Reservations, ranges: AddressRanges, ports: PortRange) -> None:
         self._reservations = reservations
-        self._addresses = addresses
+        self._ranges = ranges
+        self._addresses = ranges.first  # An address is kept under the same key whichever range it is of.
         self._ports = ports
 
     async def allocate(self, call: Call, new: Json, old: Json | None) -> ServiceAllocation:
@@ -77,19 +81,31 @@ class ServiceAllocator:
     async def _take_address(self, call: Call, new: Json, wanted: str, owner: str, allocation: ServiceAllocation) -> str:
         reservations = self._reservations
         try:
-            if call.options.dry_run:
-                if wanted and not await reservations.is_free(self._addresses, wanted):
-                    raise Taken(IP_TAKEN)
-                return wanted or self._addresses.name(self._addresses.size - 1)
+            ranges = await self._ranges.ready()
             if wanted:
-                await reservations.take(self._addresses, wanted, owner, already=IP_TAKEN)
+                ranges = [each for each in ranges if each.holds(wanted)][:1]
+                if not ranges:
+                    raise Taken(NOT_OURS)
+            if call.options.dry_run:
+                if wanted and not await reservations.is_free(ranges[0], wanted):
+                    raise Taken(IP_TAKEN)
+                return wanted or ranges[0].name(ranges[0].size - 1)
+            if wanted:
+                await reservations.take(ranges[0], wanted, owner, already=IP_TAKEN)
             else:
-                wanted = await reservations.take_any(self._addresses, owner)
+                wanted = await self._take_any(ranges, owner)
         except (Taken, ValueError) as error:
             fault = invalid_field("spec.clusterIPs", [wanted], f"failed to allocate IP {wanted}: {error}")
             raise invalid("Service", new["metadata"].get("name", ""), fault) from error
         allocation.taken.append(self._freeing(self._addresses, wanted))
         return wanted
+
+    async def _take_any(self, ranges: Sequence[AddressRange], owner: str) -> str:
+        """From the first range that has any left."""
+        for each in ranges[:-1]:
+            with suppress(RangeFull):
+                return await self._reservations.take_any(each, owner)
+        return await self._reservations.take_any(ranges[-1], owner)
 
     async def _allocate_ports(
         self, call: Call, new: Json, old: Json | None, owner: str, allocation: ServiceAllocation

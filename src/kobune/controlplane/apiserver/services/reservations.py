@@ -18,6 +18,10 @@ class Taken(Exception):
     """Somebody has it; the message is upstream's."""
 
 
+class RangeFull(ApiError):
+    """Nothing is left to take."""
+
+
 class Range(Protocol):
     """What can be reserved: `name` makes the n-th one's text, `key` and `value` what is stored for it."""
 
@@ -37,7 +41,7 @@ class AddressRange:
         self._network = ipaddress.ip_network(cidr)
         self._now, self._uid = now, uid
         # Neither the network's address nor the broadcast address.
-        self.size = self._network.num_addresses - 2
+        self.size = max(self._network.num_addresses - 2, 0)
         # Source: upstream calculateRangeOffset: between 16 and 256, a sixteenth of the range.
         self.reserved_low = 0 if self.size < 16 else min(max(16, self.size // 16), 256)
 
@@ -49,10 +53,12 @@ class AddressRange:
     def name(self, position: int) -> str:
         return str(self._network[position + 1])
 
-    def check(self, name: str) -> None:
+    def holds(self, name: str) -> bool:
         address = ipaddress.ip_address(name)
-        inside = address in self._network and address not in (self._network[0], self._network[-1])
-        if not inside:
+        return address in self._network and address not in (self._network[0], self._network[-1])
+
+    def check(self, name: str) -> None:
+        if not self.holds(name):
             raise Taken(
                 f"the provided IP ({name}) is not in the valid range. The range of valid IPs is {self._network}"
             )
@@ -119,9 +125,9 @@ class Reservations:
             raise Taken(already) from error
 
     async def take_any(self, range_: Range, owner: str) -> str:
-        """Reserve one that is free. Raises ApiError when none is."""
+        """Reserve one that is free. Raises RangeFull when none is."""
         low = range_.reserved_low
-        for _ in range(TRIES):
+        for _ in range(TRIES if range_.size > low else 0):
             name = range_.name(self._mint.pick(low, range_.size - 1))
             if await self._try(range_, name, owner):
                 return name
@@ -129,7 +135,7 @@ class Reservations:
             name = range_.name(position)
             if await self._try(range_, name, owner):
                 return name
-        raise ApiError("Internal error occurred: range is full")
+        raise RangeFull("Internal error occurred: range is full")
 
     async def is_free(self, range_: Range, name: str) -> bool:
         range_.check(name)
