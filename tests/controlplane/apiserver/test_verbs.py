@@ -376,3 +376,13 @@ async def test_a_patch_touches_only_what_its_way_of_writing_reaches(ask):
         refused = {"spec": {"containers": "none"}, "status": {"phase": "Failed"}}
         await ask("PATCH", f"{PODS}/a/status", refused, content_type=media_type, status=422 if how == "merge" else 400)
         made = changed
+
+
+async def test_what_a_patched_status_is_given_by_default_may_depend_on_the_spec(ask):
+    services = "/api/v1/namespaces/default/services"
+    await ask.create(services, {"metadata": {"name": "a"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}})
+    patch = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+    answer = await ask(
+        "PATCH", f"{services}/a/status", patch, content_type="application/merge-patch+json"
+    )  # fmt: skip
+    assert answer["status"]["loadBalancer"]["ingress"] == [{"ip": "203.0.113.1", "ipMode": "VIP"}]

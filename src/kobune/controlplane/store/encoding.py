@@ -20,7 +20,18 @@ def encode(obj: Json) -> bytes:
     ordered = {"kind": "", "apiVersion": "", "metadata": {}, **obj}
     metadata = ordered["metadata"]
     if "resourceVersion" in metadata:
-        ordered["metadata"] = {name: value for name, value in metadata.items() if name != "resourceVersion"}
+        metadata = {name: value for name, value in metadata.items() if name != "resourceVersion"}
+    account = metadata.get("managedFields")
+    if account:
+        # Upstream writes the sets of fields sorted, and clients compare them as text.
+        entries = [
+            {**entry, "fieldsV1": orjson.Fragment(orjson.dumps(entry["fieldsV1"], option=orjson.OPT_SORT_KEYS))}
+            if "fieldsV1" in entry
+            else entry
+            for entry in account
+        ]
+        metadata = {**metadata, "managedFields": entries}
+    ordered["metadata"] = metadata
     # Copied: the encoder's own bytes keep a buffer of several times their length, and some of these live long.
     return bytes(memoryview(orjson.dumps(ordered)))
 

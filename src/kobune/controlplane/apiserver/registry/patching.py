@@ -120,8 +120,8 @@ async def patch(registry: "Registry", call: Call, media_type: str, document: Any
                 raise
             raise _no_object(orjson.dumps(patched(old)).decode(), error) from error
         call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
+        new.update(fixed)  # Before the defaults, some of which look at other members.
         registry.default(kind, new)
-        new.update(fixed)
         if account:
             new["metadata"][ACCOUNT] = account
         check_name(call, new["metadata"])
