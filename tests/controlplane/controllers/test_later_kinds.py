@@ -42,12 +42,12 @@ def test_the_api_servers_ca_is_published_in_one_bundle_and_former_ones_go(tell, 
     assert again is not None
 
 
-def test_kinds_that_are_optional_are_not_asked_for_where_they_are_not_served(tell):
+def test_kinds_that_are_optional_are_not_asked_for_where_they_are_not_served(tell, ca):
     async def story(world):
         await world.sleep(5)
         return [path for _, path in world.transport.log]
 
-    asked = tell(story, "*", nodes=False)
+    asked = tell(story, "*", settings=Settings(root_ca=ca), nodes=False)
     optional = {
         watch.view.gvk.kind
         for each in CONTROLLERS

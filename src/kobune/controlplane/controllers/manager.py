@@ -93,6 +93,8 @@ class ControllerManager:
             for informer in informers.values():
                 await informer.synced()
             for controller, context in self._contexts:
+                if controller.watches and all(watch.view in absent for watch in controller.watches):
+                    continue  # Nothing that it keeps is served.
                 group.create_task(context.events.run(), name=f"{controller.name} events")
                 if controller.beside is not None:
                     group.create_task(_until_done(controller.beside, context), name=f"{controller.name} beside")
