@@ -1,6 +1,6 @@
 """Failures a caller is told about: one class per Kubernetes StatusReason, rendered as a `Status` object at the edge."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,11 +202,16 @@ def forbidden(resource: str, name: str, why: str, *, group: str = "") -> Forbidd
 
 def invalid(kind: str, name: str, *causes: FieldError, group: str = "") -> Invalid:
     """`Pod "web" is invalid: FIELD: MESSAGE`; several causes stand in brackets, as upstream aggregates them."""
-    parts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
-    text = parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
+    text = aggregated(causes)
     return Invalid(
         f'{qualified(kind, group)} "{name}" is invalid: {text}', *causes, group=group, resource=kind, name=name
     )
+
+
+def aggregated(causes: Iterable[FieldError]) -> str:
+    """Each different `FIELD: MESSAGE` once; several stand in brackets."""
+    parts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
+    return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
 
 
 def qualified(resource: str, group: str) -> str:

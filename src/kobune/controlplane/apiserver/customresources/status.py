@@ -1,20 +1,22 @@
 """What a definition's status says: which names it has, whether it is served, and how its end goes. Pure functions.
 
-Source: upstream apiextensions-apiserver, pkg/controller (status, establish, apiapproval) and pkg/apihelpers.
+Source: upstream apiextensions-apiserver, pkg/controller (status, establish, apiapproval, nonstructuralschema) and pkg/apihelpers.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from kobune.api.errors import Json
-from kobune.api.field_errors import quote
+from kobune.api.errors import FieldError, Json, aggregated
+from kobune.api.field_errors import invalid, quote
 from kobune.api.timestamps import format_time
+from kobune.api.validation.structural_rules import check_structural
 
 Change = Callable[[Json], Awaitable[Json]]
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 APPROVAL = "api-approved.kubernetes.io"
+NON_STRUCTURAL = "NonStructuralSchema"
 # Conditions of these are no news when only their time differs.
 _NAMES = (("plural", "PluralConflict"), ("singular", "SingularConflict"))
 _KINDS = (("kind", "KindConflict"), ("listKind", "ListKindConflict"))
@@ -44,7 +46,26 @@ def settled(definition: Json, others: Iterable[Json], now: datetime) -> Json:
     approval = _approval(definition)
     if approval is not None:
         result = with_condition(result, "KubernetesAPIApprovalPolicyConformant", *approval, now)
-    return result
+    violations = _violations(definition["spec"])
+    if violations:
+        return with_condition(result, NON_STRUCTURAL, "True", "Violations", violations, now)
+    return _without_condition(result, NON_STRUCTURAL)
+
+
+def _violations(spec: Json) -> str:
+    """What is not structural about the schemas; "" for all that a server of today takes.
+
+    Only what preserves unknown fields may be so, and that can only be had from the days of v1beta1. So nothing else is
+    looked at again.
+    """
+    if not spec.get("preserveUnknownFields"):
+        return ""
+    errors: list[FieldError] = [invalid("spec.preserveUnknownFields", True, "must be false")]
+    for index, version in enumerate(spec["versions"]):
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if schema is not None:
+            check_structural(schema, f"spec.versions[{index}].schema.openAPIV3Schema", errors)
+    return aggregated(errors)
 
 
 def accepted_names(definition: Json, others: Iterable[Json]) -> tuple[Json, tuple[str, str] | None]:
@@ -116,6 +137,13 @@ def with_condition(definition: Json, kind: str, status: str, reason: str, messag
     else:
         conditions[conditions.index(old)] = entry
     return {**definition, "status": {**(definition.get("status") or {}), "conditions": conditions}}
+
+
+def _without_condition(definition: Json, kind: str) -> Json:
+    if _condition(definition, kind) is None:
+        return definition
+    kept = [one for one in definition["status"]["conditions"] if one.get("type") != kind]
+    return {**definition, "status": {**definition["status"], "conditions": kept}}
 
 
 def _condition(definition: Json, kind: str) -> Json | None:
