@@ -6,6 +6,7 @@ import random
 import ssl
 from datetime import UTC, datetime
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -13,6 +14,7 @@ from aiohttp import web
 from kobune.api.clock import SystemClock
 from kobune.controlplane.apiserver.aggregation.remote import judge_service, remote_of
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy
+from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
@@ -57,6 +59,8 @@ class Extension:
         self.port = site._server.sockets[0].getsockname()[1]
 
     async def answer(self, request):
+        if "Upgrade" in request.headers:
+            return await self.upgrade(request)
         if request.path == API:
             return web.json_response(RESOURCES)
         if request.path == "/openapi/v3":
@@ -74,6 +78,42 @@ class Extension:
             status=418,
         )  # fmt: skip
 
+    async def upgrade(self, request):
+        """Says who asks and echoes, over a WebSocket or, as SPDY is, over bytes of its own."""
+        said = f"{request.headers['X-Remote-User']} {request.headers.get('Authorization')}"
+        if "refused" in request.path:
+            return web.Response(text="not here", status=403)
+        if request.headers["Upgrade"] == "websocket":
+            socket = web.WebSocketResponse(protocols=("echo",))
+            await socket.prepare(request)
+            await socket.send_str(f"{said} {request.headers['Sec-WebSocket-Protocol']}")
+            async for message in socket:
+                await socket.send_bytes(message.data)
+            return socket
+        echo = Echo(request.transport)
+        request.transport.set_protocol(echo)
+        request.transport.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\n" + said.encode())
+        await echo.closed.wait()
+        return web.Response()
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what comes, and closes after a full stop."""
+
+    def __init__(self, transport):
+        self.transport = transport
+        self.before = transport.get_protocol()
+        self.closed = asyncio.Event()
+
+    def data_received(self, data):
+        self.transport.write(data)
+        if data.endswith(b"."):
+            self.transport.close()
+
+    def connection_lost(self, error):
+        self.closed.set()
+        self.before.connection_lost(error)
+
 
 @pytest.fixture
 async def extension(tmp_path):
@@ -85,7 +125,10 @@ async def extension(tmp_path):
 
 @pytest.fixture
 async def ask(extension):
-    config = ApiServerConfig(service_account_keys=KEYS, client_ca=b"CLIENT CA", front_proxy=extension.proxy)
+    config = ApiServerConfig(
+        service_account_keys=KEYS, client_ca=b"CLIENT CA", front_proxy=extension.proxy,
+        static_tokens={"secret": ("jo", "1", ("system:masters",))},
+    )  # fmt: skip
     async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
         yield Asker(server)
 
@@ -150,6 +193,54 @@ async def test_requests_reach_the_server_in_the_name_of_whoever_asks(ask, extens
     assert not said["authorization"]
     # Nothing is added to what came: the server takes a body without a type for JSON, as this one does.
     assert (said["type"], said["encodings"]) == (None, None)
+
+
+@pytest.fixture
+async def address(ask, extension):
+    """Where clients reach the server; the extension is available."""
+    await register(ask, extension)
+    await until(lambda: available(ask))
+    async with serve(ask.server, host="127.0.0.1", port=0, tls=None) as found:
+        yield found
+
+
+async def test_a_websocket_reaches_the_server(address):
+    token = "base64url.bearer.authorization.k8s.io." + base64.urlsafe_b64encode(b"secret").decode().rstrip("=")
+    async with (
+        aiohttp.ClientSession(f"http://{address[0]}:{address[1]}") as session,
+        session.ws_connect(f"{API}/namespaces/default/boats/a/console", protocols=(token, "echo")) as socket,
+    ):
+        # The client's token is for this server alone.
+        assert (await socket.receive_str(), socket.protocol) == ("jo None echo", "echo")
+        await socket.send_bytes(b"ahoy")
+        assert await socket.receive_bytes() == b"ahoy"
+
+
+async def spoken_to(address, path):
+    """A connection that has asked for SPDY."""
+    reader, writer = await asyncio.open_connection(*address)
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nContent-Length: 0\r\n"
+    writer.write(f"{head}Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n".encode())
+    return reader, writer
+
+
+async def test_another_protocol_passes_both_ways_until_one_side_closes(address):
+    reader, writer = await spoken_to(address, f"{API}/namespaces/default/boats/a/exec")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    assert await reader.readexactly(7) == b"jo None"
+    for said in (b"\x00\x01", bytes(300_000), b"bye."):
+        writer.write(said)
+        assert await reader.readexactly(len(said)) == said
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_refused_upgrade_is_told_as_it_is(address):
+    reader, writer = await spoken_to(address, f"{API}/namespaces/default/boats/a/refused")
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert answer.endswith(b"\r\n\r\nnot here")
+    writer.close()
 
 
 async def test_only_who_may_is_let_through(ask, extension):

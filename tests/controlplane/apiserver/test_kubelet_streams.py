@@ -35,6 +35,14 @@ async def page(request):
     return web.Response(text='<a href="/x">', content_type="text/html")
 
 
+async def echo(request):
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_str(f"{message.data} {request.headers.get('Authorization')}")
+    return socket
+
+
 async def execute(request):
     socket = web.WebSocketResponse(protocols=(PROTOCOL,))
     await socket.prepare(request)
@@ -63,6 +71,7 @@ async def session(tls):
     application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", logs)
     application.router.add_get("/exec/{namespace}/{pod}/{container}", execute)
     application.router.add_route("*", "/method", method)
+    application.router.add_get("/socket", echo)
     application.router.add_get("/pages/one", page)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
@@ -129,6 +138,12 @@ async def test_spdy_is_refused_plainly(session):
 async def test_a_proxy_passes_every_method_on(session, name):
     async with session.request(name, "/api/v1/nodes/n/proxy/method") as answer:
         assert (answer.status, await answer.text()) == (200, name)
+
+
+async def test_a_proxy_passes_websockets_on(session):
+    async with session.ws_connect("/api/v1/nodes/n/proxy/socket") as socket:
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "hello None"
 
 
 async def test_links_of_a_proxied_page_lead_through_the_proxy(session):

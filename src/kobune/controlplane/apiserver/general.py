@@ -17,6 +17,7 @@ from kobune.controlplane.apiserver.connection import (
     WRITE_SECONDS,
 )
 from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Response
+from kobune.controlplane.apiserver.tunnel import Tunnel
 from kobune.controlplane.apiserver.wire import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Handler:
         response = await self._server.handle(request)
         if isinstance(response.taken, web.StreamResponse):
             return response.taken
+        if isinstance(response.taken, Tunnel):
+            return await response.taken.join(incoming)
         return await self._answer(incoming, response)
 
     async def _answer(self, incoming: web.BaseRequest, response: Response) -> web.StreamResponse:

@@ -87,6 +87,17 @@ class Kubelets:
             raise ServiceUnavailable(f"error trying to reach service: {error}") from error
         return answer.status, answer.headers, _pieces(answer)
 
+    def context(self, *, verified: bool) -> ssl.SSLContext:
+        """For connections of our own making; `verified` as in `forward`. Raises ServiceUnavailable."""
+        if not verified:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        if self._tls is None:
+            raise ServiceUnavailable("this server has no certificate to reach kubelets with")
+        return self._tls
+
     def _open(self) -> aiohttp.ClientSession:
         if self._tls is None:
             raise ServiceUnavailable("this server has no certificate to reach kubelets with")

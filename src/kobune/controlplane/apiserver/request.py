@@ -63,4 +63,5 @@ class Response:
     body: bytes | AsyncIterator[Part] = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
-    taken: object = None  # The front end's own response, when a stage has taken over the connection.
+    # The front end's own response, when a stage has taken over the connection, or the tunnel that is to take it over.
+    taken: object = None

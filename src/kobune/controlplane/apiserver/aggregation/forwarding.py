@@ -54,6 +54,8 @@ class Forwarder:
         query = "&".join(f"{quote(name)}={quote(value)}" for name, value in request.repeated)
         path = quote(request.path) + (f"?{query}" if query else "")
         try:
+            if "upgrade" in request.headers and (opened := await self._upgrade(remote, request, path, headers)):
+                return opened
             answer = await self._send(remote, request.method, path, request.user, headers, request.body)
         except (Unreachable, OSError, TimeoutError, ValueError):
             return unavailable()
@@ -62,6 +64,19 @@ class Forwarder:
         kept = {name: value for name, value in answer.headers.items() if _passes(name) and name != "Content-Type"}
         content_type = answer.headers.get("Content-Type", "application/octet-stream")
         return Response(answer.status, _pieces(answer), content_type, kept)
+
+    async def _upgrade(
+        self, remote: Remote, request: Request, target: str, headers: list[tuple[str, str]]
+    ) -> Response | None:
+        """The way to the remote in another protocol (exec, console and the like); None when it is not asked for."""
+        from kobune.controlplane.apiserver.tunnel import open_tunnel, wants_upgrade
+
+        if not wants_upgrade(request) or request.user is None:
+            return None
+        endpoint = await find_endpoint(self._registry, remote.namespace, remote.service, remote.port)
+        tls = self._tls(remote.bundle, remote.insecure)
+        said = [*headers, *identity(request.user)]
+        return await open_tunnel(request, endpoint, target, said, tls=tls, server_name=remote.server_name)
 
     async def get(self, remote: Remote, path: str) -> bytes:
         """The body of a GET of our own. Raises ValueError with upstream's words for what went wrong."""

@@ -13,8 +13,9 @@ from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
-from kobune.controlplane.apiserver.services.endpoints import ready_endpoints, slices_of
+from kobune.controlplane.apiserver.services.endpoints import Endpoint, ready_endpoints, slices_of
 from kobune.controlplane.apiserver.subresources.links import link_through, through
+from kobune.controlplane.apiserver.tunnel import open_tunnel, wants_upgrade
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
@@ -50,6 +51,8 @@ async def proxy(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         host, number = await find(server, call, obj, port)
         url = URL.build(scheme=scheme or "http", host=host, port=number, path=path, query=list(request.repeated))
     headers = {field: value for field, value in request.headers.items() if field.lower() not in KEPT_BACK}
+    if wants_upgrade(request):
+        return await _upgrade(server, request, url, headers, verified=call.kind.name == "Node")
     status, answered, body = await server.kubelets.forward(
         request.method, url, headers, request.body, verified=call.kind.name == "Node"
     )
@@ -62,6 +65,19 @@ async def proxy(server: "ApiServer", request: Request, info: RequestInfo) -> Res
         page = b"".join([piece async for piece in body]).decode(errors="surrogateescape")
         return Response(status, through(prefix, page, hosts).encode(errors="surrogateescape"), content_type, kept)
     return Response(status, body, content_type, kept)
+
+
+async def _upgrade(
+    server: "ApiServer", request: Request, url: URL, headers: Mapping[str, str], *, verified: bool
+) -> Response:
+    tls = server.kubelets.context(verified=verified) if url.scheme == "https" else None
+    endpoint = Endpoint(url.host or "", url.port or 0)
+    try:
+        return await open_tunnel(
+            request, endpoint, url.raw_path_qs, list(headers.items()), tls=tls, server_name=endpoint.host
+        )
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ServiceUnavailable(f"error trying to reach service: {error}") from error
 
 
 def _prefix(path: str, rest: str) -> str:
