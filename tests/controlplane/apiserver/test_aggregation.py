@@ -32,6 +32,12 @@ RESOURCES = {
     ],
 }  # fmt: skip
 
+SWAGGER = {
+    "swagger": "2.0", "info": {"title": "ships", "version": "1"},
+    "paths": {f"{API}/boats": {"get": {"schema": {"$ref": "#/definitions/Boat"}}}, "/version/": {"get": {}}},
+    "definitions": {"Boat": {"type": "object"}},
+}  # fmt: skip
+
 
 class Extension:
     """An aggregated server: says who asked, by the certificate and by the headers."""
@@ -63,6 +69,8 @@ class Extension:
             return await self.upgrade(request)
         if request.path == API:
             return web.json_response(RESOURCES)
+        if request.path == "/openapi/v2":
+            return web.json_response(SWAGGER)
         if request.path == "/openapi/v3":
             url = f"/openapi/v3{API}?hash=ABC"
             return web.json_response({"paths": {API[1:]: {"serverRelativeURL": url}}})
@@ -268,6 +276,10 @@ async def test_aggregated_versions_are_discovered(ask, extension):
     assert (await ask("GET", "/apis/ships.example.com"))["preferredVersion"]["version"] == "v1"
     paths = (await ask("GET", "/openapi/v3"))["paths"]
     assert paths[API[1:]]["serverRelativeURL"].endswith("hash=ABC")
+    swagger = await ask("GET", "/openapi/v2")
+    assert f"{API}/boats" in swagger["paths"]
+    assert swagger["definitions"]["Boat"] == {"type": "object"}
+    assert "/api/v1/pods" in swagger["paths"]
     resources = await ask.raw("GET", API)
     assert orjson.loads(b"".join([piece async for piece in resources.body])) == RESOURCES
 

@@ -24,6 +24,7 @@ from kobune.controlplane.apiserver.aggregation.remote import (
     remote_of,
     with_condition,
 )
+from kobune.controlplane.apiserver.openapi.merging import Description
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.create import create
 from kobune.controlplane.apiserver.registry.update import change, counted
@@ -77,6 +78,14 @@ class Aggregator:
                 return self.remotes.get((group, version))
         return None
 
+    def descriptions(self) -> list[Description]:
+        """What the others say of their versions in OpenAPI v2."""
+        return [
+            Description(f"/apis/{group}/{version}/", one.swagger)
+            for (group, version), one in sorted(self.remotes.items())
+            if one.swagger
+        ]
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -115,7 +124,7 @@ class Aggregator:
             known = self._watched.get(name)
             if known is not None:
                 old = known.remote
-                remote.resources, remote.openapi = old.resources, old.openapi
+                remote.resources, remote.openapi, remote.swagger = old.resources, old.openapi, old.swagger
                 if remote == old:
                     continue
                 known.remote, known.due = remote, 0.0
@@ -164,8 +173,12 @@ class Aggregator:
             openapi = str(index["paths"][path[1:]]["serverRelativeURL"])
         except (ValueError, KeyError, TypeError):
             openapi = ""  # It need not have any.
-        if (resources, openapi) != (list(remote.resources), remote.openapi):
-            remote.resources, remote.openapi = resources, openapi
+        try:
+            swagger = await self.forwarder.get(remote, "/openapi/v2")
+        except ValueError:
+            swagger = b""
+        if (resources, openapi, swagger) != (list(remote.resources), remote.openapi, remote.swagger):
+            remote.resources, remote.openapi, remote.swagger = resources, openapi, swagger
             self.generation += 1
         return PASSED
 

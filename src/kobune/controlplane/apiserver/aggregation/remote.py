@@ -13,7 +13,7 @@ LOCAL: Condition = ("True", "Local", "Local APIServices are always available")
 @dataclass(slots=True)
 class Remote:
     """`resources` are the rows of its APIResourceList, from the last time it answered; `openapi` is the path, with its
-    hash, of its OpenAPI v3 document, "" when it has none."""
+    hash, of its OpenAPI v3 document, `swagger` is its OpenAPI v2 document; empty when it has none."""
 
     name: str
     group: str
@@ -28,6 +28,7 @@ class Remote:
     available: bool = False
     resources: Sequence[Json] = field(default_factory=tuple)
     openapi: str = ""
+    swagger: bytes = b""
 
     @property
     def server_name(self) -> str:

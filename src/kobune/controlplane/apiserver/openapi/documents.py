@@ -1,7 +1,7 @@
 """OpenAPI documents: `/openapi/v2` in one piece, `/openapi/v3` as an index and one document for each group version."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from kobune.api.catalogue import Catalogue, Kind
 from kobune.api.errors import Json
 from kobune.api.schema import Schemas
 from kobune.controlplane.apiserver.discovery import Document
+from kobune.controlplane.apiserver.openapi.merging import Description, merged
 from kobune.controlplane.apiserver.openapi.paths import PathRenderer, TypeNames
 from kobune.controlplane.apiserver.openapi.schemas import (
     DELETE_OPTIONS,
@@ -49,10 +50,17 @@ class OpenApi:
         self._custom = custom
         self._documents: dict[str, Document] = {}
         self._generation = -1
+        self._merged: tuple[tuple[Document, tuple[Description, ...]], Document] | None = None
 
-    def v2(self) -> Document:
-        """`/openapi/v2`, as JSON."""
-        return self._kept("v2", lambda: self._swagger(list(self._catalogue)))
+    def v2(self, others: Sequence[Description] = ()) -> Document:
+        """`/openapi/v2`, as JSON, with what other servers describe."""
+        own = self._kept("v2", lambda: self._swagger(list(self._catalogue)))
+        if not others:
+            return own
+        told = (own, tuple(others))
+        if self._merged is None or self._merged[0] != told:
+            self._merged = told, _document(merged(orjson.loads(own.body), others))
+        return self._merged[1]
 
     def index(self) -> Document:
         """`/openapi/v3`: the path of each document, with a hash of its content."""
@@ -74,9 +82,7 @@ class OpenApi:
             self._generation = self._catalogue.generation
         document = self._documents.get(key)
         if document is None:
-            body = orjson.dumps(render())
-            document = Document(body, etag=f'"{hashlib.sha512(body).hexdigest().upper()}"')
-            self._documents[key] = document
+            document = self._documents[key] = _document(render())
         return document
 
     def _of_path(self, path: str) -> list[Kind]:
@@ -133,6 +139,11 @@ class OpenApi:
         for kind in kinds:
             paths |= renderer.paths(kind)
         return types, dict(sorted(paths.items()))
+
+
+def _document(content: Json) -> Document:
+    body = orjson.dumps(content)
+    return Document(body, etag=f'"{hashlib.sha512(body).hexdigest().upper()}"')
 
 
 def _bodies(kind: Kind) -> Iterable[tuple[str, str, str]]:

@@ -56,7 +56,7 @@ async def openapi_v2(server: "ApiServer", request: Request) -> Response:
     accept = request.headers.get("accept") or ""
     if PROTOBUF in accept and "json" not in accept and "*/*" not in accept:
         raise NotAcceptable("only the following media types are accepted: application/json")
-    return _answer(request, server.openapi.v2())
+    return _answer(request, server.openapi.v2(server.aggregator.descriptions()))
 
 
 async def openapi_v3(server: "ApiServer", request: Request) -> Response:
