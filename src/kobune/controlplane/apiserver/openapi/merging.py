@@ -99,6 +99,6 @@ def _renamed(node: Any, names: Mapping[tuple[str, str], str]) -> Any:
         return node
     found = {key: _renamed(value, names) for key, value in node.items()}
     key = _target(node.get("$ref"))
-    if key in names:
+    if key is not None and key in names:
         found["$ref"] = f"#/{key[0]}/{names[key]}"
     return found
