@@ -141,7 +141,8 @@ def status_of(error: ApiError) -> Json:
         details["uid"] = error.uid
     if error.causes:
         details["causes"] = [
-            {"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in error.causes
+            {"reason": cause.reason, "message": cause.message, **({"field": cause.field} if cause.field else {})}
+            for cause in error.causes
         ]
     if error.retry_after_seconds:
         details["retryAfterSeconds"] = error.retry_after_seconds

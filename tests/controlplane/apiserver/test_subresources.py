@@ -73,36 +73,6 @@ async def test_a_namespace_ends_when_it_is_finalized(ask):
     await ask("GET", "/api/v1/namespaces/x", status=404)
 
 
-async def test_an_eviction_respects_the_budget(ask):
-    await ask.create(PODS, pod(nodeName="n"))
-    await ask("PATCH", f"{PODS}/a/status", {"status": {"phase": "Running", "conditions": [
-        {"type": "Ready", "status": "True"}]}}, content_type=MERGE)  # fmt: skip
-    budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
-    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}
-    await ask.create(budgets, {"metadata": {"name": "b"}, "spec": spec})
-    status = {
-        "observedGeneration": 1,
-        "currentHealthy": 1,
-        "desiredHealthy": 1,
-        "disruptionsAllowed": 0,
-        "expectedPods": 1,
-    }
-    await ask("PATCH", f"{budgets}/b/status", {"status": status}, content_type=MERGE)
-    eviction = {"metadata": {"name": "a"}}
-    answer = await ask("POST", f"{PODS}/a/eviction", eviction, status=429)
-    assert answer["message"] == "Cannot evict pod as it would violate the pod's disruption budget."
-    assert (
-        answer["details"]["causes"][0]["message"] == "The disruption budget b needs 1 healthy pods and has 1 currently"
-    )
-    await ask("PATCH", f"{budgets}/b/status", {"status": {"disruptionsAllowed": 1}}, content_type=MERGE)
-    await ask("POST", f"{PODS}/a/eviction", eviction, status=201)
-    evicted = await ask("GET", f"{PODS}/a")
-    assert evicted["metadata"]["deletionTimestamp"]
-    assert evicted["status"]["conditions"][-1]["type"] == "DisruptionTarget"
-    budget = await ask("GET", f"{budgets}/b")
-    assert (budget["status"]["disruptionsAllowed"], list(budget["status"]["disruptedPods"])) == (0, ["a"])
-
-
 async def test_a_pod_takes_ephemeral_containers_afterwards(ask):
     created = await ask.create(PODS, pod())
     created["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "busybox"}]

@@ -62,7 +62,9 @@ async def reconcile(key: Key, context: Context) -> float | None:
     except (CannotCount, ApiError) as error:
         message = f"Failed to calculate the number of expected pods: {error}"
         context.events.warning(budget, "CalculateExpectedPodCountFailed", message)
-        failed = _condition(budget, "False", "SyncFailed", str(error), now)
+        # The numbers stay those of the last count, and so does the generation that they are of.
+        counted = budget.status.observed_generation
+        failed = _condition(budget, "False", "SyncFailed", str(error), now, generation=counted)
         await _write(context, budget, {"disruptionsAllowed": 0, "conditions": _to_json(failed)})
         return None
     await _report(context, budget, count, now)
@@ -175,7 +177,7 @@ async def _exists(context: Context, resource: Resource, key: Key) -> bool:
 async def _report(context: Context, budget: PodDisruptionBudget, count: Count, now: datetime) -> None:
     old = budget.status
     verdict = ("True", "SufficientPods", "") if count.allowed > 0 else ("False", "InsufficientPods", "")
-    conditions = _condition(budget, *verdict, now)
+    conditions = _condition(budget, *verdict, now, generation=budget.metadata.generation)
     before = (old.expected_pods, old.desired_healthy, old.current_healthy, old.disruptions_allowed, old.disrupted_pods)
     after = (count.expected, count.desired, count.healthy, count.allowed, count.disrupted)
     if before == after and conditions == old.conditions and old.observed_generation == budget.metadata.generation:
@@ -208,9 +210,10 @@ def _to_json(conditions: Sequence[Condition]) -> list[Json]:
     return [{"message": "", **each} for each in to_json(conditions)]
 
 
-def _condition(budget: PodDisruptionBudget, status: str, reason: str, message: str, now: datetime) -> list[Condition]:
+def _condition(
+    budget: PodDisruptionBudget, status: str, reason: str, message: str, now: datetime, *, generation: int
+) -> list[Condition]:
     known = find_condition(budget.status.conditions, "DisruptionAllowed")
-    generation = budget.metadata.generation
     unchanged = known is not None and (known.status, known.reason, known.message) == (status, reason, message)
     if known is not None and unchanged and known.observed_generation == generation:
         return budget.status.conditions
