@@ -140,10 +140,7 @@ def status_of(error: ApiError) -> Json:
     if error.uid:
         details["uid"] = error.uid
     if error.causes:
-        details["causes"] = [
-            {"reason": cause.reason, "message": cause.message, **({"field": cause.field} if cause.field else {})}
-            for cause in error.causes
-        ]
+        details["causes"] = [_cause(cause) for cause in error.causes]
     if error.retry_after_seconds:
         details["retryAfterSeconds"] = error.retry_after_seconds
     status: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": str(error)}
@@ -154,6 +151,11 @@ def status_of(error: ApiError) -> Json:
         status["details"] = details
     status["code"] = error.code
     return status
+
+
+def _cause(cause: FieldError) -> Json:
+    parts = {"reason": cause.reason, "message": cause.message, "field": cause.field}
+    return {name: value for name, value in parts.items() if value}
 
 
 def error_from_status(status: Mapping[str, Any]) -> ApiError:

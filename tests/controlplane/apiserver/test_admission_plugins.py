@@ -2,6 +2,7 @@
 
 import base64
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -10,9 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kobune.api.clock import SystemClock
+from kobune.api.errors import Forbidden
+from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.plugins import NOT_HERE, OFF_BY_DEFAULT, make_plugins
+from kobune.controlplane.apiserver.admission.pod_node_validators import NodeDeclaredFeatureValidator, needed_features
 from kobune.controlplane.apiserver.admission.tolerations import merged
 from kobune.controlplane.apiserver.config import ApiServerConfig
-from kobune.controlplane.apiserver.request import User
+from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.request import MASTER, User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
 from tests.controlplane.apiserver.conftest import KEYS, Asker
@@ -22,6 +28,7 @@ CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def pod(name="a", **spec):
@@ -226,3 +233,137 @@ async def test_plugins_that_are_off_can_be_switched_on(ask, strict):
 )
 def test_of_two_tolerations_the_wider_is_kept(first, second, expected):
     assert merged(first, second) == expected
+
+
+NODE = {
+    "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}},
+    "status": {"allocatable": {"cpu": "1900m", "memory": "1Gi", "pods": "10"}},
+}
+
+
+def sized(cpu):
+    resources = {"requests": {"cpu": cpu, "memory": "64Mi"}}
+    once = {"name": "init", "image": "busybox", "resources": {"requests": {"cpu": "100m"}}}
+    return pod(
+        nodeName="n", initContainers=[once], containers=[{"name": "main", "image": "busybox", "resources": resources}]
+    )
+
+
+async def resized(ask, spec, status=0):
+    return await ask("PATCH", f"{PODS}/a/resize", {"spec": spec}, content_type=STRATEGIC, status=status)
+
+
+async def test_a_pod_does_not_grow_beyond_its_node(ask):
+    await ask.create("/api/v1/nodes", NODE)
+    await ask.create(PODS, sized("1"))
+    wanted = {"containers": [{"name": "main", "resources": {"requests": {"cpu": "2", "memory": "2Gi"}}}]}
+    answer = await resized(ask, wanted, status=403)
+    assert answer["message"] == (
+        'pods "a" is forbidden: node didn\'t have enough allocatable resources: '
+        "cpu, requested: 2000, allocatable: 1900; memory, requested: 2147483648, allocatable: 1073741824"
+    )
+    assert answer["details"]["causes"] == [{"reason": "NodeCapacity"}]
+    wanted["containers"][0]["resources"]["requests"] = {"cpu": "1500m", "memory": "1Gi"}
+    await resized(ask, wanted)
+
+
+async def test_only_linux_resizes(ask):
+    await ask.create("/api/v1/nodes", {**NODE, "metadata": {"name": "n", "labels": {"kubernetes.io/os": "windows"}}})
+    await ask.create(PODS, sized("1"))
+    wanted = {"containers": [{"name": "main", "resources": {"requests": {"cpu": "1500m"}}}]}
+    answer = await resized(ask, wanted, status=403)
+    assert answer["message"].endswith('pod resize is only supported on linux nodes, node "n" is "windows"')
+    assert answer["details"]["causes"] == [{"reason": "UnsupportedPlatform"}]
+
+
+def asking(cpu, **container):
+    return {"initContainers": [{"name": "init", "resources": {"requests": {"cpu": cpu}}, **container}]}
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "features"),
+    [
+        ({"resources": {"requests": {"cpu": "1"}}}, {}, ["InPlacePodLevelResourcesVerticalScaling"]),
+        (asking("2"), asking("1"), ["InPlacePodVerticalScalingInitContainers"]),
+        (asking("2", restartPolicy="Always"), asking("1", restartPolicy="Always"), []),
+        (asking("1", image="b"), asking("1", image="a"), []),
+    ],
+)
+def test_what_only_some_kubelets_can_change_is_a_feature(new, old, features):
+    assert list(needed_features(new, old)) == features
+
+
+async def test_a_feature_is_asked_only_of_nodes_that_declare_it(server, ask):
+    feature = "InPlacePodLevelResourcesVerticalScaling"
+    await ask.create("/api/v1/nodes", NODE)
+    old = await ask.create(PODS, sized("1"))
+    new = {**old, "metadata": {**old["metadata"], "generation": 2}}
+    new["spec"] = {**old["spec"], "resources": {"requests": {"cpu": "1"}}}
+    registry = server.registry
+    call = Call(registry.builtin("", "v1", "Pod"), "default", "a", MASTER, SystemClock().now(), subresource="resize")
+    attributes = Attributes("UPDATE", call, new, old)
+    with pytest.raises(Forbidden, match=f'requires features {feature} which are not available on node "n"'):
+        await NodeDeclaredFeatureValidator(registry).validate(attributes)
+    declared = {"status": {"declaredFeatures": [feature]}}
+    await ask("PATCH", "/api/v1/nodes/n/status", declared, content_type=MERGE)
+    await NodeDeclaredFeatureValidator(registry).validate(attributes)
+
+
+async def test_upstreams_plugins_have_their_names_here(server):
+    def names(**which):
+        return {one.name for one in make_plugins(server.registry, server.webhooks, server.authorization, **which)}
+
+    assert names(disabled=NOT_HERE) == names()
+    assert names(enabled=OFF_BY_DEFAULT) - names() == set(OFF_BY_DEFAULT)
+    with pytest.raises(ValueError, match="no such admission plugin: ImagePolicyWebhook"):
+        names(enabled=["ImagePolicyWebhook"])
+
+
+async def test_plugins_that_are_off_by_default_can_be_asked_for():
+    config = ApiServerConfig(
+        cluster_version="1.36",
+        enabled_admission_plugins=("NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysAdmit"),
+        disabled_admission_plugins=("ServiceAccount", "NamespaceLifecycle"),
+    )  # fmt: skip
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        ask = Asker(server)
+        answer = await ask("POST", "/api/v1/namespaces/nowhere/configmaps", {"metadata": {"name": "a"}}, status=404)
+        assert answer["message"] == 'namespaces "nowhere" not found'
+        term = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": {"matchLabels": {"app": "a"}}}
+        apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        answer = await ask("POST", PODS, pod(affinity=apart), status=403)
+        assert "but only key kubernetes.io/hostname is allowed" in answer["message"]
+
+
+def authority():
+    """A self-signed CA's certificate in PEM."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mine")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    made = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+async def test_only_who_may_attests_for_a_signer():
+    config = ApiServerConfig(cluster_version="1.37")
+    path = "/apis/certificates.k8s.io/v1/clustertrustbundles"
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        ask, roles = Asker(server), "/apis/rbac.authorization.k8s.io/v1"
+        rules = [{"apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"], "verbs": ["*"]}]
+        await ask.create(f"{roles}/clusterroles", {"metadata": {"name": "clerk"}, "rules": rules})
+        binding = {
+            "metadata": {"name": "clerk"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "clerk"},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jo"}],
+        }
+        await ask.create(f"{roles}/clusterrolebindings", binding)
+        jo = Asker(server, User("jo", groups=("system:authenticated",)))
+        bundle = {
+            "metadata": {"name": "example.com:mine:a"},
+            "spec": {"signerName": "example.com/mine", "trustBundle": authority()},
+        }
+        answer = await jo("POST", path, bundle, status=403)
+        assert answer["message"].endswith('user not permitted to attest for signerName "example.com/mine"')
+        await ask.create(path, bundle)
+        finalizers = {"metadata": {"finalizers": ["example.com/kept"]}}
+        await jo("PATCH", f"{path}/example.com:mine:a", finalizers, content_type=MERGE)

@@ -35,7 +35,12 @@ def pod_usage(pod: Json, now: datetime) -> Amounts:
     if (pod.get("status") or {}).get("phase") in FINISHED or _is_overdue(pod, now):
         return count
     spec = _with_granted(pod)
-    return count | {"pods": "1"} | _named(_total(spec, "requests"), _total(spec, "limits"))
+    return count | {"pods": "1"} | _named(requested(spec), _total(spec, "limits"))
+
+
+def requested(spec: Json) -> Amounts:
+    """All that a pod asks for: of its containers or as a whole, and its overhead."""
+    return _total(spec, "requests")
 
 
 def pod_in_scope(scope: Json, pod: Json) -> bool:

@@ -13,7 +13,7 @@ import orjson
 
 from kobune.api.catalogue import Kind
 from kobune.api.clock import SystemClock
-from kobune.controlplane.apiserver.admission.plugins import OFF_BY_DEFAULT, make_plugins
+from kobune.controlplane.apiserver.admission.plugins import NOT_HERE, OFF_BY_DEFAULT, make_plugins
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import MASTER, Request
 from kobune.controlplane.apiserver.server import ApiServer
@@ -52,7 +52,10 @@ async def render() -> str:
         table = _table(("Kind", "Version", "Verbs", "Subresources"), rows)
         plugins = _table(("Plug-in", "On", "Operations", "Resources"), _plugins(server))
     parts = [_INTRODUCTION.format(version=VERSION), "## Kinds, verbs and subresources\n", table]
-    return "\n".join([*parts, "## Admission plug-ins, in their order\n", plugins])
+    missing = (
+        f"Upstream also has these, off by default, which cannot be switched on here: {', '.join(sorted(NOT_HERE))}.\n"
+    )
+    return "\n".join([*parts, "## Admission plug-ins, in their order\n", plugins, missing])
 
 
 async def _row(server: ApiServer, kind: Kind) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who settles requests for certificates."""
+"""CertificateApproval, CertificateSigning, CertificateSubjectRestriction and ClusterTrustBundleAttest: who speaks for signers."""
 
 import base64
 import binascii
@@ -45,6 +45,27 @@ class CertificateSigning:
             await _require(self._authorization, attributes, "sign")
 
 
+class ClusterTrustBundleAttest:
+    name = "ClusterTrustBundleAttest"
+    operations = ("CREATE", "UPDATE")
+    resources = ("clustertrustbundles",)
+
+    def __init__(self, authorization: Authorization) -> None:
+        self._authorization = authorization
+
+    def admit(self, attributes: Attributes) -> None:
+        return None
+
+    async def validate(self, attributes: Attributes) -> None:
+        new, old = attributes.object or {}, attributes.old_object
+        signer = (new.get("spec") or {}).get("signerName")
+        # The garbage collector, and who only writes it anew, change nothing that is attested.
+        if not signer or (old is not None and _without_collection(new) == _without_collection(old)):
+            return
+        if not await _may(self._authorization, attributes, "attest", signer):
+            raise refused(attributes, f'user not permitted to attest for signerName "{signer}"')
+
+
 class CertificateSubjectRestriction:
     name = "CertificateSubjectRestriction"
     operations = ("CREATE",)
@@ -63,12 +84,22 @@ class CertificateSubjectRestriction:
 async def _require(authorization: Authorization, attributes: Attributes, verb: str) -> None:
     """Raises Forbidden unless the user may do this for the signer, or for all of the signer's domain."""
     signer: str = ((attributes.old_object or {}).get("spec") or {}).get("signerName", "")
-    user = attributes.call.user
+    if not await _may(authorization, attributes, verb, signer):
+        raise refused(attributes, f'user not permitted to {verb} requests with signerName "{signer}"')
+
+
+async def _may(authorization: Authorization, attributes: Attributes, verb: str, signer: str) -> bool:
     for name in (signer, f"{signer.partition('/')[0]}/*"):
-        decision = await authorization.decide(Access(user, verb, GROUP, "*", "signers", name=name))
+        decision = await authorization.decide(Access(attributes.call.user, verb, GROUP, "*", "signers", name=name))
         if decision.verdict is Verdict.ALLOW:
-            return
-    raise refused(attributes, f'user not permitted to {verb} requests with signerName "{signer}"')
+            return True
+    return False
+
+
+def _without_collection(obj: Json) -> Json:
+    """Without what the garbage collector writes. Source: upstream rbac.IsOnlyMutatingGCFields."""
+    written = ("ownerReferences", "finalizers", "managedFields")
+    return {**obj, "metadata": {name: value for name, value in obj["metadata"].items() if name not in written}}
 
 
 def _status(request: Json | None) -> Json:

@@ -3,11 +3,13 @@
 from collections.abc import Collection
 
 from kobune.api.features import GENERIC_WORKLOAD
+from kobune.controlplane.apiserver.admission.always import AlwaysAdmit, AlwaysDeny
 from kobune.controlplane.apiserver.admission.always_pull_images import AlwaysPullImages
 from kobune.controlplane.apiserver.admission.certificates import (
     CertificateApproval,
     CertificateSigning,
     CertificateSubjectRestriction,
+    ClusterTrustBundleAttest,
 )
 from kobune.controlplane.apiserver.admission.chain import Plugin
 from kobune.controlplane.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
@@ -17,11 +19,14 @@ from kobune.controlplane.apiserver.admission.extended_resource_toleration import
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_policy import MutatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
+from kobune.controlplane.apiserver.admission.namespace_exists import NamespaceExists
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
 from kobune.controlplane.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
+from kobune.controlplane.apiserver.admission.pod_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from kobune.controlplane.apiserver.admission.pod_group_protection import PodGroupProtection
 from kobune.controlplane.apiserver.admission.pod_group_workload_exists import PodGroupWorkloadExists
+from kobune.controlplane.apiserver.admission.pod_node_validators import NodeDeclaredFeatureValidator, PodResizeValidator
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
 from kobune.controlplane.apiserver.admission.pod_topology_labels import PodTopologyLabels
@@ -38,8 +43,21 @@ from kobune.controlplane.apiserver.authorization.authorizer import Authorization
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 # What upstream has switched off unless it is asked for.
-OFF_BY_DEFAULT = ("AlwaysPullImages", "DenyServiceExternalIPs", "ExtendedResourceToleration")
-TOPOLOGY_LABELS_SINCE = (1, 35)
+OFF_BY_DEFAULT = (
+    "AlwaysAdmit", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "ExtendedResourceToleration",
+    "DenyServiceExternalIPs", "AlwaysDeny",
+)  # fmt: skip
+# Upstream's, of which there is nothing here to switch on; to switch them off is to ask for what is so.
+NOT_HERE = frozenset(
+    {
+        "NamespaceAutoProvision", "ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit",
+        "OwnerReferencesPermissionEnforcement", "JobValidation",
+    }
+)  # fmt: skip
+# The versions whose features these belong to are on by default.
+SINCE = {
+    PodTopologyLabels.name: (1, 35), NodeDeclaredFeatureValidator.name: (1, 36), PodResizeValidator.name: (1, 36),
+}  # fmt: skip
 
 
 def make_plugins(
@@ -54,7 +72,10 @@ def make_plugins(
     """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
     policies = MutatingAdmissionPolicy(registry)
     plugins: tuple[Plugin, ...] = (
+        AlwaysAdmit(),
         NamespaceLifecycle(registry),
+        NamespaceExists(registry),
+        LimitPodHardAntiAffinityTopology(),
         LimitRanger(registry),
         ServiceAccount(registry),
         NodeRestriction(registry),
@@ -71,23 +92,27 @@ def make_plugins(
         RuntimeClass(registry),
         CertificateApproval(authorization),
         CertificateSigning(authorization),
+        ClusterTrustBundleAttest(authorization),
         CertificateSubjectRestriction(),
         DefaultIngressClass(registry),
         DenyServiceExternalIPs(),
         PodTopologyLabels(registry),
         PodGroupWorkloadExists(registry),
+        NodeDeclaredFeatureValidator(registry),
+        PodResizeValidator(registry),
         policies,
         MutatingAdmissionWebhook(registry, webhooks, then=policies.again),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
         ResourceQuota(registry),
+        AlwaysDeny(),
     )
-    unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins}
+    unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins} - (NOT_HERE - set(enabled))
     if unknown:
         raise ValueError(f"no such admission plugin: {', '.join(sorted(unknown))}")
     off = {*OFF_BY_DEFAULT, *disabled} - set(enabled)
-    if tuple(map(int, registry.version.split("."))) < TOPOLOGY_LABELS_SINCE:
-        off.add(PodTopologyLabels.name)
+    version = tuple(map(int, registry.version.split(".")))
+    off |= {name for name, since in SINCE.items() if version < since}
     if GENERIC_WORKLOAD not in registry.features:
         off |= {PodGroupProtection.name, PodGroupWorkloadExists.name}
     return [plugin for plugin in plugins if plugin.name not in off]
