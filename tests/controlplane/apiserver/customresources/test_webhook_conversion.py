@@ -14,6 +14,7 @@ from aiohttp import web
 from kobune.host.pki import Authority
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 PATH = "/apis/example.com/{}/namespaces/default/people"
 
 
@@ -22,11 +23,16 @@ class Converter:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.admitted: list[Any] = []
+        self.patch: list[Any] = []
         self.failure = ""
         self.url = self.bundle = ""
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        review = orjson.loads(await request.read())["request"]
+        body = orjson.loads(await request.read())
+        review = body["request"]
+        if body["kind"] == "AdmissionReview":
+            return self.admit(review)
         self.asked.append(review)
         result = {"status": "Failure", "message": self.failure} if self.failure else {"status": "Success"}
         objects = [self.converted(one, review["desiredAPIVersion"]) for one in review["objects"]]
@@ -34,6 +40,20 @@ class Converter:
         return web.json_response(
             {"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response}
         )
+
+    def admit(self, review: Any) -> web.Response:
+        self.admitted.append(review)
+        response = {"uid": review["uid"], "allowed": True}
+        if self.patch:
+            response |= {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(self.patch)).decode()}
+        return web.json_response({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+
+    def configuration(self, **options: Any) -> dict[str, Any]:
+        """An admission webhook that knows v1 only."""
+        rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["people"], "operations": ["*"]}
+        client = {"url": self.url, "caBundle": self.bundle}
+        webhook = {"name": "hook.example.com", "clientConfig": client, "rules": [rule], "sideEffects": "None"}
+        return {"metadata": {"name": "hook"}, "webhooks": [webhook | {"admissionReviewVersions": ["v1"], **options}]}
 
     def converted(self, obj: Any, version: str) -> Any:
         if version.endswith("v2"):
@@ -149,3 +169,60 @@ async def test_fields_of_another_version_than_the_stored_one_can_be_selected(ask
         ("ADDED", "alan", "Lovelace"),
     ]  # fmt: skip
     assert set(seen[4:]) == {("DELETED", "alan", "Lovelace"), ("DELETED", "anna", "Lovelace")}
+
+
+async def test_a_webhook_for_one_version_judges_and_changes_the_others(
+    ask: Any, people: None, converter: Converter
+) -> None:
+    for kind in ("mutating", "validating"):
+        await ask.create(f"{ADMISSION}/{kind}webhookconfigurations", converter.configuration())
+    made = await ask.create(PATH.format("v2"), person("v2", first="Ada", last="Lovelace"))
+    mutating, validating = converter.admitted
+    assert mutating["object"]["spec"] == validating["object"]["spec"] == {"name": "Ada Lovelace"}
+    assert (mutating["kind"]["version"], mutating["requestKind"]["version"]) == ("v1", "v2")
+    converter.admitted.clear()
+    await ask("DELETE", f"{PATH.format('v2')}/ada")
+    assert {one["oldObject"]["spec"]["name"] for one in converter.admitted} == {"Ada Lovelace"}
+    await ask("DELETE", f"{ADMISSION}/validatingwebhookconfigurations/hook")
+    converter.patch = [{"op": "replace", "path": "/spec/name", "value": "Ada King"}]
+    made = await ask.create(PATH.format("v2"), person("v2", first="Ada", last="Lovelace"))
+    assert (made["apiVersion"], made["spec"]) == ("example.com/v2", {"first": "Ada", "last": "King"})
+
+
+async def test_a_webhook_that_wants_exactly_its_version_is_not_asked_for_another(
+    ask: Any, people: None, converter: Converter
+) -> None:
+    exact = converter.configuration(matchPolicy="Exact")
+    await ask.create(f"{ADMISSION}/validatingwebhookconfigurations", exact)
+    await ask.create(PATH.format("v2"), person("v2", first="Ada", last="Lovelace"))
+    assert converter.admitted == []
+
+
+async def test_policies_for_one_version_judge_and_change_the_others(ask: Any, people: None) -> None:
+    rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["people"], "operations": ["CREATE"]}
+    constraints = {"resourceRules": [rule]}
+    mutation = {
+        "patchType": "JSONPatch",
+        "jsonPatch": {
+            "expression": '[JSONPatch{op: "replace", path: "/spec/name", value: object.spec.name + "-King"}]'
+        },
+    }
+    changes = {"matchConstraints": constraints, "reinvocationPolicy": "Never", "mutations": [mutation]}
+    refuses = {"matchConstraints": constraints, "validations": [{"expression": "object.spec.name.endsWith('-King')"}]}
+    for kind, spec, more in (
+        ("mutating", changes, {}),
+        ("validating", refuses, {"validationActions": ["Deny"]}),
+    ):
+        await ask.create(f"{ADMISSION}/{kind}admissionpolicies", {"metadata": {"name": "p"}, "spec": spec})
+        binding = {"metadata": {"name": "p"}, "spec": {"policyName": "p", **more}}
+        await ask.create(f"{ADMISSION}/{kind}admissionpolicybindings", binding)
+    made = await ask.create(PATH.format("v2"), person("v2", first="Ada", last="Lovelace"))
+    assert made["spec"] == {"first": "Ada", "last": "Lovelace-King"}
+
+
+async def test_who_cannot_be_converted_cannot_be_judged(ask: Any, people: None, converter: Converter) -> None:
+    await ask.create(f"{ADMISSION}/validatingwebhookconfigurations", converter.configuration())
+    converter.failure = "no such people"
+    answer = await ask("POST", PATH.format("v2"), person("v2", first="Ada", last="Lovelace"), status=500)
+    assert "no such people" in answer["message"]
+    assert converter.admitted == []

@@ -18,7 +18,6 @@ from kobune.controlplane.apiserver.admission.policies.bindings import Binding, B
 from kobune.controlplane.apiserver.admission.policies.policy import with_variables
 from kobune.controlplane.apiserver.admission.refusal import name_of
 from kobune.controlplane.apiserver.admission.webhooks.review import review_of
-from kobune.controlplane.apiserver.conversion import converted
 from kobune.controlplane.apiserver.registry.decoding import checked_object
 from kobune.controlplane.apiserver.registry.registry import Registry
 
@@ -70,24 +69,24 @@ class MutatingAdmissionPolicy:
             raise _denied(binding, attributes, f"failed to configure binding: {error}") from error
         for one in params:
             for mutation in spec.get("mutations") or ():
-                request = review_of(attributes, kind, self._registry.mint.uid())["request"]
+                request = (await review_of(self._registry, attributes, kind))["request"]
                 values = {**await values_of(self._registry, attributes, request), "params": one}
                 conditions = spec.get("matchConditions") or ()
                 if conditions and not hold(conditions, values, call.kind, call.name, ignores_failure=ignores):
                     break
                 try:
                     seen = with_variables(binding.policy, values)
-                    self._take(attributes, kind, changed(mutation, seen, self._registry.schema(kind)))
+                    await self._take(attributes, kind, changed(mutation, seen, self._registry.schema(kind)))
                 except (Failed, ApiError, ValueError, TypeError) as error:
                     if not ignores:
                         raise _denied(binding, attributes, str(error)) from error
         return bool(obj != before)
 
-    def _take(self, attributes: Attributes, kind: Kind, new: Json) -> None:
+    async def _take(self, attributes: Attributes, kind: Kind, new: Json) -> None:
         """Put the changed object, given in the version of `kind`, in the place of the old one."""
         call, obj = attributes.call, attributes.object
         assert obj is not None
-        new = converted(new, kind, call.kind)
+        new = await self._registry.in_version(new, kind, call.kind)
         if not call.subresource or call.subresource == "status":
             new = checked_object(
                 new, call.kind, self._registry.schema(call.kind), validation="Ignore", warnings=[], repeated=[]

@@ -10,7 +10,6 @@ from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.admission.webhooks.dispatch import Dispatcher
 from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
-from kobune.controlplane.apiserver.conversion import converted
 from kobune.controlplane.apiserver.registry.decoding import checked_object
 from kobune.controlplane.apiserver.registry.registry import Registry
 
@@ -59,8 +58,8 @@ class MutatingAdmissionWebhook:
                 "which is not supported for this operation"
             )
         before: Json = clone(obj)
-        changed = jsonpatch.apply(converted(before, own, kind), verdict.patch)
-        new = converted(changed, kind, own)
+        seen = await self._registry.in_version(before, own, kind)
+        new = await self._registry.in_version(jsonpatch.apply(seen, verdict.patch), kind, own)
         if not attributes.call.subresource or attributes.call.subresource == "status":
             new = checked_object(
                 new, own, self._registry.schema(own), validation="Ignore", warnings=[], repeated=[]

@@ -42,7 +42,7 @@ class ValidatingAdmissionPolicy:
 
     async def _judge(self, binding: Binding, kind: Kind, attributes: Attributes) -> list[Decision]:
         spec, call = binding.policy["spec"], attributes.call
-        request = review_of(attributes, kind, self._registry.mint.uid())["request"]
+        request = (await review_of(self._registry, attributes, kind))["request"]
         values = await values_of(self._registry, attributes, request)
         ignores = spec.get("failurePolicy") == "Ignore"
         conditions = spec.get("matchConditions") or ()

@@ -212,10 +212,14 @@ class CustomKinds:
             await served.prepare(served.versions[kind.version], bodies)
 
     async def to_storage(self, kind: Kind, obj: Json) -> Json:
-        served = self.served(kind)
+        return await self.convert(obj, self.served(kind).storage.kind)
+
+    async def convert(self, obj: Json, target: Kind) -> Json:
+        """An object in the version of `target`. Raises ApiError when the webhook fails."""
+        served = self.served(target)
         if served.webhook is not None:
-            await served.webhook.convert([obj], served.storage.kind.api_version)
-        return served.converted(obj, served.storage)
+            await served.webhook.convert([obj], target.api_version)
+        return served.converted(obj, served.versions[target.version])
 
 
 def revision_of(body: bytes) -> int:

@@ -199,6 +199,12 @@ class Registry:
             return self.custom.read(kind, body)
         return converted_body(body, self.stored(kind), kind)
 
+    async def in_version(self, obj: Json, source: Kind, target: Kind) -> Json:
+        """An object in another version of its kind, the same object when the versions are one. Raises ApiError when a webhook fails to convert it."""
+        if source.custom and source.api_version != target.api_version:
+            return await self.custom.convert(obj, target)
+        return converted(obj, source, target)
+
     async def _in_storage(self, kind: Kind, obj: Json) -> Json:
         return await self.custom.to_storage(kind, obj) if kind.custom else converted(obj, kind, self.stored(kind))
 

@@ -58,15 +58,14 @@ class Dispatcher:
 
     async def ask(self, webhook: Webhook, kind: Kind, attributes: Attributes, *, may_patch: bool) -> Verdict | None:
         """The verdict; None when the webhook does not want to know, or failed and may. Raises ApiError for a denial, or a failure that counts."""
-        uid = self._registry.mint.uid()
-        review = review_of(attributes, kind, uid)
+        review = await review_of(self._registry, attributes, kind)
         if webhook.conditions and not await self._conditions_hold(webhook, attributes, review):
             return None
         if is_dry_run(attributes) and webhook.side_effects not in ("None", "NoneOnDryRun"):
             raise no_dry_run(webhook)
         try:
             answer = await self._client.call(webhook, review)
-            verdict = read_verdict(answer, uid, may_patch=may_patch)
+            verdict = read_verdict(answer, review["request"]["uid"], may_patch=may_patch)
         except (CallFailed, BadAnswer) as error:
             what = "failed to call webhook" if isinstance(error, CallFailed) else "received invalid webhook response"
             if webhook.ignores_failure:

@@ -10,7 +10,7 @@ from kobune.api.catalogue import Kind
 from kobune.api.errors import ApiError, BadRequest, Json, error_from_status
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
-from kobune.controlplane.apiserver.conversion import converted
+from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.virtual.asked import user_info
 
 API_VERSION = "admission.k8s.io/v1"
@@ -28,23 +28,24 @@ class Verdict(NamedTuple):
     annotations: dict[str, str]  # For the audit log.
 
 
-def review_of(attributes: Attributes, kind: Kind, uid: str) -> Json:
-    """The question, with the objects in the version of `kind`."""
+async def review_of(registry: Registry, attributes: Attributes, kind: Kind) -> Json:
+    """The question, with the objects in the version of `kind`. Raises ApiError when they cannot be converted."""
     call = attributes.call
     # Who connects sends no object of the kind: what is asked about are the options of the connection.
     connecting = str((attributes.object or {}).get("kind", "")) if attributes.operation == "CONNECT" else ""
     group_version = {"group": kind.group, "version": kind.version}
     asked = {"group": call.kind.group, "version": call.kind.version}
+    obj, old = attributes.object, attributes.old_object
     request: Json = {
-        "uid": uid,
+        "uid": registry.mint.uid(),
         "kind": {**group_version, "kind": connecting or kind.name},
         "resource": {**group_version, "resource": kind.plural},
         "requestKind": {**asked, "kind": connecting or call.kind.name},
         "requestResource": {**asked, "resource": call.kind.plural},
         "operation": attributes.operation,
         "userInfo": user_info(call.user),
-        "object": attributes.object if connecting else _in_version(attributes.object, call.kind, kind),
-        "oldObject": _in_version(attributes.old_object, call.kind, kind),
+        "object": obj if connecting or obj is None else await registry.in_version(obj, call.kind, kind),
+        "oldObject": None if old is None else await registry.in_version(old, call.kind, kind),
         "dryRun": is_dry_run(attributes),
         "options": _options(attributes),
     }
@@ -114,10 +115,6 @@ def no_dry_run(webhook: Webhook) -> BadRequest:
 
 def is_dry_run(attributes: Attributes) -> bool:
     return attributes.call.options.dry_run or bool(attributes.delete_options and attributes.delete_options.dry_run)
-
-
-def _in_version(obj: Json | None, source: Kind, target: Kind) -> Json | None:
-    return None if obj is None else converted(obj, source, target)
 
 
 def _options(attributes: Attributes) -> Json:
