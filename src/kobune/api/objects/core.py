@@ -291,6 +291,10 @@ class PodResourceClaimStatus(View):
     resource_claim_name: str | None = None
 
 
+class ExtendedResourceClaimStatus(View):
+    resource_claim_name: str = ""
+
+
 class PodStatus(View):
     phase: str = PENDING
     conditions: list[Condition] = []
@@ -302,6 +306,7 @@ class PodStatus(View):
     start_time: datetime | None = None
     nominated_node_name: str = ""
     resource_claim_statuses: list[PodResourceClaimStatus] = []
+    extended_resource_claim_status: ExtendedResourceClaimStatus | None = None
     qos_class: str = ""
     container_statuses: list[ContainerStatus] = []
     init_container_statuses: list[ContainerStatus] = []

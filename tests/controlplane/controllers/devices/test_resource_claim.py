@@ -1,5 +1,7 @@
 """Claims to devices: made from templates, and given back."""
 
+import pytest
+
 CONTROLLERS = "resourceclaim-controller,garbage-collector-controller"
 
 
@@ -14,6 +16,15 @@ def template():
 def pod(name="p", **claim):
     spec = {"containers": [{"name": "c", "image": "i"}], "resourceClaims": [{"name": "device", **claim}]}
     return {"metadata": {"name": name}, "spec": spec}
+
+
+def in_use_by(uid):
+    """The status of a claim that pod p uses."""
+    result = {"request": "gpu", "driver": "gpu.example.com", "pool": "node", "device": "gpu-0"}
+    return {
+        "allocation": {"devices": {"results": [result]}},
+        "reservedFor": [{"resource": "pods", "name": "p", "uid": uid}],
+    }
 
 
 def test_a_pod_that_names_a_template_gets_a_claim_of_its_own(tell):
@@ -58,11 +69,7 @@ def test_a_claim_is_free_again_when_its_last_user_is_gone(tell):
         claim = {"metadata": {"name": "shared", "finalizers": ["resource.kubernetes.io/delete-protection"]}}
         await world.create("resourceclaims", {**claim, "spec": template()["spec"]["spec"]})
         user = await world.create("pods", pod(resourceClaimName="shared"))
-        result = {"request": "gpu", "driver": "gpu.example.com", "pool": "node", "device": "gpu-0"}
-        status = {
-            "allocation": {"devices": {"results": [result]}},
-            "reservedFor": [{"resource": "pods", "name": "p", "uid": user["metadata"]["uid"]}],
-        }
+        status = in_use_by(user["metadata"]["uid"])
         await world.patch("resourceclaims", "shared", {"status": status}, subresource="status")
         await world.sleep(2)
         held = (await world.get("resourceclaims", "shared"))["status"]
@@ -75,3 +82,39 @@ def test_a_claim_is_free_again_when_its_last_user_is_gone(tell):
     assert "allocation" not in free.get("status", {})
     assert "reservedFor" not in free.get("status", {})
     assert "finalizers" not in free["metadata"]
+
+
+@pytest.mark.parametrize("end", ["Succeeded", "deleted"])
+def test_the_claim_for_extended_resources_goes_with_the_end_of_its_pod(tell, end):
+    async def story(world):
+        user = await world.create("pods", {"metadata": {"name": "p"}, "spec": pod()["spec"] | {"resourceClaims": []}})
+        uid = user["metadata"]["uid"]
+        await world.create("resourceclaims", extended_claim(uid))
+        await world.patch("resourceclaims", "p-extended", {"status": in_use_by(uid)}, subresource="status")
+        mapping = {"containerName": "c", "resourceName": "example.com/gpu", "requestName": "gpu"}
+        told = {"resourceClaimName": "p-extended", "requestMappings": [mapping]}
+        await world.patch("pods", "p", {"status": {"extendedResourceClaimStatus": told}}, subresource="status")
+        await world.sleep(5)
+        before = await world.get("resourceclaims", "p-extended")
+        if end == "deleted":
+            await world.delete("pods", "p", gracePeriodSeconds=0)
+        else:
+            await world.patch("pods", "p", {"status": {"phase": end}}, subresource="status")
+        await world.sleep(5)
+        return before, await world.list("resourceclaims")
+
+    before, after = tell(story, CONTROLLERS, nodes=False)
+    assert before["status"]["reservedFor"][0]["name"] == "p"
+    assert after == []
+
+
+def extended_claim(uid):
+    """As the scheduler makes it."""
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": True}
+    metadata = {
+        "name": "p-extended",
+        "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"},
+        "finalizers": ["resource.kubernetes.io/delete-protection"],
+        "ownerReferences": [owner],
+    }
+    return {"metadata": metadata, "spec": template()["spec"]["spec"]}

@@ -1,5 +1,7 @@
 """ResourceClaims of pods: made from templates, released by pods that are done, and deallocated when nobody uses them.
 
+The claim for a pod's extended resources is made by the scheduler; it is released and deleted like the others.
+
 Source: Kubernetes documentation, Dynamic Resource Allocation; upstream's resourceclaim controller. Keys of pods have the
 name alone; keys of claims begin with `claim:`, which no pod's name does.
 """
@@ -149,7 +151,7 @@ async def _sync_claim(claim: ResourceClaim, context: Context) -> None:
             claim = await _set_status(claim, {"allocation": None}, context)
         claim = await _let_go(claim, context)
     owner = claim.metadata.controller
-    if not left and owner is not None and owner.kind == "Pod" and ANNOTATION in claim.metadata.annotations:
+    if not left and owner is not None and (owner.api_version, owner.kind) == ("v1", "Pod"):
         pod = context.informer(Pod).get(Key(claim.namespace, owner.name))
         if pod is not None and (pod.uid != owner.uid or is_done(pod)) and not claim.is_deleting:
             await context.client.delete(ResourceClaim, claim.key, uid=claim.uid)
@@ -187,12 +189,15 @@ def is_done(pod: Pod) -> bool:
 
 def _pod_changed(context: Context, old: Pod | None, new: Pod | None) -> Iterable[Key]:
     pod = new or old
-    if pod is None or not (pod.spec.resource_claims or pod.status.resource_claim_statuses):
+    extended = pod.status.extended_resource_claim_status if pod is not None else None
+    if pod is None or not (pod.spec.resource_claims or pod.status.resource_claim_statuses or extended):
         return ()
     if new is not None and not is_done(new):
         return (new.key,)
     names = {each.resource_claim_name for each in pod.status.resource_claim_statuses}
     names |= {each.resource_claim_name for each in pod.spec.resource_claims}
+    if extended is not None:
+        names.add(extended.resource_claim_name)
     return [Key(pod.namespace, f"{CLAIM}{name}") for name in names if name]
 
 
