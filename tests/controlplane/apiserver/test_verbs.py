@@ -192,6 +192,69 @@ async def test_a_version_of_the_future_times_out_as_upstream_says(ask, monkeypat
     assert answer["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge", "clients know it by this"
 
 
+async def test_a_page_of_the_future_need_not_be_asked_for_again(ask, monkeypatch):
+    monkeypatch.setattr("kobune.controlplane.apiserver.registry.reading.WAIT_FOR_REVISION_SECONDS", 0.01)
+    again = "resourceVersion=99999", "resourceVersion=99999&resourceVersionMatch=NotOlderThan&limit=1"
+    never = "resourceVersion=99999&limit=1", "resourceVersion=99999&resourceVersionMatch=Exact"
+    for query, seconds in [(one, 1) for one in again] + [(one, None) for one in never]:
+        details = (await ask("GET", f"{PODS}?{query}", status=504))["details"]
+        assert details.get("retryAfterSeconds") == seconds, query
+        assert "field" not in details["causes"][0]
+
+
+async def test_a_watch_from_the_future_waits_for_it(ask):
+    await ask.create(PODS, pod("a"))
+    revision = int((await ask("GET", PODS))["metadata"]["resourceVersion"]) + 1
+    response = await ask.raw("GET", f"{PODS}?watch=1&resourceVersion={revision}")
+    assert response.status == 200
+    await ask.create(PODS, pod("b"))
+    await ask.create(PODS, pod("c"))
+    seen = []
+    async for chunk in response.body:
+        seen += [orjson.loads(line)["object"]["metadata"]["name"] for line in chunk.splitlines()]
+        if "c" in seen:
+            break
+    await response.body.aclose()
+    assert seen in (["c"], ["b", "c"])  # Somebody else may have written in between.
+
+
+async def test_initial_events_of_the_future_are_refused_in_the_stream(ask, monkeypatch):
+    monkeypatch.setattr("kobune.controlplane.apiserver.registry.reading.WAIT_FOR_REVISION_SECONDS", 0.01)
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=99999"
+    (event,) = [one async for one in ask.events(f"{PODS}?{query}")]
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 504)
+
+
+FORBIDDEN, UNKNOWN = "FieldValueForbidden", "FieldValueNotSupported"
+
+
+@pytest.mark.parametrize(("query", "reasons"), [
+    pytest.param("resourceVersionMatch=Exact", [FORBIDDEN], id="match-without-version"),
+    pytest.param("resourceVersionMatch=Bad&continue=x", [FORBIDDEN, FORBIDDEN, UNKNOWN], id="all-at-once"),
+    pytest.param("resourceVersionMatch=Exact&resourceVersion=0", [FORBIDDEN], id="exactly-any"),
+    pytest.param("sendInitialEvents=false", [FORBIDDEN], id="initial-events-of-a-list"),
+    pytest.param("watch=1&resourceVersionMatch=Exact", [FORBIDDEN, UNKNOWN], id="watch-exactly"),
+    pytest.param("watch=1&sendInitialEvents=true", [FORBIDDEN], id="initial-events-without-match"),
+    pytest.param("watch=1&sendInitialEvents=true&resourceVersionMatch=Exact", [FORBIDDEN, UNKNOWN], id="initial-exactly"),
+    pytest.param(
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x", [FORBIDDEN], id="watch-continued"
+    ),
+])  # fmt: skip
+async def test_options_that_contradict_each_other_are_all_told(ask, query, reasons):
+    answer = await ask("GET", f"{PODS}?{query}", status=422)
+    assert [one["reason"] for one in answer["details"]["causes"]] == reasons
+    assert ("is invalid: [" in answer["message"]) == (len(reasons) > 1)
+
+
+async def test_a_page_after_another_is_of_that_one_s_version(ask):
+    await ask.create(PODS, pod("a"))
+    await ask.create(PODS, pod("b"))
+    token = (await ask("GET", f"{PODS}?limit=1"))["metadata"]["continue"]
+    answer = await ask("GET", f"{PODS}?continue={token}&resourceVersion=5", status=400)
+    assert answer["message"] == "specifying resource version is not allowed when using continue"
+    assert (await ask("GET", f"{PODS}?continue={token}&resourceVersion=0"))["items"][0]["metadata"]["name"] == "b"
+
+
 async def test_unknown_fields_warn_or_are_refused(ask):
     body = pod(nodeNam="x")
     response = await ask.raw("POST", PODS, body)

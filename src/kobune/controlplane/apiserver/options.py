@@ -1,10 +1,12 @@
 """The query parameters of reads and writes, parsed and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kobune.api.errors import ApiError, BadRequest, FieldError, Invalid, Json
+
+MATCH = "resourceVersionMatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +65,38 @@ def list_options(query: Mapping[str, str], *, watching: bool = False) -> ListOpt
         bookmarks=flag(query, "allowWatchBookmarks"),
         send_initial_events=None if initial is None else flag(query, "sendInitialEvents"),
     )
-    problem = _watch_problem(options) if watching else _list_problem(options)
-    if problem:
-        raise _invalid(*problem)
+    if options.match or initial is not None:
+        problems = list(_watch_problems(options) if watching else _list_problems(options))
+        if problems:
+            raise _invalid(*problems)
     return options
 
 
-def _list_problem(options: ListOptions) -> tuple[str, str, str] | None:
-    if options.send_initial_events is not None:
-        return "sendInitialEvents", "FieldValueForbidden", "Forbidden: sendInitialEvents is forbidden for list"
-    if not options.match:
-        return None
-    if not options.resource_version:
-        text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-        return "resourceVersionMatch", "FieldValueForbidden", text
-    if options.continue_:
-        text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
-        return "resourceVersionMatch", "FieldValueForbidden", text
-    if options.match not in ("Exact", "NotOlderThan"):
-        text = f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan", ""'
-        return "resourceVersionMatch", "FieldValueNotSupported", text
-    if options.match == "Exact" and options.resource_version == "0":
-        text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        return "resourceVersionMatch", "FieldValueForbidden", text
-    return None
-
-
-def _watch_problem(options: ListOptions) -> tuple[str, str, str] | None:
-    if options.send_initial_events is None:
-        if options.match:
-            text = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            return "resourceVersionMatch", "FieldValueForbidden", text
-        return None
-    if options.match == "NotOlderThan":
-        return None
+def _list_problems(options: ListOptions) -> Iterator[FieldError]:
     if options.match:
-        text = f'Unsupported value: "{options.match}": supported values: "NotOlderThan"'
-        return "resourceVersionMatch", "FieldValueNotSupported", text
-    text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-    return "sendInitialEvents", "FieldValueForbidden", text
+        if not options.resource_version:
+            yield _forbidden(MATCH, f"{MATCH} is forbidden unless resourceVersion is provided")
+        if options.continue_:
+            yield _forbidden(MATCH, f"{MATCH} is forbidden when continue is provided")
+        if options.match not in ("Exact", "NotOlderThan"):
+            yield _unsupported(MATCH, options.match, '"Exact", "NotOlderThan", ""')
+        if options.match == "Exact" and options.resource_version == "0":
+            yield _forbidden(MATCH, f'{MATCH} "exact" is forbidden for resourceVersion "0"')
+    if options.send_initial_events is not None:
+        yield _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+
+
+def _watch_problems(options: ListOptions) -> Iterator[FieldError]:
+    known = options.match == "NotOlderThan"
+    if options.send_initial_events is not None and not known:
+        yield _forbidden(MATCH, f"sendInitialEvents requires setting {MATCH} to NotOlderThan")
+    if options.match:
+        if options.send_initial_events is None:
+            yield _forbidden(MATCH, f"{MATCH} is forbidden for watch unless sendInitialEvents is provided")
+        if not known:
+            yield _unsupported(MATCH, options.match, '"NotOlderThan"')
+        if options.continue_:
+            yield _forbidden(MATCH, f"{MATCH} is forbidden when continue is provided")
 
 
 def write_options(query: Mapping[str, str], *, default_validation: str = "Warn") -> WriteOptions:
@@ -110,13 +105,12 @@ def write_options(query: Mapping[str, str], *, default_validation: str = "Warn")
         return DEFAULT_WRITE
     validation = query.get("fieldValidation", "") or default_validation
     if validation not in ("Strict", "Warn", "Ignore"):
-        text = f'Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'
-        raise _invalid("fieldValidation", "FieldValueNotSupported", text, kind="CreateOptions")
+        known = '"Ignore", "Strict", "Warn"'
+        raise _invalid(_unsupported("fieldValidation", validation, known), kind="CreateOptions")
     manager = query.get("fieldManager", "")
     if len(manager) > 128:
-        raise _invalid(
-            "fieldManager", "FieldValueTooLong", "Too long: may not be more than 128 bytes", kind="CreateOptions"
-        )
+        text = "Too long: may not be more than 128 bytes"
+        raise _invalid(FieldError("fieldManager", "FieldValueTooLong", text), kind="CreateOptions")
     return WriteOptions(
         _dry_run([query["dryRun"]] if "dryRun" in query else []), manager, validation, flag(query, "force")
     )
@@ -146,11 +140,11 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
     if orphan is not None:
         if propagation:
             text = f'Invalid value: "{propagation}": orphanDependents and deletionPropagation cannot be both set'
-            raise _invalid("propagationPolicy", "FieldValueInvalid", text, kind="DeleteOptions")
+            raise _invalid(FieldError("propagationPolicy", "FieldValueInvalid", text), kind="DeleteOptions")
         propagation = "Orphan" if orphan else "Background"
     if propagation not in ("", "Orphan", "Background", "Foreground"):
-        text = f'Unsupported value: "{propagation}": supported values: "Foreground", "Background", "Orphan", "nil"'
-        raise _invalid("propagationPolicy", "FieldValueNotSupported", text, kind="DeleteOptions")
+        known = '"Foreground", "Background", "Orphan", "nil"'
+        raise _invalid(_unsupported("propagationPolicy", propagation, known), kind="DeleteOptions")
     dry_run = given.get("dryRun") or ([query["dryRun"]] if "dryRun" in query else [])
     return DeleteOptions(
         grace,
@@ -186,10 +180,19 @@ def _dry_run(values: Any, kind: str = "CreateOptions") -> bool:
     if list(values) != ["All"]:
         shown = ", ".join(f'"{value}"' for value in values)
         text = f'Unsupported value: [{shown}]: supported values: "All"'
-        raise _invalid("dryRun", "FieldValueNotSupported", text, kind=kind)
+        raise _invalid(FieldError("dryRun", "FieldValueNotSupported", text), kind=kind)
     return True
 
 
-def _invalid(field: str, reason: str, message: str, *, kind: str = "ListOptions") -> ApiError:
-    text = f'{kind}.meta.k8s.io "" is invalid: {field}: {message}'
-    return Invalid(text, FieldError(field, reason, message), group="meta.k8s.io", resource=kind)
+def _forbidden(field: str, why: str) -> FieldError:
+    return FieldError(field, "FieldValueForbidden", f"Forbidden: {why}")
+
+
+def _unsupported(field: str, value: str, known: str) -> FieldError:
+    return FieldError(field, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {known}')
+
+
+def _invalid(*problems: FieldError, kind: str = "ListOptions") -> ApiError:
+    told = [f"{one.field}: {one.message}" for one in problems]
+    text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    return Invalid(f'{kind}.meta.k8s.io "" is invalid: {text}', *problems, group="meta.k8s.io", resource=kind)

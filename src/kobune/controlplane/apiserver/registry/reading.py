@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -18,7 +19,7 @@ from kobune.controlplane.apiserver.request import Part
 from kobune.controlplane.store.cache import Cache, Listing
 from kobune.controlplane.store.encoding import bookmark, frame
 from kobune.controlplane.store.selection import Item, Selection
-from kobune.controlplane.store.watchers import Bookmark, Frames, Render
+from kobune.controlplane.store.watchers import Bookmark, Frames, Render, Watcher
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.registry.registry import Registry
@@ -63,6 +64,8 @@ async def _list_items(registry: "Registry", kind: Kind, namespace: str, options:
     chosen = selection(cache, kind, namespace, options)
     if options.continue_:
         revision, after = _read_continue(options.continue_, cache.prefix)
+        if options.resource_version not in ("", "0"):
+            raise BadRequest("specifying resource version is not allowed when using continue")
         if revision == AS_OF_NOW:
             return cache.page(chosen, options.limit, after=after)
         try:
@@ -71,7 +74,9 @@ async def _list_items(registry: "Registry", kind: Kind, namespace: str, options:
             error.continue_ = _token(AS_OF_NOW, after.removeprefix(cache.prefix))
             raise
     wanted = resource_version(options.resource_version)
-    await reach(registry, wanted)
+    # Upstream asks etcd, not its cache, for a page or an exact revision, and what etcd refuses is not to be tried again.
+    from_cache = options.match == "NotOlderThan" or not (options.limit or options.match)
+    await reach(registry, wanted, again=from_cache)
     if options.match == "Exact":
         return await cache.next_page(chosen, options.limit, after="", revision=wanted)
     if not wanted and not options.resource_version:
@@ -148,8 +153,12 @@ async def watch(
     options, late = split(registry, kind, options)
     chosen = selection(cache, kind, namespace, options, name=name)
     wanted = resource_version(options.resource_version)
-    await reach(registry, wanted)
     initial = options.send_initial_events
+    if initial:
+        try:
+            await reach(registry, wanted)
+        except Timeout as error:
+            return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
     from_now = initial is False and not wanted
     after = cache.revision if from_now else (wanted or None)
     if initial:
@@ -157,14 +166,13 @@ async def watch(
     seconds = float(options.timeout_seconds) or SHORTEST_WATCH_SECONDS * (1 + registry.mint.seconds_between(0, 1))
     marks = (mark or _bookmarks(kind)) if options.bookmarks else None
     asked = render if kind.custom and (late is not None or registry.custom.asks_webhook(kind)) else None
-    try:
-        watcher = cache.watch(
+
+    def begin() -> Watcher:
+        return cache.watch(
             chosen, after=after, initial_events_end=bool(initial), bookmark=marks, render=render if asked is None else frame
         )  # fmt: skip
-    except Gone as error:
-        return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
 
-    async def frames() -> AsyncIterator[Frames]:
+    async def frames(watcher: Watcher) -> AsyncGenerator[Frames, None]:
         with watcher:
             try:
                 async with asyncio.timeout(seconds):
@@ -176,7 +184,30 @@ async def watch(
             except TimeoutError:
                 return
 
-    return frames()
+    if not initial and wanted > registry.feed.revision:
+        return _in_future(registry, wanted, seconds, lambda: frames(begin()))
+    try:
+        return frames(begin())
+    except Gone as error:
+        return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
+
+
+async def _in_future(
+    registry: "Registry", revision: int, seconds: float, begin: Callable[[], AsyncGenerator[Frames, None]]
+) -> AsyncIterator[Part]:
+    """A watch from a revision that is not there yet is told nothing until it is. Source: upstream watch cache."""
+    try:
+        async with asyncio.timeout(seconds):
+            await registry.feed.reached(revision)
+        found = begin()
+    except TimeoutError:
+        return
+    except Gone as error:
+        yield frame(b"ERROR", orjson.dumps(status_of(error)))
+        return
+    async with aclosing(found) as frames:
+        async for part in frames:
+            yield part
 
 
 async def _converted(
@@ -222,8 +253,8 @@ def resource_version(text: str) -> int:
     return int(text)
 
 
-async def reach(registry: "Registry", revision: int) -> None:
-    """Wait until reads show this revision. Raises Timeout when it does not come."""
+async def reach(registry: "Registry", revision: int, *, again: bool = True) -> None:
+    """Wait until reads show this revision. Raises Timeout, which says to try again or not, when it does not come."""
     if revision <= registry.feed.revision:
         return
     try:
@@ -233,7 +264,7 @@ async def reach(registry: "Registry", revision: int) -> None:
         raise Timeout(
             f"Timeout: Too large resource version: {revision}, current: {registry.feed.revision}",
             FieldError("", "ResourceVersionTooLarge", "Too large resource version"),
-            retry_after_seconds=1,
+            retry_after_seconds=1 if again else 0,
         ) from error
 
 
