@@ -48,6 +48,23 @@ async def test_a_request_has_an_event_for_each_stage():
     assert "requestObject" not in complete
 
 
+async def test_reads_that_are_not_logged_keep_the_shortest_way():
+    rules = {"level": "None", "resources": [{"resources": ["configmaps"]}]}, {"level": "Metadata"}
+    lines = []
+    config = ApiServerConfig(audit_policy=policy(*rules), audit_sink=lines.append)
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        namespace = "/api/v1/namespaces/default"
+        for path in (MAPS, f"{namespace}/secrets"):
+            await server.handle(Request("POST", path, {}, {}, b'{"metadata":{"name":"a"}}', MASTER))
+            await server.handle(Request("GET", f"{path}/a", user=MASTER))
+        written = len(lines)
+        found = server.read_now(MASTER, f"{MAPS}/a")
+        assert found is not None
+        assert orjson.loads(found[1])["metadata"]["name"] == "a"
+        assert server.read_now(MASTER, f"{namespace}/secrets/a") is None, "what is logged takes the longer way"
+        assert len(lines) == written
+
+
 async def test_deeper_levels_hold_the_objects():
     rule = {"level": "RequestResponse", "omitStages": ["RequestReceived"]}
     (event,) = await audited(policy(rule), post())

@@ -50,6 +50,19 @@ async def test_requests_sent_at_once_are_answered_in_order(client):
     assert [(await answer(reader))[0] for _ in range(4)] == [201, 200, 200, 200]
 
 
+async def test_every_answer_names_its_flow(client):
+    reader, writer = client
+    writer.write(request("POST", MAPS, b'{"metadata":{"name":"a"}}') + request("GET", f"{MAPS}/a") * 3)
+    flows = []
+    for _ in range(4):
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = [line for line in head.lower().split(b"\r\n") if line.startswith(b"x-kubernetes-pf-")]
+        await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+        flows.append(sorted(lines))
+    assert len(flows[0]) == 2
+    assert flows == [flows[0]] * 4
+
+
 async def test_a_request_may_come_byte_by_byte(client):
     reader, writer = client
     for byte in request("POST", MAPS, b'{"metadata":{"name":"a"}}'):

@@ -205,12 +205,13 @@ class Connection(asyncio.Protocol):
         now, transport = self._loop.time(), self._transport
         if now > self._known_until or transport is None or self._known_user is None or self._blocked is not None:
             return False
-        body = self._front.server.read_now(self._known_user, plain.target.decode("latin-1"))
-        if body is None:
+        found = self._front.server.read_now(self._known_user, plain.target.decode("latin-1"))
+        if found is None:
             return False
+        lines, body = found
         transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache, private\r\n"
-            b"Date: %b\r\nContent-Length: %d\r\n\r\n%b" % (self._front.date(now).encode(), len(body), body)
+            b"Date: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (self._front.date(now).encode(), lines, len(body), body)
         )
         self._idle_since = now
         return True

@@ -38,6 +38,10 @@ class Auditor:
         self._clock = clock
         self._mint = mint
 
+    def notes(self, access: Access) -> bool:
+        """Whether anything of such a request is logged."""
+        return self._policy.depth(access).level is not Level.NONE
+
     def received(self, request: Request, access: Access, by: User | None) -> Entry | None:
         """A request has been authenticated; None when nothing of it is logged.
 

@@ -39,6 +39,7 @@ class Flow(NamedTuple):
     name: str  # Of the schema and what distinguishes the flow in it.
     level: Level
     headers: Mapping[str, str]
+    lines: bytes = b""  # The same as they go out, for the shortest way.
 
 
 class FlowLimits(Protocol):
@@ -50,8 +51,8 @@ class FlowLimits(Protocol):
 
     def classify(self, access: Access) -> Flow: ...
 
-    def has_room(self, access: Access) -> bool:
-        """Whether a request that takes no time may be answered at once."""
+    def room(self, access: Access) -> bytes | None:
+        """The lines of a flow's headers, when a request that takes no time may be answered at once; else None."""
 
     async def enter(self, flow: Flow, access: Access, seats: int) -> int:
         """The seats that the request has now; 0: there are none for it."""
@@ -93,13 +94,13 @@ class FlowControl:
             return seats
         return seats if await level.wait(flow.name, seats, self._wait_seconds) else 0
 
-    def has_room(self, access: Access) -> bool:
-        """Whether a request that takes no time may be answered at once."""
-        level = self.classify(access).level
-        if not level.has_free_seat():
-            return False
-        level.dispatched += 1
-        return True
+    def room(self, access: Access) -> bytes | None:
+        """The lines of a flow's headers, when a request that takes no time may be answered at once; else None."""
+        flow = self.classify(access)
+        if not flow.level.has_free_seat():
+            return None
+        flow.level.dispatched += 1
+        return flow.lines
 
     def leave(self, flow: Flow, access: Access, seats: int, seconds: float, after: Aftermath = NOTHING_AFTER) -> None:
         """The request is answered, so long after it got its seats; what it keeps for a while goes later."""
@@ -144,7 +145,8 @@ class FlowControl:
         schema, level = next((pair for pair in self._schemas if matches(pair[0], access)), self._schemas[-1])
         meta = schema["metadata"]
         headers = {LEVEL_HEADER: level.uid, SCHEMA_HEADER: meta.get("uid", "")}
-        flow = Flow(f"{meta['name']}\0{distinguisher(schema, access)}", level, headers)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        flow = Flow(f"{meta['name']}\0{distinguisher(schema, access)}", level, headers, lines)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[key] = (access.user, flow)

@@ -37,8 +37,8 @@ class InFlight:
         self._now[reads] += 1
         return 1
 
-    def has_room(self, access: Access) -> bool:
-        return not self._most[True] or self._now[True] < self._most[True]
+    def room(self, access: Access) -> bytes | None:
+        return b"" if not self._most[True] or self._now[True] < self._most[True] else None
 
     def leave(self, flow: Flow, access: Access, seats: int, seconds: float, after: Aftermath = NOTHING_AFTER) -> None:
         self._now[access.verb in READS] -= 1
