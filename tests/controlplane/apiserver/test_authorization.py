@@ -1,8 +1,21 @@
 """Who may do what: RBAC, nodes, reviews, impersonation, escalation."""
 
-import pytest
+import base64
+import random
 
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.authorization.authorizer import Access, Decision, Verdict
+from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import Request, User
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+from tests.controlplane.apiserver.conftest import Asker
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PODS = "/api/v1/namespaces/default/pods"
@@ -97,6 +110,47 @@ async def test_a_review_tells_what_a_user_may(ask, bob):
         "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}
     )
     assert answer["status"]["resourceRules"][0]["verbs"] == ["*"]
+    assert answer["status"]["incomplete"] is False
+
+
+async def test_rules_that_only_the_authorizer_knows_are_said_to_be_missing(ask):
+    async def status(one):
+        path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+        return (await one.create(path, {"spec": {"namespace": "default"}}))["status"]
+
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    found = await status(node)
+    assert (found["incomplete"], found["evaluationError"]) == (
+        True, "node authorizer does not support user rule resolution",
+    )  # fmt: skip
+
+
+class Elsewhere:
+    """Decides over the network."""
+
+    def authorize(self, access):
+        return Decision(Verdict.NO_OPINION)
+
+
+async def test_rules_beside_a_webhook_are_said_to_be_incomplete():
+    config = ApiServerConfig(cluster_version="1.36", authorizers=(Elsewhere(),))
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        bob = Asker(server, User("bob", groups=("system:authenticated",)))
+        path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+        found = (await bob.create(path, {"spec": {"namespace": "default"}}))["status"]
+        assert found["incomplete"] is True
+        assert found["evaluationError"] == "webhook authorizer does not support user rule resolution"
+
+
+async def test_what_a_node_may_is_told_without_waiting(ask):
+    user = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
+    for access, allowed in (
+        (Access(user, "get", "", "v1", "nodes", name="n1"), True),
+        (Access(user, "get", "", "v1", "secrets", namespace="default", name="a"), False),
+        (Access(user, "create", "resource.k8s.io", "v1", "resourceslices"), True),
+    ):
+        decision = ask.server.authorization.decide_now(access)
+        assert (decision.verdict is Verdict.ALLOW, decision.error) == (allowed, "")
 
 
 async def test_a_review_tells_who_asks(bob):
@@ -128,7 +182,77 @@ async def test_a_node_reads_only_what_its_pods_need(ask):
     await node("GET", "/api/v1/nodes")
     await node.create("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", {"metadata": {"name": "n1"}})
     await node("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2", status=403)
-    await node("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {}, status=201)
+
+
+async def test_a_node_gets_tokens_of_its_pods_for_the_audiences_they_name(ask):
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    tokens = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    await ask.create("/apis/storage.k8s.io/v1/csidrivers", {
+        "metadata": {"name": "csi.example.com"}, "spec": {"tokenRequests": [{"audience": "vault"}]},
+    })  # fmt: skip
+    sources = [{"serviceAccountToken": {"path": "t", "audience": "bank"}}]
+    volumes = [{"name": "p", "projected": {"sources": sources}}, {"name": "c", "csi": {"driver": "csi.example.com"}}]
+    pods = {}
+    for on in ("n1", "n2"):
+        spec = {"nodeName": on, "containers": [{"name": "c", "image": "i"}], "volumes": volumes}
+        pods[on] = await ask.create(PODS, {"metadata": {"name": f"on-{on}"}, "spec": spec})
+
+    def asked(on="n1", *audiences, **more):
+        meta = pods[on]["metadata"]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": meta["name"], "uid": meta["uid"], **more}
+        return {"spec": {"audiences": list(audiences), "boundObjectRef": bound}}
+
+    for audiences in ((), ("bank",), ("vault",)):
+        await node("POST", tokens, asked("n1", *audiences), status=201)
+    for request, why in (
+        ({}, "node requested token not bound to a pod"),
+        (asked(uid=""), "node requested token with a pod binding without a uid"),
+        (asked(uid="other"), "The object might have been deleted and then recreated"),
+        (asked("n2"), "node requested token bound to a pod scheduled on a different node"),
+        (asked("n1", "bank", "vault"), "node may only request 0 or 1 audiences"),
+        (asked("n1", "mint"), 'audience "mint" not found in pod spec volume, system:node:n1 is not authorized to request '
+                              "tokens for this audience"),
+    ):  # fmt: skip
+        answer = await node("POST", tokens, request, status=403)
+        assert answer["message"].startswith('serviceaccounts "default" is forbidden: ')
+        assert answer["message"].endswith(why)
+    rule = {"apiGroups": [""], "resources": ["mint"], "verbs": ["request-serviceaccounts-token-audience"]}
+    await ask.create(f"{RBAC}/clusterroles", role(rule))
+    subject = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:nodes"}
+    await ask.create(f"{RBAC}/clusterrolebindings", binding("ClusterRole", "r", subject))
+    await node("POST", tokens, asked("n1", "mint"), status=201)
+
+
+async def test_a_node_offers_its_own_devices_only(ask):
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    path = "/apis/resource.k8s.io/v1/resourceslices"
+
+    def offered(on):
+        pool = {"name": on, "generation": 1, "resourceSliceCount": 1}
+        return {"metadata": {"name": on}, "spec": {"driver": "d.example.com", "nodeName": on, "pool": pool}}
+
+    await node.create(path, offered("n1"))
+    answer = await node("POST", path, offered("n2"), status=403)
+    assert "can only create ResourceSlice with the same NodeName as the requesting node" in answer["message"]
+    await ask.create(path, offered("n2"))
+    own = await node("GET", f"{path}?fieldSelector=spec.nodeName=n1")
+    assert [one["metadata"]["name"] for one in own["items"]] == ["n1"]
+    answer = await node("GET", path, status=403)
+    assert "can only list/watch/deletecollection resourceslices with nodeName field selector" in answer["message"]
+    answer = await node("DELETE", f"{path}/n2", status=403)
+    assert "no relationship found between node 'n1' and this object" in answer["message"]
+    await node("DELETE", f"{path}/n1")
+
+
+async def test_a_node_reports_how_its_claims_grow_and_nothing_else_of_them(ask):
+    node = type(ask)(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    claims, merge = "/api/v1/namespaces/default/persistentvolumeclaims", "application/merge-patch+json"
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "v"}
+    await ask.create(claims, {"metadata": {"name": "a"}, "spec": spec})
+    path = f"{claims}/a/status"
+    await node("PATCH", path, {"status": {"capacity": {"storage": "2Gi"}}}, content_type=merge)
+    answer = await node("PATCH", path, {"metadata": {"labels": {"a": "b"}}}, content_type=merge, status=403)
+    assert "is not allowed to update fields other than status.quantity and status.conditions" in answer["message"]
 
 
 async def test_whoever_may_impersonate_acts_as_the_other(ask):
@@ -203,3 +327,26 @@ async def test_who_may_see_one_object_may_list_it(ask, bob):
     await bob("GET", f"{PODS}?fieldSelector=metadata.name=b", status=403)
     await bob("GET", f"{PODS}?fieldSelector=metadata.name!=a", status=403)
     await bob("GET", PODS, status=403)
+
+
+async def test_a_node_asks_for_certificates_in_its_own_name_only(ask):
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def asked(name, node):
+        subject = x509.Name([
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{node}"),
+        ])  # fmt: skip
+        made = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256())
+        request = base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+        signer = "kubernetes.io/kube-apiserver-client-kubelet"
+        return {
+            "metadata": {"name": name},
+            "spec": {"request": request, "signerName": signer, "usages": ["client auth", "digital signature"]},
+        }
+
+    node = Asker(ask.server, User("system:node:n1", groups=("system:nodes", "system:authenticated")))
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    await node.create(path, asked("own", "n1"))
+    answer = await node("POST", path, asked("other", "n2"), status=403)
+    assert answer["message"].endswith("can only create a node CSR with CN=system:node:n1")

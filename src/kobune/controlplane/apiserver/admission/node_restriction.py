@@ -1,13 +1,22 @@
-"""NodeRestriction: a kubelet writes only its own node, its own lease, and what runs on it."""
+"""NodeRestriction: a kubelet writes only its own node, its own lease, and what runs on it.
+
+Source: upstream plugin/pkg/admission/noderestriction.
+"""
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.certificates import subject_names
+from kobune.controlplane.apiserver.admission.node_tokens import NodeTokens
 from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.authorization.authorizer import Authorization
 from kobune.controlplane.apiserver.authorization.node import GROUP, USER_PREFIX, references
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 MIRROR = "kubernetes.io/config.mirror"
 LEASES = "kube-node-lease"
+KUBELET_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
+REPORTED_OF_CLAIMS = ("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses")
+WRITTEN_BY_SERVER = ("resourceVersion", "managedFields")
 RESTRICTED = "node-restriction.kubernetes.io"
 # Labels under Kubernetes' own domains that a kubelet may set on its node. Source: upstream kubeletapis.IsKubeletLabel.
 KUBELET_LABELS = frozenset(
@@ -29,11 +38,13 @@ class NodeRestriction:
     operations = ("CREATE", "UPDATE", "DELETE")
     resources = (
         "pods", "pods/status", "pods/binding", "pods/ephemeralcontainers", "pods/resize", "nodes", "nodes/status", "leases",
-        "csinodes", "persistentvolumeclaims",
+        "csinodes", "persistentvolumeclaims", "persistentvolumeclaims/status", "serviceaccounts/token", "resourceslices",
+        "certificatesigningrequests",
     )  # fmt: skip
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, authorization: Authorization) -> None:
         self._registry = registry
+        self._tokens = NodeTokens(registry, authorization)
 
     async def admit(self, attributes: Attributes) -> None:
         user = attributes.call.user
@@ -52,7 +63,13 @@ class NodeRestriction:
             case "CSINode" if _name(attributes) != node:
                 raise refused(attributes, "can only access CSINode with the same name as the requesting node")
             case "PersistentVolumeClaim":
-                raise refused(attributes, "may only update PVC status")
+                _claim(attributes, node)
+            case "ServiceAccount":
+                await self._tokens.check(attributes, node)
+            case "ResourceSlice":
+                _slice(attributes, node)
+            case "CertificateSigningRequest" if attributes.operation == "CREATE":
+                _signing_request(attributes, node)
 
     def validate(self, attributes: Attributes) -> None:
         return None
@@ -134,6 +151,40 @@ def _lease(attributes: Attributes, node: str) -> None:
         raise refused(attributes, f'can only access leases in the "{LEASES}" system namespace')
     if _name(attributes) != node:
         raise refused(attributes, "can only access node lease with the same name as the requesting node")
+
+
+def _claim(attributes: Attributes, node: str) -> None:
+    if attributes.call.subresource != "status":
+        raise refused(attributes, "may only update PVC status")
+    new, old = _without_growth(attributes.object or {}), _without_growth(attributes.old_object or {})
+    if new != old:
+        words = f'node "{node}" is not allowed to update fields other than status.quantity and status.conditions'
+        different = sorted(field for field in {*new, *old} if new.get(field) != old.get(field))
+        raise refused(attributes, f"{words}: {', '.join(different)}")
+
+
+def _without_growth(claim: Json) -> Json:
+    """Without what a kubelet reports of an expansion."""
+    metadata = {name: value for name, value in claim["metadata"].items() if name not in WRITTEN_BY_SERVER}
+    status = {name: value for name, value in (claim.get("status") or {}).items() if name not in REPORTED_OF_CLAIMS}
+    return {**claim, "metadata": metadata, "status": status}
+
+
+def _slice(attributes: Attributes, node: str) -> None:
+    """Updates are judged by the authorizer, which knows the stored slice."""
+    verbs = {"CREATE": ("create", attributes.object), "DELETE": ("delete", attributes.old_object)}
+    verb, found = verbs.get(attributes.operation, ("", None))
+    if verb and ((found or {}).get("spec") or {}).get("nodeName") != node:
+        raise refused(attributes, f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+
+
+def _signing_request(attributes: Attributes, node: str) -> None:
+    spec: Json = (attributes.object or {}).get("spec") or {}
+    if spec.get("signerName") not in KUBELET_SIGNERS:
+        return
+    names = subject_names(attributes, spec, "CN")
+    if names != [f"{USER_PREFIX}{node}"]:
+        raise refused(attributes, f"can only create a node CSR with CN={USER_PREFIX}{node}")
 
 
 def _is_forbidden(label: str) -> bool:

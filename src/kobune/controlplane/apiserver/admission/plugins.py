@@ -78,7 +78,7 @@ def make_plugins(
         LimitPodHardAntiAffinityTopology(),
         LimitRanger(registry),
         ServiceAccount(registry),
-        NodeRestriction(registry),
+        NodeRestriction(registry, authorization),
         TaintNodesByCondition(registry),
         AlwaysPullImages(),
         PodSecurity(registry, pod_security),

@@ -11,6 +11,7 @@ from kobune.controlplane.apiserver.authorization.authorizer import NO_OPINION, A
 from kobune.controlplane.apiserver.authorization.cluster_roles import CLUSTER_ROLES
 from kobune.controlplane.apiserver.authorization.rules import parse_rule
 from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.selection import Selection
 
@@ -22,9 +23,15 @@ OF_PODS = frozenset(
     {("", "secrets"), ("", "configmaps"), ("", "persistentvolumeclaims"), ("", "persistentvolumes"),
      ("resource.k8s.io", "resourceclaims")}
 )  # fmt: skip
+OWN_VERBS = ("get", "create", "update", "patch", "delete")  # For leases and CSINodes.
 READING = ("get", "list", "watch")
 UNSELECTED = "can only list/watch pods with spec.nodeName field selector"
 SELECTORS_SINCE = (1, 34)  # Before, a node might read all pods. Source: upstream AuthorizeNodeWithSelectors.
+UNSELECTED_SLICES = "can only list/watch/deletecollection resourceslices with nodeName field selector"
+SLICE_VERBS = (
+    "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, "
+    "deletecollection"
+)
 NO_RELATION = "no relationship found between node '{node}' and this object"
 
 
@@ -32,6 +39,7 @@ class NodeAuthorizer:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._pods = registry.builtin("", "v1", "Pod")
+        self._slices = registry.builtin("resource.k8s.io", "v1", "ResourceSlice")
         self._rules = [parse_rule(line) for line in CLUSTER_ROLES["system:node"]]
         self._cache: Cache | None = None
         self._has_selectors = tuple(map(int, registry.version.split("."))) >= SELECTORS_SINCE
@@ -46,25 +54,29 @@ class NodeAuthorizer:
             return NO_OPINION
         return self._authorize(access, node)
 
-    async def _authorize(self, access: Access, node: str) -> Decision:
+    def _authorize(self, access: Access, node: str) -> Decision | Awaitable[Decision]:
+        """Waits only for what no cache has at hand, so that nearly all can be answered in the midst of an expression."""
         resource = (access.group, access.resource)
         if resource in OF_PODS and not access.subresource:
-            return await self._of_pod(access, node)
+            return self._of_pod(access, node)
         if resource == ("", "serviceaccounts") and access.subresource == "token":
             if access.verb != "create" or not access.name:
                 return Decision(Verdict.NO_OPINION, "can only create tokens for individual service accounts")
-            return await self._of_pod(access, node)
+            return self._of_pod(access, node)
         if resource == ("coordination.k8s.io", "leases"):
+            if access.verb not in OWN_VERBS:
+                return Decision(Verdict.NO_OPINION, "can only get, create, update, patch, or delete a node lease")
             if access.namespace != LEASES:
-                return Decision(Verdict.NO_OPINION, f"can only access leases in the {LEASES!r} system namespace")
+                return Decision(Verdict.NO_OPINION, f'can only access leases in the "{LEASES}" system namespace')
             if access.verb != "create" and access.name != node:
                 return Decision(
                     Verdict.NO_OPINION, "can only access node lease with the same name as the requesting node"
                 )
-            allowed = access.verb in ("get", "create", "update", "patch", "delete")
-            return Decision(Verdict.ALLOW) if allowed else NO_OPINION
-        if resource == ("storage.k8s.io", "csinodes") and access.verb != "create" and access.name != node:
-            return Decision(Verdict.NO_OPINION, "can only access CSINode with the same name as the requesting node")
+            return Decision(Verdict.ALLOW)
+        if resource == ("storage.k8s.io", "csinodes"):
+            return _csi_node(access, node)
+        if resource == ("resource.k8s.io", "resourceslices"):
+            return self._slices_of(access, node)
         if resource == ("", "pods") and not access.subresource and access.verb in READING and self._has_selectors:
             return self._pods_of(access, node)
         allowed = any(rule.allows(access) for rule in self._rules)
@@ -72,13 +84,8 @@ class NodeAuthorizer:
 
     def _pods_of(self, access: Access, node: str) -> Decision:
         """A node reads the pods that are on it."""
-        if access.verb != "get" and access.fields:
-            try:
-                selected = parse_fields(access.fields).exact("spec.nodeName")
-            except BadRequest:
-                selected = None
-            if selected == node:
-                return Decision(Verdict.ALLOW)
+        if access.verb != "get" and _selects(access.fields, node):
+            return Decision(Verdict.ALLOW)
         if not access.name:
             return Decision(Verdict.NO_OPINION, UNSELECTED)
         item = self._cache.get(access.namespace, access.name) if self._cache is not None else None
@@ -86,7 +93,27 @@ class NodeAuthorizer:
             return Decision(Verdict.ALLOW)
         return Decision(Verdict.NO_OPINION, NO_RELATION.format(node=node))
 
-    async def _of_pod(self, access: Access, node: str) -> Decision:
+    def _slices_of(self, access: Access, node: str) -> Decision | Awaitable[Decision]:
+        """A node offers its own devices; what it creates is judged in admission."""
+        if access.subresource:
+            return Decision(Verdict.NO_OPINION, "cannot authorize ResourceSlice subresources")
+        if access.verb == "create":
+            return Decision(Verdict.ALLOW)
+        if access.verb in ("get", "update", "patch", "delete"):
+            return self._slice_of(access.name, node)
+        if access.verb not in ("watch", "list", "deletecollection"):
+            return Decision(Verdict.NO_OPINION, SLICE_VERBS)
+        if not self._has_selectors or _selects(access.fields, node):
+            return Decision(Verdict.ALLOW)
+        return Decision(Verdict.NO_OPINION, UNSELECTED_SLICES)
+
+    async def _slice_of(self, name: str, node: str) -> Decision:
+        item = await self._registry.find_item(self._slices, "", name)
+        if item is not None and item.fields[self._slices.selectable.index("spec.nodeName")] == node:
+            return Decision(Verdict.ALLOW)
+        return Decision(Verdict.NO_OPINION, NO_RELATION.format(node=node))
+
+    def _of_pod(self, access: Access, node: str) -> Decision | Awaitable[Decision]:
         token = access.resource == "serviceaccounts"
         if not token and access.verb not in READING:
             return Decision(Verdict.NO_OPINION, "can only read resources of this type")
@@ -103,8 +130,8 @@ class NodeAuthorizer:
                 continue
             if (access.resource, access.name) in references(orjson.loads(item.body)):
                 return Decision(Verdict.ALLOW)
-        if volumes and await self._is_volume_of(access.name, volumes):
-            return Decision(Verdict.ALLOW)
+        if volumes:
+            return self._of_claims(access.name, volumes, node)
         return Decision(Verdict.NO_OPINION, NO_RELATION.format(node=node))
 
     def _pods_on(self, node: str) -> Any:
@@ -112,21 +139,40 @@ class NodeAuthorizer:
             return ()
         return self._cache.list(Selection(fields=FieldSelector([FieldRequirement("spec.nodeName", "=", node)])))
 
-    async def _is_volume_of(self, volume: str, claims: set[tuple[str, str]]) -> bool:
+    async def _of_claims(self, volume: str, claims: set[tuple[str, str]], node: str) -> Decision:
         kind = self._registry.builtin("", "v1", "PersistentVolumeClaim")
         for namespace, name in claims:
             claim = await self._registry.find(kind, namespace, name)
             if claim is not None and (claim.get("spec") or {}).get("volumeName") == volume:
-                return True
+                return Decision(Verdict.ALLOW)
+        return Decision(Verdict.NO_OPINION, NO_RELATION.format(node=node))
+
+
+def _csi_node(access: Access, node: str) -> Decision:
+    if access.verb not in OWN_VERBS:
+        return Decision(Verdict.NO_OPINION, "can only get, create, update, patch, or delete a CSINode")
+    if access.subresource:
+        return Decision(Verdict.NO_OPINION, "cannot authorize CSINode subresources")
+    if access.verb != "create" and access.name != node:
+        return Decision(Verdict.NO_OPINION, "can only access CSINode with the same name as the requesting node")
+    return Decision(Verdict.ALLOW)
+
+
+def _selects(fields: str, node: str) -> bool:
+    """Whether a field selector chooses what is on the node, and nothing else."""
+    try:
+        return bool(fields) and parse_fields(fields).exact("spec.nodeName") == node
+    except BadRequest:
         return False
 
 
 def node_of(access: Access) -> str:
     """The name of the node that asks; "" when it is none."""
-    user = access.user
-    if GROUP in user.groups and user.name.startswith(USER_PREFIX):
-        return user.name.removeprefix(USER_PREFIX)
-    return ""
+    return access.user.name.removeprefix(USER_PREFIX) if is_node(access.user) else ""
+
+
+def is_node(user: User) -> bool:
+    return GROUP in user.groups and user.name.startswith(USER_PREFIX)
 
 
 def references(pod: Json) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ from kobune.api.catalogue import Kind
 from kobune.api.errors import BadRequest, Json, NotFound, ServiceUnavailable, conflict, invalid, not_found
 from kobune.api.field_errors import invalid as invalid_field
 from kobune.api.timestamps import format_time
+from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.answers import document
 from kobune.controlplane.apiserver.negotiation import accepted
 from kobune.controlplane.apiserver.request import Request, Response
@@ -47,6 +48,9 @@ async def issue_token(server: "ApiServer", request: Request, info: RequestInfo) 
             f"the UID in the token request ({meta['uid']}) does not match the UID of the service account "
             f"({account['metadata']['uid']})", group=TOKEN_REQUEST.group,
         )  # fmt: skip
+    attributes = Attributes("CREATE", call, asked, None)
+    await server.registry.admission.admit(attributes)
+    await server.registry.admission.validate(attributes)
     audiences = spec.get("audiences") or list(server.config.audiences)
     seconds = spec.get("expirationSeconds") or DEFAULT_SECONDS
     _check_seconds(seconds)

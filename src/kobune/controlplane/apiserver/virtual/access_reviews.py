@@ -1,11 +1,21 @@
 """SubjectAccessReview and its relatives: may somebody do something?"""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kobune.api.errors import BadRequest, Json, invalid
 from kobune.api.field_errors import invalid as invalid_field
 from kobune.api.field_errors import required
-from kobune.controlplane.apiserver.authorization.authorizer import Access, Verdict
+from kobune.controlplane.apiserver.authorization.authorizer import (
+    Access,
+    AlwaysAllow,
+    AlwaysDeny,
+    Authorizer,
+    SystemMasters,
+    Verdict,
+)
+from kobune.controlplane.apiserver.authorization.node import NodeAuthorizer, is_node
+from kobune.controlplane.apiserver.authorization.rbac import Rbac
 from kobune.controlplane.apiserver.authorization.rules import Rule
 from kobune.controlplane.apiserver.request import MASTER, Request, Response, User
 from kobune.controlplane.apiserver.routes import RequestInfo
@@ -52,12 +62,26 @@ async def review_rules(server: "ApiServer", request: Request, info: RequestInfo)
     rules = list(server.rbac.rules_for(user, namespace)) if server.rbac is not None else [ALL, ALL_URLS]
     if "system:masters" in user.groups:
         rules = [ALL, ALL_URLS, *rules]
-    status = {
+    unknown = [words for words in map(partial(_untold, user), server.authorization.authorizers) if words]
+    status: Json = {
         "resourceRules": [rule.to_json() for rule in rules if not rule.urls],
         "nonResourceRules": [rule.to_json() for rule in rules if rule.urls],
-        "incomplete": False,
+        "incomplete": bool(unknown),
     }
+    if unknown:
+        different = list(dict.fromkeys(unknown))
+        status["evaluationError"] = different[0] if len(different) == 1 else f"[{', '.join(different)}]"
     return answer(request, review, status)
+
+
+def _untold(user: User, authorizer: Authorizer) -> str:
+    """Why the rules do not say all that an authorizer allows; "" when they do. Source: upstream RulesFor of each authorizer."""
+    match authorizer:
+        case SystemMasters() | AlwaysAllow() | AlwaysDeny() | Rbac():
+            return ""
+        case NodeAuthorizer():
+            return "node authorizer does not support user rule resolution" if is_node(user) else ""
+    return "webhook authorizer does not support user rule resolution"
 
 
 async def _decide(server: "ApiServer", review: Json, user: User) -> Json:
