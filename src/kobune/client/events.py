@@ -4,6 +4,7 @@ import asyncio
 import logging
 import zlib
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, NamedTuple, TypeVar
@@ -127,10 +128,8 @@ class EventRecorder:
         subject = _Subject(
             gvk.api_version, gvk.kind, meta.namespace, meta.name, meta.uid, meta.resource_version, field_path
         )
-        if len(message) > MESSAGE_LIMIT:
-            message = message[: MESSAGE_LIMIT - 3] + "..."
         try:
-            self._queue.put_nowait(_Fact(subject, kind, reason, message))
+            self._queue.put_nowait(_Fact(subject, kind, reason, shortened(message)))
         except asyncio.QueueFull:
             self.dropped += 1
 
@@ -170,15 +169,11 @@ class EventRecorder:
             written = _Written(self._key(fact.subject, now), 0, now)
         _remember(self._written, key, written)
         written.count += 1
-        for attempt in range(ATTEMPTS):
-            try:
-                await self._send(fact, written, now)
-                return
-            except ApiError as error:
-                if error.code < 500 or attempt == ATTEMPTS - 1:
-                    self._written.pop(key, None)
-                    raise
-                await self._clock.sleep(RETRY_SECONDS)
+        try:
+            await insist(lambda: self._send(fact, written, now), self._clock)
+        except ApiError:
+            self._written.pop(key, None)
+            raise
 
     async def _send(self, fact: _Fact, written: _Written, now: datetime) -> None:
         if written.exists:
@@ -248,6 +243,22 @@ class EventRecorder:
         bucket = self._buckets.get(subject) or _Bucket(BURST, self._clock.monotonic())
         _remember(self._buckets, subject, bucket)
         return bucket
+
+
+async def insist(send: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Send an event, again and again while the server is away. Raises ApiError when it refuses or stays away."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return await send()
+        except ApiError as error:
+            if error.code < 500 or attempt == ATTEMPTS - 1:
+                raise
+            await clock.sleep(RETRY_SECONDS)
+
+
+def shortened(message: str) -> str:
+    """As much of it as the API takes."""
+    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 3] + "..."
 
 
 def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -89,6 +90,7 @@ async def control_plane(
                     clock=clock,
                     rng=rng,
                     config=default_configuration(config.feature_gates),
+                    host=socket.gethostname(),
                 )
                 server.metrics.neighbours.append(scheduler.render_metrics)
                 server.companions.add("scheduler")

@@ -48,7 +48,9 @@ async def run_scheduler(cluster: ClusterLayout, spec: Spec, name: str) -> None:
 
     clock, rng = SystemClock(), random.Random()
     async with _client(cluster, SCHEDULER, clock) as client, beating(cluster.pulse(name), clock):
-        scheduler = Scheduler(client, clock=clock, rng=rng, config=default_configuration(spec.features))
+        scheduler = Scheduler(
+            client, clock=clock, rng=rng, config=default_configuration(spec.features), host=socket.gethostname()
+        )
         election = _election(client, SCHEDULER, name, clock, rng)
         await until_signalled(lambda: election.lead(scheduler.run))
 

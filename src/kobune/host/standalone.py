@@ -174,7 +174,7 @@ async def run_scheduler(
     chosen = parse_configuration(_read("--config", config), features) if config else default_configuration(features)
     clock, rng = SystemClock(), random.Random()
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-scheduler"))
-    scheduler = Scheduler(client, clock=clock, rng=rng, config=chosen)
+    scheduler = Scheduler(client, clock=clock, rng=rng, config=chosen, host=socket.gethostname())
     election = LeaderElection(client, Key("kube-system", "kube-scheduler"), identity(rng), clock=clock, rng=rng)
     work = partial(election.lead, scheduler.run) if leader_elect else scheduler.run
 

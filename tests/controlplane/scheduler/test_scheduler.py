@@ -25,7 +25,10 @@ async def test_a_pod_is_bound_and_an_event_says_so(cluster):
     assert event["message"] == "Successfully assigned default/web to a"
     count = 'duration_seconds_count{plugin="DefaultBinder",extension_point="Bind",status="Success"} 1'
     assert f"scheduler_plugin_execution_{count}" in cluster.scheduler.render_metrics()
-    assert (event["type"], event["source"]["component"]) == ("Normal", "default-scheduler")
+    # An event of events.k8s.io/v1, seen as core/v1.
+    assert (event["type"], event["action"], event["reportingComponent"]) == ("Normal", "Binding", "default-scheduler")
+    assert (event["source"], event["firstTimestamp"], "count" in event) == ({}, None, False)
+    assert event["eventTime"]
 
 
 async def test_a_burst_of_bindings_is_told_of_whole(cluster):
@@ -98,7 +101,9 @@ async def test_a_pod_of_higher_priority_takes_the_place_of_a_lower_one(cluster):
         {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1000},
     )
     await cluster.pod("high", priorityClassName="high", priority=1000)
-    assert (await cluster.event("low", "Preempted"))["message"].endswith("on node a")
+    preempted = await cluster.event("low", "Preempted")
+    assert preempted["message"].endswith("on node a")
+    assert (preempted["action"], preempted["related"]["name"]) == ("Preempting", "high")
 
     async def marked():
         return (await cluster.get("high"))["status"].get("nominatedNodeName")

@@ -58,7 +58,15 @@ RUNNING_PODS = "status.phase!=Succeeded,status.phase!=Failed"
 class Scheduler:
     """One scheduler, with any number of profiles. `run` is its only task."""
 
-    def __init__(self, client: Client, *, clock: Clock, rng: random.Random, config: Configuration = DEFAULT) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        config: Configuration = DEFAULT,
+        host: str = "",  # The machine's name, for its events.
+    ) -> None:
         self._client, self._clock, self._rng = client, clock, rng
         self.table = NodeTable()
         self.nominated = Nominations()
@@ -74,7 +82,7 @@ class Scheduler:
         self._ingest = Ingest(
             self.table, self.queue, self.nominated, self.listers, scheduler_names=self.profiles.keys()
         )
-        self._writes = Writes(client, clock, self.profiles.keys())
+        self._writes = Writes(client, clock, self.profiles.keys(), host=host)
         self.metrics = SchedulerMetrics()
         self.diagnoses: dict[str, Diagnosis] = {}  # By uid, of pods that fitted nowhere when last tried.
         self._scheduled_groups: dict[Key, str] = {}  # Groups that were scheduled once, and their uids.
@@ -181,7 +189,9 @@ class Scheduler:
         """Whether the pod is being deleted: it is not placed any more."""
         pod = queued.pod
         if pod.deleting:
-            self._writes.record(pod, "Warning", "FailedScheduling", f"skip schedule deleting pod: {pod.key}")
+            self._writes.record(
+                pod, "Warning", "FailedScheduling", "Scheduling", f"skip schedule deleting pod: {pod.key}"
+            )
             self.queue.remove(pod.uid)
         return pod.deleting
 
@@ -403,7 +413,8 @@ class Scheduler:
             await self._client.delete(Pod, victim.key, uid=victim.uid)
         except (NotFound, Conflict):
             return  # Gone already, or another pod of that name.
-        self._writes.record(victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node_name}")
+        message = f"Preempted by pod {pod.uid} on node {node_name}"
+        self._writes.record(victim, "Normal", "Preempted", "Preempting", message, related=pod)
 
     async def _bind(self, queued: QueuedPod, node_name: str, running: Running, began: float) -> None:
         pod = queued.pod
@@ -449,7 +460,7 @@ class Scheduler:
         if queued.was_flushed:
             self.metrics.after_flush.add()
         self.metrics.sli_seconds.observe(now - queued.first_attempt, attempts_label(queued.attempts))
-        self._writes.record(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node_name}")
+        self._writes.record(pod, "Normal", "Scheduled", "Binding", f"Successfully assigned {pod.key} to {node_name}")
 
     # What the queue asks.
 

@@ -10,7 +10,7 @@ from kobune.api.errors import ApiError, Json
 from kobune.api.objects.meta import Key
 from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, Patch
-from kobune.client.events import EventRecorder
+from kobune.client.series import SeriesRecorder
 from kobune.controlplane.scheduler.extended_devices import ANNOTATION
 from kobune.controlplane.scheduler.plugins.dynamic_resources import delete_written
 from kobune.controlplane.scheduler.pod_info import PodInfo
@@ -28,9 +28,11 @@ MANY = 256  # Writes on their way at once; with more, picking waits.
 class Writes:
     """Work that goes on while the next pods are picked."""
 
-    def __init__(self, client: Client, clock: Clock, scheduler_names: Collection[str]) -> None:
+    def __init__(self, client: Client, clock: Clock, scheduler_names: Collection[str], *, host: str) -> None:
         self._client, self._clock = client, clock
-        self._recorders = {name: EventRecorder(client, name, clock=clock, queued=EVENTS) for name in scheduler_names}
+        self._recorders = {
+            name: SeriesRecorder(client, name, clock=clock, host=host, queued=EVENTS) for name in scheduler_names
+        }
         self._tasks: asyncio.TaskGroup | None = None
         self._count = 0
         self._room = asyncio.Event()
@@ -73,14 +75,16 @@ class Writes:
             self._count -= 1
             self._room.set()
 
-    def record(self, pod: PodInfo, kind: str, reason: str, message: str) -> None:
-        """An event about the pod."""
+    def record(
+        self, pod: PodInfo, kind: str, reason: str, action: str, message: str, *, related: PodInfo | None = None
+    ) -> None:
+        """An event about the pod: what was being done (`action`), and what came of it."""
         recorder = self._recorders.get(pod.pod.spec.scheduler_name) or next(iter(self._recorders.values()))
-        recorder.record(pod.pod, kind, reason, message)
+        recorder.record(pod.pod, kind, reason, action, message, related=related.pod if related is not None else None)
 
     def report(self, pod: PodInfo, reason: str, message: str, nominated: str | None) -> None:
         """Why the pod has no node, as event and condition; `nominated` as in `not_scheduled`."""
-        self.record(pod, "Warning", "FailedScheduling", truncated(message))
+        self.record(pod, "Warning", "FailedScheduling", "Scheduling", truncated(message))
         status = not_scheduled(pod.pod, reason, message, nominated, self._clock.now())
         if status is not None:
             self.start(self.patch_status(pod, status))

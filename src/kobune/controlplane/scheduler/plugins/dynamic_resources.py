@@ -45,7 +45,7 @@ NO_USE = "still not schedulable"
 RELEASED = "deallocation of ResourceClaim completed"
 DELETED = "deletion of ResourceClaim completed"
 POLL_SECONDS = 0.05
-Tell = Callable[[str, str], None]  # A normal event about the pod: reason and text.
+Tell = Callable[[str, str, str], None]  # A normal event about the pod: reason, action and text.
 MOST_USERS = 256  # Of one claim. Source: resource.k8s.io ResourceClaimReservedForMaxSize.
 
 
@@ -355,7 +355,11 @@ class DynamicResources:
             if not any(has_conditions(claim) for claim in claims):
                 return
             if not told:
-                tell("BindingConditionsPending", f"waiting for binding conditions for device on node {node_name}")
+                tell(
+                    "BindingConditionsPending",
+                    "Scheduling",
+                    f"waiting for binding conditions for device on node {node_name}",
+                )
                 told = True
             problem = next(filter(None, map(failure, claims)), "")
             if problem:
