@@ -50,6 +50,14 @@ async def test_requests_sent_at_once_are_answered_in_order(client):
     assert [(await answer(reader))[0] for _ in range(4)] == [201, 200, 200, 200]
 
 
+async def test_a_method_that_is_none_is_refused_as_others_are(client):
+    reader, writer = client
+    writer.write(request("BREW", f"{MAPS}/a") + request("GET", MAPS))
+    status, body = await answer(reader)
+    assert (status, b"MethodNotAllowed" in body) == (405, True)
+    assert (await answer(reader))[0] == 200
+
+
 async def test_every_answer_names_its_flow(client):
     reader, writer = client
     writer.write(request("POST", MAPS, b'{"metadata":{"name":"a"}}') + request("GET", f"{MAPS}/a") * 3)
@@ -182,7 +190,8 @@ async def test_nonsense_is_answered_and_the_connection_closed(client):
     "data",
     [
         b"GET / HTTP/1.0\r\n\r\n",
-        b"BREW / HTTP/1.1\r\n\r\n",
+        b"OPTIONS / HTTP/1.1\r\n\r\n",
+        b"br3w / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",

@@ -134,3 +134,15 @@ def test_documents_are_rendered_once_and_anew_after_a_change():
     assert [(row["name"], row["singularName"], row["shortNames"]) for row in ships] == [("ships", "vessel", ["sh"])]
     catalogue.remove(SHIP)
     assert discovery.groups().body == first.body
+
+
+@pytest.mark.parametrize(("path", "accept", "status", "media_type"), [
+    pytest.param("/api/v1", "text/html", 406, "application/json", id="resources"),
+    pytest.param("/api/v1", "application/yaml", 200, "application/yaml", id="as-yaml"),
+    pytest.param("/apis", "text/html, */*", 200, "application/json", id="or-anything"),
+    pytest.param("/version", "text/html", 406, "application/json", id="version"),
+    pytest.param("/openapi/v2", "text/html", 406, "", id="openapi"),
+])  # fmt: skip
+async def test_documents_come_in_a_form_that_is_accepted(ask, path, accept, status, media_type):
+    answer = await ask.raw("GET", path, accept=accept)
+    assert (answer.status, answer.content_type) == (status, media_type)

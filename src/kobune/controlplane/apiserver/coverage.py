@@ -27,6 +27,27 @@ METHODS = {
     "deletecollection": ("DELETE", False),
 }  # fmt: skip
 UNKNOWN = b"the server could not find the requested resource"
+_DIFFERENCES = """\
+## Answers that differ from upstream's
+
+About 360 requests, most of them wrong in some way, were sent to this server and to upstream's. What is told differently, and why:
+
+- Messages that list media types name no protobuf for answers: bodies may be protobuf, answers are JSON or YAML. Whoever
+  accepts protobuf alone gets discovery in JSON.
+- `/readyz?verbose` and its kin list this server's own checks; upstream's are named after parts that are not here.
+- Descriptions of columns in Tables are ours.
+- Where YAML cannot be read the place is told in the words of our reader; so is a `continue` token that is none.
+- Where upstream answers 500 for what the client did wrong (a binding without a target, an unknown `$patch`, an applied
+  field that there is not), the answer is 400 or 422. `resourceVersion` in a dry run's create is refused as without it.
+- A value shown in a message has its members as the client wrote them: in the order of the object, under the API's names.
+- Anonymous requests are allowed on health paths and the version alone, so elsewhere they get 401, not 403.
+- `/debug/pprof` and `/logs` are not served.
+- A proxied page is redirected to its folder before its endpoint is looked for.
+- A watch from a `resourceVersion` of before the server's start ends with 410: changes are kept in memory, not asked of the store.
+- Levels of Priority and Fairness borrow seats at the moment they want them, as long as their lender does not use them;
+  upstream reckons every ten seconds, by what was wanted before, how many each level may have. The bounds
+  (`lendablePercent`, `borrowingLimitPercent`) are the same.
+"""
 _INTRODUCTION = """\
 # The API server
 
@@ -55,7 +76,7 @@ async def render() -> str:
     missing = (
         f"Upstream also has these, off by default, which cannot be switched on here: {', '.join(sorted(NOT_HERE))}.\n"
     )
-    return "\n".join([*parts, "## Admission plug-ins, in their order\n", plugins, missing])
+    return "\n".join([*parts, "## Admission plug-ins, in their order\n", plugins, missing, _DIFFERENCES])
 
 
 async def _row(server: ApiServer, kind: Kind) -> tuple[str, ...]:

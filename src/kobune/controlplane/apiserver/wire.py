@@ -14,6 +14,7 @@ ADDED_BY_LIBRARY = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 MAX_BODY_BYTES = 3 * 1024 * 1024  # Source: upstream MaxRequestBodyBytes.
 MAX_HEAD_BYTES = 64 * 1024
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
+OTHER_METHODS = frozenset((b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE"))  # What there is besides is refused politely.
 # Headers that make a request one for the general server.
 SPECIAL = (b"\r\nupgrade:", b"\r\ntransfer-encoding:", b"\r\nexpect:")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -72,9 +73,11 @@ def read_plain(data: bytes) -> Plain | None:
         return None
     line_end = data.find(b"\r\n")
     parts = data[:line_end].split(b" ")
-    if len(parts) != 3 or parts[0] not in METHODS or parts[2] != b"HTTP/1.1" or parts[1][:1] != b"/":
+    if len(parts) != 3 or parts[2] != b"HTTP/1.1" or parts[1][:1] != b"/":
         raise NotPlain
     method, target, _ = parts
+    if method not in METHODS and (method in OTHER_METHODS or not method.isalpha() or not method.isupper()):
+        raise NotPlain
     head = data[line_end:end]
     lower = head.lower()
     if any(word in lower for word in SPECIAL):

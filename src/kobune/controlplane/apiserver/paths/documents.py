@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kobune.api.errors import NotAcceptable, NotFound
+from kobune.api import protobuf
+from kobune.api.errors import NotFound
 from kobune.controlplane.apiserver.answers import page_not_found
 from kobune.controlplane.apiserver.discovery import AGGREGATED_VERSIONS, Document
+from kobune.controlplane.apiserver.negotiation import JSON, YAML, Accepted, accepted, encode_yaml
 from kobune.controlplane.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ PATHS = (
     "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
     "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
 )  # fmt: skip
-PROTOBUF = "application/com.github.proto-openapi.spec"
 
 
 async def root(server: "ApiServer", request: Request) -> Response:
@@ -54,8 +55,8 @@ async def resources(server: "ApiServer", request: Request) -> Response:
 
 async def openapi_v2(server: "ApiServer", request: Request) -> Response:
     accept = request.headers.get("accept") or ""
-    if PROTOBUF in accept and "json" not in accept and "*/*" not in accept:
-        raise NotAcceptable("only the following media types are accepted: application/json")
+    if accept and "json" not in accept and "*/*" not in accept:
+        return Response(406, b"", "")
     return _answer(request, server.openapi.v2(server.aggregator.descriptions()))
 
 
@@ -93,9 +94,21 @@ def _aggregated(request: Request) -> str:
     return ""
 
 
+def _form(accept: str) -> Accepted:
+    """The form of a classic discovery document. Raises NotAcceptable.
+
+    Whoever wants protobuf alone gets JSON: what reads protobuf here reads that too.
+    """
+    return Accepted() if protobuf.MEDIA_TYPE in accept else accepted(accept, plain=True)
+
+
 def _answer(request: Request, document: Document | None) -> Response:
     if document is None:
         raise NotFound("the server could not find the requested resource")
+    if document.content_type == JSON and not request.path.startswith("/openapi/"):
+        form = _form(request.headers.get("accept") or "")
+        if form.media_type == YAML:
+            return Response(200, encode_yaml(document.body), YAML, {"Vary": "Accept"})
     headers = {"Vary": "Accept"}
     if document.etag:
         headers["ETag"] = document.etag

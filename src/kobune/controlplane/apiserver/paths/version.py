@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 import kobune
+from kobune.api.errors import NotAcceptable
+from kobune.controlplane.apiserver.negotiation import JSON
 from kobune.controlplane.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 async def version(server: "ApiServer", request: Request) -> Response:
+    accept = request.headers.get("accept") or ""
+    if accept and JSON not in accept and "*/*" not in accept and "application/*" not in accept:
+        raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {JSON}")
     return Response(200, orjson.dumps(version_info(server.config.cluster_version)))
 
 

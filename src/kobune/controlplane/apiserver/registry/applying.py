@@ -86,11 +86,9 @@ def _read(registry: "Registry", call: Call, document: Any) -> Json:
     """The configuration, checked as far as it goes."""
     if not isinstance(document, dict):
         raise BadRequest("error decoding YAML: the configuration is no object")
-    if not document.get("apiVersion") or not document.get("kind"):
-        raise BadRequest("Object 'apiVersion' and 'kind' must be set in a configuration that is applied")
-    if document["kind"] != call.kind.name:
-        group, _, version = str(document["apiVersion"]).rpartition("/")
-        raise BadRequest(f"invalid object type: {group}/{version}, Kind={document['kind']}")
+    if not document.get("apiVersion") or document.get("kind") != call.kind.name:
+        group, _, version = str(document.get("apiVersion") or "").rpartition("/")
+        raise BadRequest(f"invalid object type: {group}/{version}, Kind={document.get('kind') or ''}")
     meta = document.get("metadata")
     if isinstance(meta, dict) and meta.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")

@@ -1,5 +1,6 @@
 """The verb patch: an object and a patch make a new object, checked like one that a client sent whole."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -61,6 +62,41 @@ def _no_object(patched: str, error: BadRequest) -> Invalid:
     return invalid("", "", field_errors.invalid("patch", patched, why))
 
 
+# How Go names what a value is, to its JSON reader and to the reader of what a strategic patch makes.
+_GIVEN = {"number": "int64", "array": "slice", "object": "map"}
+
+
+def _no_fields(patch: Json, error: BadRequest) -> Invalid:
+    """The same for a strategic patch. Source: upstream applyPatchToObject, runtime.DefaultUnstructuredConverter."""
+    why = str(error).partition(DECODING)[2].partition(": ")[2]
+    found = re.fullmatch(r"json: cannot unmarshal (\w+)(?: [-\d.e+]+)? into Go .* of type (\S+)", why)
+    if found:
+        given, wanted = _GIVEN.get(found[1], found[1]), found[2]
+        if wanted.startswith("map["):
+            why = f"cannot restore map from {given}"
+        elif wanted.startswith("[]"):
+            why = f"cannot restore slice from {given}"
+        elif wanted in ("string", "bool", "int32", "int64", "float64"):
+            why = f"cannot convert {given} to {wanted}"
+        else:
+            why = f"cannot restore struct from: {given}"
+    return invalid("", "", field_errors.invalid("patch", _in_go(patch), why))
+
+
+def _in_go(value: Any) -> str:
+    """A JSON value as Go prints it: `map[a:1 b:[x y]]`."""
+    match value:
+        case dict():
+            return f"map[{' '.join(f'{key}:{_in_go(value[key])}' for key in sorted(value))}]"
+        case list():
+            return f"[{' '.join(map(_in_go, value))}]"
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+    return str(value)
+
+
 def _out_of_reach(call: Call, old: Json, document: Any, prepare: Prepare) -> Json:
     """The members of the object that the patch does not name and that this way of writing would put back if it did.
 
@@ -116,8 +152,10 @@ async def patch(registry: "Registry", call: Call, media_type: str, document: Any
                 new, kind, schema, validation=call.options.field_validation, warnings=warnings, repeated=[]
             )
         except BadRequest as error:
-            if media_type == STRATEGIC_PATCH or DECODING not in str(error):
+            if DECODING not in str(error):
                 raise
+            if media_type == STRATEGIC_PATCH:
+                raise _no_fields(document, error) from error
             raise _no_object(orjson.dumps(patched(old)).decode(), error) from error
         call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
         new.update(fixed)  # Before the defaults, some of which look at other members.

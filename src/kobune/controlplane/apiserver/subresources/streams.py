@@ -30,8 +30,6 @@ ERROR_CHANNEL = b"\x03"
 async def execute(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     """pods/exec"""
     command = [value for name, value in request.repeated if name == "command"]
-    if not command:
-        raise BadRequest("you must specify at least one command for the container")
     options = {**_stream_options("PodExecOptions", request), "command": command}
     return await _container_stream(server, request, info, "exec", options, [("command", one) for one in command])
 
@@ -61,11 +59,13 @@ async def _container_stream(
     if phase in ("Succeeded", "Failed"):
         raise BadRequest(f"cannot {what} into a container in a completed pod; current phase is {phase}")
     container = choose_container(pod, request.query.get("container", ""))
+    node = await find_node(server, pod)
+    if not options.get("command", True):
+        raise BadRequest("you must specify at least one command for the container")
     wanted = [("1", kubelet) for name, kubelet in STREAMS if flag(request.query, name)]
     if not any(kubelet != "tty" for _, kubelet in wanted):
         raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
     query += [(kubelet, value) for value, kubelet in wanted]
-    node = await find_node(server, pod)
     path = f"/{what}/{info.namespace}/{info.name}/{container}"
     return await _pass_through(server, _websocket(request), node, path, query)
 
