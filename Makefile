@@ -33,7 +33,7 @@ test: check test-packages $(AZ)/ready
 	$(BIN)/python -m pytest -m "not slow"
 
 test-faults: $(VENV)/ready-dev test-packages
-	$(BIN)/python -m pytest tests/faults tests/controlplane/controllers/test_killed_manager.py
+	$(BIN)/python -m pytest tests/faults tests/controlplane/controllers/test_killed_manager*.py
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

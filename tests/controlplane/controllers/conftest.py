@@ -69,6 +69,7 @@ class World:
     def new_manager(self, controllers, *, seed, faults=None, settings=None, leader_elect=False, identity=""):
         """A manager with a transport of its own, that knows nothing of any before it; the caller runs it."""
         transport = CountingTransport(self.server, MASTER)
+        transport.adapters = self.transport.adapters
         if faults is not None:
             transport.faults = faults
         return ControllerManager(
@@ -80,6 +81,20 @@ class World:
             leader_elect=leader_elect,
             identity=identity,
         )
+
+    async def kill_managers(self, controllers, rng, *, share, until):
+        """Managers one after the other, each killed at a random moment and replaced by one that knows nothing; in the end
+        one that the caller runs. A `share` of their writes goes wrong."""
+        while not until.is_set():
+            manager = self.new_manager(controllers, seed=rng.random(), faults=self.unreliable(rng, share))
+            running = asyncio.create_task(manager.run())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rng.expovariate(1 / 3.0)):
+                    await until.wait()
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+        return self.new_manager(controllers, seed=1)
 
     @staticmethod
     def unreliable(rng, share, reads=0.0):

@@ -80,20 +80,6 @@ class Observer:
                 self.since.setdefault(app, now)
 
 
-async def kill_again_and_again(world, rng, *, share, until):
-    """Managers one after the other, each killed at a random moment and replaced by one that knows nothing."""
-    while not until.is_set():
-        manager = world.new_manager(CONTROLLERS, seed=rng.random(), faults=world.unreliable(rng, share))
-        running = asyncio.create_task(manager.run())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(rng.expovariate(1 / 3.0)):
-                await until.wait()
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-    return world.new_manager(CONTROLLERS, seed=1)
-
-
 async def live_through(world, rng, *, share):
     """A rollout, a scale-down and a Job while managers die."""
     world.outcome = lambda pod: "Succeeded"
@@ -101,7 +87,7 @@ async def live_through(world, rng, *, share):
     watching = asyncio.create_task(observer.pods.run())
     await observer.pods.synced()
     calm = asyncio.Event()
-    killing = asyncio.create_task(kill_again_and_again(world, rng, share=share, until=calm))
+    killing = asyncio.create_task(world.kill_managers(CONTROLLERS, rng, share=share, until=calm))
     await world.create("deployments", deployment())
     await world.create("statefulsets", stateful_set())
     await world.create("jobs", job())
