@@ -147,6 +147,8 @@ async def test_conditions_say_what_it_is_asked_about(asker, outside):
     text = (await asker.raw("GET", "/metrics")).body.decode()
     assert 'apiserver_authorization_match_condition_exclusions_total{name="w",type="Webhook"}' in text
     assert 'apiserver_authorization_webhook_evaluations_total{name="w",result="success"} 1' in text
+    assert 'apiserver_authorization_decisions_total{decision="allowed",name="rest",type="AlwaysAllow"} ' in text
+    assert 'decision="denied"' not in text
 
 
 @pytest.mark.parametrize("asker", [tuple(read_configuration(configured(matchConditions=[])))], indirect=True)
@@ -154,6 +156,8 @@ async def test_a_server_that_fails_is_asked_again_and_then_its_policy_decides(as
     outside.code = 500
     await asker("GET", PODS, status=403)
     assert len(outside.asked) == 5
+    told = asker.server.authorization.metrics([("Webhook", "w"), ("AlwaysAllow", "rest")])
+    assert 'apiserver_authorization_decisions_total{decision="denied",name="w",type="Webhook"} 1' in told
     outside.code = 404
     await asker("GET", f"{PODS}/a", status=403)
     assert len(outside.asked) == 6

@@ -43,7 +43,7 @@ from kobune.controlplane.apiserver.authorization.authorizer import (
     Verdict,
     refusal,
 )
-from kobune.controlplane.apiserver.authorization.configuration import MOST_SECONDS, Webhook
+from kobune.controlplane.apiserver.authorization.configuration import MOST_SECONDS, Webhook, label_of
 from kobune.controlplane.apiserver.authorization.escalation import Escalation
 from kobune.controlplane.apiserver.authorization.node import NodeAuthorizer
 from kobune.controlplane.apiserver.authorization.rbac import Rbac
@@ -157,7 +157,7 @@ class ApiServer:
             anonymous_paths=config.anonymous_paths,
             request_headers=config.request_headers,
         )
-        modes = config.authorization_mode
+        modes = {label_of(stage)[0] for stage in config.authorization_mode}
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
         self.authorization_webhooks: dict[str, WebhookAuthorizer] = {}
@@ -192,6 +192,9 @@ class ApiServer:
         self.openapi = OpenApi(self.catalogue, config.cluster_version, custom=self._schema_beside)
         self.metrics = Metrics()
         self.metrics.neighbours.append(self.flow.metrics)
+        # Authorizers that are passed in stand for the one webhook that upstream's flags could name.
+        labels = [*map(label_of, config.authorization_mode), *(("Webhook", "default") for _ in config.authorizers)]
+        self.metrics.neighbours.append(partial(self.authorization.metrics, labels))
         if self.authorization_webhooks:
             self.metrics.neighbours.append(partial(metrics_of, self.authorization_webhooks))
         self.auditor: Auditor | None = None
@@ -409,7 +412,7 @@ class ApiServer:
                 asked = self._reviewer(stage.kubeconfig, stage.timeout_seconds).ask
                 webhook = self.authorization_webhooks[stage.name] = WebhookAuthorizer(stage, asked, self.clock)
                 found.append(webhook)
-            elif (mode := known.get(stage)) is not None:
+            elif (mode := known.get(label_of(stage)[0])) is not None:
                 found.append(mode)
             else:
                 raise ValueError(f"{stage} is not a valid mode of authorization")

@@ -67,14 +67,17 @@ class Authorization:
 
     def __init__(self, authorizers: Sequence[Authorizer]) -> None:
         self.authorizers = (SystemMasters(), *authorizers)
+        # How often each of them has had the last word.
+        self.allowed, self.denied = [0] * len(self.authorizers), [0] * len(self.authorizers)
 
     async def decide(self, access: Access) -> Decision:
         reasons = []
-        for authorizer in self.authorizers:
+        for position, authorizer in enumerate(self.authorizers):
             decision = authorizer.authorize(access)
             if not isinstance(decision, Decision):
                 decision = await decision
             if decision.verdict is not Verdict.NO_OPINION:
+                (self.allowed if decision.verdict is Verdict.ALLOW else self.denied)[position] += 1
                 return decision
             if decision.reason:
                 reasons.append(decision.reason)
@@ -85,19 +88,32 @@ class Authorization:
         return self.decide_now(access).verdict is Verdict.ALLOW
 
     def decide_now(self, access: Access) -> Decision:
-        """The decision as far as it can be told without waiting."""
+        """The decision as far as it can be told without waiting. What is not allowed is asked for, and counted, once more."""
         reason = ""
-        for authorizer in self.authorizers:
+        for position, authorizer in enumerate(self.authorizers):
             decision = authorizer.authorize(access)
             if not isinstance(decision, Decision):
                 if isinstance(decision, Coroutine):
                     decision.close()
                 return Decision(Verdict.NO_OPINION, reason, "who decides this must be asked over the network")
             if decision.verdict is not Verdict.NO_OPINION:
+                if decision.verdict is Verdict.ALLOW:
+                    self.allowed[position] += 1
                 return decision
             if decision.reason:
                 reason = f"{reason}\n{decision.reason}" if reason else decision.reason
         return Decision(Verdict.NO_OPINION, reason) if reason else NO_OPINION
+
+    def metrics(self, labels: Sequence[tuple[str, str]]) -> str:
+        """Terminal decisions in Prometheus' text form. Args: labels: type and name of each authorizer but the first, which has none."""
+        lines = ["# TYPE apiserver_authorization_decisions_total counter"]
+        for decision, counts in (("allowed", self.allowed), ("denied", self.denied)):
+            lines += [
+                f'apiserver_authorization_decisions_total{{decision="{decision}",name="{name}",type="{kind}"}} {count}'
+                for (kind, name), count in zip(labels, counts[1:], strict=True)
+                if count
+            ]
+        return "\n".join(lines) + "\n"
 
     async def require(self, access: Access) -> None:
         """Raises Forbidden in upstream's words unless the access is allowed."""

@@ -6,6 +6,7 @@ Source: upstream apiserver, pkg/apis/apiserver (v1 AuthorizationConfiguration) a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import NamedTuple
 
 from kobune.api.errors import Json
 from kobune.api.timestamps import parse_duration
@@ -30,8 +31,22 @@ class Webhook:
     conditions: Sequence[str] = ()  # Expressions over `request`; all must hold for it to be asked.
 
 
-# One of MODES, or a webhook.
-Stage = str | Webhook
+class Mode(NamedTuple):
+    """One of MODES, under the name that a configuration gives it."""
+
+    type: str
+    name: str
+
+
+# One of MODES, named or not, or a webhook.
+Stage = str | Mode | Webhook
+
+
+def label_of(stage: Stage) -> tuple[str, str]:
+    """Type and name, as metrics tell them; what has no name is called by its type."""
+    if isinstance(stage, Webhook):
+        return WEBHOOK, stage.name
+    return (stage.type, stage.name) if isinstance(stage, Mode) else (stage, stage.lower())
 
 
 def read_configuration(configuration: Json) -> list[Stage]:
@@ -61,7 +76,7 @@ def read_configuration(configuration: Json) -> list[Stage]:
         if kind != WEBHOOK:
             if webhook is not None:
                 raise ValueError(f"{path}.webhook: may only be specified when type=Webhook")
-            stages.append(kind)
+            stages.append(Mode(kind, name))
         elif webhook is None:
             raise ValueError(f"{path}.webhook: Required value: required when type=Webhook")
         else:
