@@ -32,6 +32,9 @@ class FromZero:
     async def revision(self) -> int:
         return await self._store.revision() - self._base
 
+    async def members(self) -> Sequence[str]:
+        return await self._store.members()
+
     async def read(self, key: str) -> Entry | None:
         return self._entry(await self._store.read(key))
 
@@ -142,6 +145,10 @@ async def keys(store: Store, prefix: str, **how: object) -> Sequence[str]:
 
 
 # Writing
+
+
+async def test_every_member_says_how_it_is(store: Store) -> None:
+    assert set(await store.members()) == {""}
 
 
 async def test_revisions_count_every_write_from_one(store: Store) -> None:

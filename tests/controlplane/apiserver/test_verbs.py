@@ -360,6 +360,20 @@ async def test_components_say_how_they_are(ask):
     assert (await ask("GET", f"{path}/none", status=404))["message"] == 'componentstatus "none" not found'
 
 
+async def test_each_member_of_the_store_has_a_status(ask, monkeypatch):
+    async def members():
+        return ["", "no leader", ""]
+
+    monkeypatch.setattr(ask.server.store, "members", members)
+    items = (await ask("GET", "/api/v1/componentstatuses"))["items"]
+    told = {
+        one["metadata"]["name"]: one["conditions"][0] for one in items if one["metadata"]["name"].startswith("etcd")
+    }
+    assert [(name, one["status"], one["message"]) for name, one in told.items()] == [
+        ("etcd-0", "True", "ok"), ("etcd-1", "False", "no leader"), ("etcd-2", "True", "ok"),
+    ]  # fmt: skip
+
+
 async def test_malformed_bodies_are_refused(ask):
     for body in (b"{", b"[]", b'"x"', b'{"kind":"Pod","spec":{"containers":"x"}}', b"\xff"):
         assert (await ask("POST", PODS, body, status=400))["reason"] == "BadRequest"

@@ -68,6 +68,9 @@ class Store(Protocol):
     async def revision(self) -> int:
         """The newest committed revision, by whomever; for an embedded store never written to 0."""
 
+    async def members(self) -> Sequence[str]:
+        """What is wrong with each of the processes that keep the store, "" with one that is well. Raises nothing."""
+
     async def read(self, key: str) -> Entry | None:
         """The newest entry under `key`."""
 

@@ -18,6 +18,9 @@ class EncryptedStore:
     async def revision(self) -> int:
         return await self._store.revision()
 
+    async def members(self) -> Sequence[str]:
+        return await self._store.members()
+
     async def read(self, key: str) -> Entry | None:
         entry = await self._store.read(key)
         return entry and self._opened(entry)

@@ -47,6 +47,10 @@ class EtcdStore:
         found = await self._range(pb.RangeRequest(key=b"/", count_only=True))
         return int(found.header.revision) + self._begins_after
 
+    async def members(self) -> Sequence[str]:
+        # A read that a majority confirms: a member that is cut off is not well. Source: etcd's /health.
+        return await self._calls.problems("KV/Range", pb.RangeRequest(key=b"health", count_only=True), pb.RangeResponse)
+
     async def read(self, key: str) -> Entry | None:
         found = await self._range(pb.RangeRequest(key=self._key(key)))
         return self._entry(found.kvs[0]) if found.kvs else None

@@ -16,6 +16,7 @@ from kobune.controlplane.store.contract import Closed, Unavailable
 M = TypeVar("M", bound=Message)
 
 CALL_SECONDS = 5.0  # Source: upstream has no limit of its own; etcd answers or gives up within 7 s.
+HEALTH_SECONDS = 2.0
 PAUSE_SECONDS = 0.1  # Before the endpoints are tried once more.
 ATTEMPTS_SECONDS = 10.0  # For all attempts together: an election takes 1 to 2 s.
 OPTIONS = (
@@ -100,6 +101,20 @@ class EtcdCalls:
                     await asyncio.sleep(PAUSE_SECONDS)
             else:
                 return result
+
+    async def problems(self, method: str, request: Message, answer: type[M]) -> Sequence[str]:
+        """What each member says against a request, "" when it answers."""
+
+        async def ask(at: int) -> str:
+            try:
+                await self._stub(at, method, type(request), answer)(request, timeout=HEALTH_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                return str(error.details() or error.code().name)
+            return ""
+
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(ask(at), name="etcd health") for at in range(len(self._channels))]
+        return [one.result() for one in asked]
 
     @asynccontextmanager
     async def stream(self, method: str, request: Message, answer: type[M]) -> AsyncIterator[Callable[[], Awaitable[M]]]:

@@ -29,6 +29,9 @@ class MemoryStore:
         self._check_open()
         return self._revision
 
+    async def members(self) -> Sequence[str]:
+        return ["the store is closed" if self._closed else ""]
+
     async def read(self, key: str) -> Entry | None:
         self._check_open()
         return self._entries.get(key)

@@ -98,6 +98,9 @@ class SqliteStore:
         self._check_open()
         return self._visible
 
+    async def members(self) -> Sequence[str]:
+        return ["the store is closed" if self._closed else ""]
+
     async def read(self, key: str) -> Entry | None:
         self._check_open()
         if (row := self._unflushed_rows().get(key)) is not None:

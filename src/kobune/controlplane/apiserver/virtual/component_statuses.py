@@ -1,4 +1,4 @@
-"""ComponentStatus: how the store, the scheduler and the controller manager feel; out of use upstream since 1.19.
+"""ComponentStatus: how each member of the store, the scheduler and the controller manager feel; out of use upstream since 1.19.
 
 Source: upstream registry/core/componentstatus, and the addresses that it asks.
 """
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kobune.api.errors import Json, MethodNotAllowed, not_found
+from kobune.api.errors import MethodNotAllowed, not_found
 from kobune.controlplane.apiserver.negotiation import accepted
-from kobune.controlplane.apiserver.paths.health import store_problem
 from kobune.controlplane.apiserver.registry.reading import Results
 from kobune.controlplane.apiserver.rendering import render_list, render_object
 from kobune.controlplane.apiserver.request import Request, Response
@@ -18,10 +17,9 @@ from kobune.controlplane.apiserver.routes import RequestInfo
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
 
-STORE = "etcd-0"
+MEMBER = "etcd-"  # And its number.
 # Those of processes of their own are asked where they listen.
 PORTS = {"controller-manager": 10257, "scheduler": 10259}
-NAMES = tuple(sorted((STORE, *PORTS)))
 PROBE_SECONDS = 2.0
 DEPRECATED = "v1 ComponentStatus is deprecated in v1.19+"
 
@@ -31,22 +29,35 @@ async def component_statuses(server: "ApiServer", request: Request, info: Reques
     request.warnings.append(DEPRECATED)
     form = accepted(request.headers.get("accept") or "")
     if info.verb == "list":
-        found = [orjson.dumps(await _status(server, name)) for name in NAMES]
+        problems = await _members(server) | {name: await _problem(server, name) for name in PORTS}
+        found = [_status(name, problem) for name, problem in sorted(problems.items())]
         return render_list(server, info.kind, Results(found, 0, "", 0), form, request.query)
     if info.verb != "get":
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
-    if info.name not in NAMES:
-        raise not_found("componentstatus", info.name)
-    return render_object(server, info.kind, orjson.dumps(await _status(server, info.name)), form, request.query)
-
-
-async def _status(server: "ApiServer", name: str) -> Json:
-    if name == STORE:
-        problem = await store_problem(server)
+    if info.name in PORTS:
+        problem = await _problem(server, info.name)
     else:
-        problem = "" if name in server.companions else await _probe(PORTS[name])
+        members = await _members(server)
+        if info.name not in members:
+            raise not_found("componentstatus", info.name)
+        problem = members[info.name]
+    return render_object(server, info.kind, _status(info.name, problem), form, request.query)
+
+
+def _status(name: str, problem: str) -> bytes:
     condition = {"type": "Healthy", "status": "False" if problem else "True", "message": problem or "ok"}
-    return {"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]}
+    return orjson.dumps(
+        {"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]}
+    )
+
+
+async def _members(server: "ApiServer") -> dict[str, str]:
+    """By name, what is wrong with each member of the store."""
+    return {f"{MEMBER}{number}": problem for number, problem in enumerate(await server.store.members())}
+
+
+async def _problem(server: "ApiServer", name: str) -> str:
+    return "" if name in server.companions else await _probe(PORTS[name])
 
 
 async def _probe(port: int) -> str:
