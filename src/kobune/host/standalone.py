@@ -281,6 +281,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
     low, _, high = flags.service_node_port_range.partition("-")
     if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
         raise BadFlag(f"--service-node-port-range {flags.service_node_port_range}: as in 30000-32767")
+    admission = _admission(flags.admission_control_config_file)
     config = ApiServerConfig(
         cluster_version=flags.kubernetes_version,
         feature_gates=gates("--feature-gates", flags.feature_gates, flags.kubernetes_version),
@@ -311,7 +312,8 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         open_kubeconfig=lambda path: load_kubeconfig(Path(path), user_agent="kube-apiserver"),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
         enabled_admission_plugins=tuple(flags.enable_admission_plugins),
-        pod_security=_admission(flags.admission_control_config_file).pod_security,
+        pod_security=admission.pod_security,
+        limited_resources=admission.limited_resources,
     )
     try:
         tls = server_tls(certificate, key, ca)

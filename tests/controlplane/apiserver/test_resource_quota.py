@@ -1,8 +1,16 @@
 """No namespace takes more than its quotas allow."""
 
 import asyncio
+import random
 
 import pytest
+
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.admission.configuration import read_admission
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
+from tests.controlplane.apiserver.conftest import Asker
 
 QUOTAS = "/api/v1/namespaces/default/resourcequotas"
 PODS = "/api/v1/namespaces/default/pods"
@@ -174,3 +182,53 @@ async def test_a_writer_that_goes_away_does_not_hold_up_the_others(ask, quota, u
     tasks[0].cancel()
     outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
     assert sum(isinstance(one, dict) for one in outcomes) == 5
+
+
+LIMITED = {
+    "apiVersion": "apiserver.config.k8s.io/v1",
+    "kind": "ResourceQuotaConfiguration",
+    "limitedResources": [
+        {"resource": "persistentvolumeclaims", "matchContains": [".storageclass.storage.k8s.io/requests.storage"]},
+        {"resource": "pods",
+         "matchScopes": [{"scopeName": "PriorityClass", "operator": "In", "values": ["system-node-critical"]}]},
+    ],
+}  # fmt: skip
+
+
+async def test_what_is_limited_is_had_only_where_a_quota_covers_it():
+    plugins = [{"name": "ResourceQuota", "configuration": LIMITED}]
+    document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins}
+    config = ApiServerConfig(
+        limited_resources=read_admission(document, dict.get).limited_resources,
+        disabled_admission_plugins=("ServiceAccount",),
+    )
+    claim = {
+        "metadata": {"name": "a"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "gold",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }  # fmt: skip
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        ask = Asker(server)
+        answer = await ask("POST", CLAIMS, claim, status=403)
+        name = "gold.storageclass.storage.k8s.io/requests.storage"
+        assert answer["message"].endswith(f"insufficient quota to consume: {name}")
+        await ask.create(CLAIMS, {**claim, "spec": {**claim["spec"], "storageClassName": ""}})
+        hard = {name: "2Gi"}
+        await ask.create(QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+        status = {"status": {"hard": hard, "used": {name: "0"}}}
+        await ask("PATCH", f"{QUOTAS}/q/status", status, content_type="application/merge-patch+json")
+        await ask.create(CLAIMS, {**claim, "metadata": {"name": "b"}})
+        await ask.create(PODS, pod("plain"))
+        answer = await ask("POST", PODS, pod("high", priorityClassName="system-node-critical"), status=500)
+        assert answer["message"].endswith(
+            "insufficient quota to match these scopes: [{PriorityClass In [system-node-critical]}]"
+        )
+        selector = {"matchExpressions": LIMITED["limitedResources"][1]["matchScopes"]}
+        await ask.create(
+            QUOTAS, {"metadata": {"name": "p"}, "spec": {"hard": {"pods": "1"}, "scopeSelector": selector}}
+        )
+        status = {"status": {"hard": {"pods": "1"}, "used": {"pods": "0"}}}
+        await ask("PATCH", f"{QUOTAS}/p/status", status, content_type="application/merge-patch+json")
+        await ask.create(PODS, pod("high", priorityClassName="system-node-critical"))

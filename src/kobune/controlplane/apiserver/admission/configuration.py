@@ -4,11 +4,13 @@ Source: upstream apiserver, pkg/admission/config.go.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings, read_settings
+from kobune.controlplane.apiserver.admission.quota.limited import Limited, read_limited
+from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
 
 VERSIONS = tuple(f"apiserver.config.k8s.io/{version}" for version in ("v1", "v1alpha1"))
 
@@ -16,6 +18,7 @@ VERSIONS = tuple(f"apiserver.config.k8s.io/{version}" for version in ("v1", "v1a
 @dataclass(frozen=True, slots=True)
 class AdmissionSettings:
     pod_security: PodSecuritySettings = AS_LABELLED
+    limited_resources: tuple[Limited, ...] = ()
 
 
 def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> AdmissionSettings:
@@ -38,8 +41,12 @@ def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> Adm
         given = plugin.get("configuration")
         if given is None and plugin.get("path"):
             given = read_file(plugin["path"])
-        if name != PodSecurity.name:
+        if name not in (PodSecurity.name, ResourceQuota.name):
             raise ValueError(f'plugins[{index}].name: "{name}" has nothing to configure')
-        if given is not None:
-            settings = AdmissionSettings(pod_security=read_settings(given))
+        if given is None:
+            continue
+        if name == PodSecurity.name:
+            settings = replace(settings, pod_security=read_settings(given))
+        else:
+            settings = replace(settings, limited_resources=read_limited(given))
     return settings

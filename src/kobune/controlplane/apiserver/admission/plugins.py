@@ -1,6 +1,6 @@
 """Which plugins there are, in upstream's order."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from kobune.api.features import GENERIC_WORKLOAD
 from kobune.controlplane.apiserver.admission.always import AlwaysAdmit, AlwaysDeny
@@ -31,6 +31,7 @@ from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
 from kobune.controlplane.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from kobune.controlplane.apiserver.admission.priority import Priority
+from kobune.controlplane.apiserver.admission.quota.limited import Limited
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
 from kobune.controlplane.apiserver.admission.runtime_class import RuntimeClass
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
@@ -68,6 +69,7 @@ def make_plugins(
     disabled: Collection[str] = (),
     enabled: Collection[str] = (),
     pod_security: PodSecuritySettings = AS_LABELLED,
+    limited_resources: Sequence[Limited] = (),
 ) -> list[Plugin]:
     """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
     policies = MutatingAdmissionPolicy(registry)
@@ -104,7 +106,7 @@ def make_plugins(
         MutatingAdmissionWebhook(registry, webhooks, then=policies.again),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
-        ResourceQuota(registry),
+        ResourceQuota(registry, limited_resources),
         AlwaysDeny(),
     )
     unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins} - (NOT_HERE - set(enabled))

@@ -11,10 +11,17 @@ from kobune.api.quota.amounts import exceeding, increase, only, plus, some, writ
 from kobune.api.quota.scopes import scopes_of
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.quota.evaluators import Evaluator
+from kobune.controlplane.apiserver.admission.quota.limited import Limited, check_covered
 from kobune.controlplane.apiserver.admission.refusal import refused
 
 
-def charge(quotas: Sequence[Json], attributes: Attributes, evaluator: Evaluator, now: datetime) -> dict[str, Json]:
+def charge(
+    quotas: Sequence[Json],
+    attributes: Attributes,
+    evaluator: Evaluator,
+    now: datetime,
+    limited: Sequence[Limited] = (),
+) -> dict[str, Json]:
     """The new `status.used` of each quota that the write changes, by its name.
 
     Raises:
@@ -25,10 +32,12 @@ def charge(quotas: Sequence[Json], attributes: Attributes, evaluator: Evaluator,
     concerned = [quota for quota in quotas if _concerns(quota, obj, evaluator)]
     for quota in concerned:
         _judge(quota, attributes, evaluator)
-    if not concerned:
+    if not concerned and not limited:
         return {}
     usage = some(evaluator.measure.usage(obj, now))
-    grown = usage if old is None else increase(usage, evaluator.measure.usage(old, now))
+    grown = usage if old is None else some(increase(usage, evaluator.measure.usage(old, now)))
+    if limited and grown:
+        check_covered(limited, quotas, concerned, attributes, evaluator, usage)
     changed: dict[str, Json] = {}
     for quota in concerned:
         name, status = quota["metadata"]["name"], quota["status"]
