@@ -2,6 +2,7 @@ import orjson
 import pytest
 
 from kobune.api.errors import TooManyRequests
+from kobune.api.timestamps import format_time
 
 ONLY = "disruption-controller,deployment-controller,replicaset-controller"
 
@@ -112,6 +113,25 @@ def test_a_disruption_that_does_not_happen_is_taken_back(tell):
         ]
 
     assert tell(story, ONLY) == ["True", "False"]
+
+
+def test_an_evicted_pod_that_stays_is_told_of_and_counts_again(tell):
+    async def story(world):
+        await world.create("deployments", deployment(2))
+        await world.create("poddisruptionbudgets", budget(maxUnavailable=1))
+        await counted(world, 1)
+        name = (await world.list("pods"))[0]["metadata"]["name"]
+        evicted = {"disruptedPods": {name: format_time(world.clock.now())}}
+        await world.patch("poddisruptionbudgets", "web", {"status": evicted}, subresource="status")
+        await counted(world, 0)
+        await world.sleep(130)
+        events = [each for each in await world.list("events") if each["reason"] == "NotDeleted"]
+        return name, (await world.get("poddisruptionbudgets", "web"))["status"], events
+
+    name, status, (event,) = tell(story, ONLY)
+    assert (status["disruptionsAllowed"], status.get("disruptedPods")) == (1, None)
+    assert (event["involvedObject"]["name"], event["type"]) == (name, "Warning")
+    assert event["message"] == "Pod was expected by PDB default/web to be deleted but it wasn't"
 
 
 async def own_pods(world, owner, count):

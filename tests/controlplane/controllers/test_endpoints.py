@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+from kobune.api.errors import ServiceUnavailable
 from kobune.api.objects.core import PodIP, PodStatus, Service, ServicePort, ServiceSpec
 from kobune.api.objects.lean import LeanPodSpec, Pod
 from kobune.api.objects.meta import Condition, ObjectMeta
@@ -148,3 +149,27 @@ def test_dual_stack_services_have_slices_of_each_family():
     slices = applied([], planned(both, [one, pod(2)], [], {}))
     addresses = {each.address_type: [found.addresses for found in each.endpoints] for each in slices}
     assert addresses == {"IPv4": [["10.1.0.2"], ["10.1.0.3"]], "IPv6": [["fd00::1"]]}
+
+
+def test_endpoints_that_cannot_be_written_are_told_of(tell):
+    def faults(world):
+        return lambda method, path: (
+            ServiceUnavailable("busy") if method != "GET" and "/endpoints" in path and world.is_busy else None
+        )
+
+    async def story(world):
+        world.is_busy = True
+        spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+        await world.create("services", {"metadata": {"name": "web"}, "spec": spec})
+        await world.sleep(2)
+        world.is_busy = False
+        await world.until(lambda: world.find("endpoints", "web"))
+        world.is_busy = True
+        await world.patch("services", "web", {"metadata": {"labels": {"a": "b"}}})
+        await world.sleep(2)
+        return {each["reason"]: each["message"] for each in await world.list("events")}
+
+    assert tell(story, "endpoints-controller", faults=faults) == {
+        "FailedToCreateEndpoint": "Failed to create endpoint for service default/web: busy",
+        "FailedToUpdateEndpoint": "Failed to update endpoint default/web: busy",
+    }

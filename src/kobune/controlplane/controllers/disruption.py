@@ -67,6 +67,10 @@ async def reconcile(key: Key, context: Context) -> float | None:
         failed = _condition(budget, "False", "SyncFailed", str(error), now, generation=counted)
         await _write(context, budget, {"disruptionsAllowed": 0, "conditions": _to_json(failed)})
         return None
+    for pod in pods:
+        if not pod.is_deleting and pod.name in budget.status.disrupted_pods and pod.name not in count.disrupted:
+            message = f"Pod was expected by PDB {budget.key} to be deleted but it wasn't"
+            context.events.warning(pod, "NotDeleted", message)
     await _report(context, budget, count, now)
     waits = [(moment - now).total_seconds() + DELETION_SECONDS for moment in count.disrupted.values()]
     return min(waits, default=None)
@@ -93,7 +97,8 @@ def plan(budget: PodDisruptionBudget, pods: Sequence[Pod], scale: int, now: date
     disrupted = {
         name: moment
         for name, moment in budget.status.disrupted_pods.items()
-        if name in staying and moment + patience >= now
+        # Over at that very moment: else it would be looked at again without any wait, as long as the moment lasts.
+        if name in staying and moment + patience > now
     }
     healthy = sum(pod.is_ready and not pod.is_deleting and pod.name not in disrupted for pod in pods)
     return Count(expected, desired, healthy, disrupted)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kobune.api.errors import AlreadyExists, ApiError, Json, NotFound
+from kobune.api.errors import ApiError, Json, NotFound
 from kobune.api.objects.core import Endpoints, Service
 from kobune.api.objects.lean import Pod
-from kobune.api.objects.meta import Key
+from kobune.api.objects.meta import Key, ObjectMeta
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
 from kobune.controlplane.controllers.pods import is_namespace_terminating
 from kobune.controlplane.controllers.service_pods import (
@@ -57,11 +57,13 @@ async def reconcile(key: Key, context: Context) -> None:
             manifest["subsets"] = subsets
         try:
             await context.client.create(EndpointsAsWritten, manifest)
-        except AlreadyExists:
-            raise
         except ApiError as error:
-            if not is_namespace_terminating(error):
-                raise
+            if is_namespace_terminating(error):
+                return
+            message = f"Failed to create endpoint for service {key}: {error}"
+            about = EndpointsAsWritten(metadata=ObjectMeta(name=key.name, namespace=key.namespace))
+            context.events.warning(about, "FailedToCreateEndpoint", message)
+            raise
         return
     same = (
         known.metadata.labels == labels and known.metadata.annotations.get(OVER_CAPACITY) == annotations[OVER_CAPACITY]
@@ -71,7 +73,11 @@ async def reconcile(key: Key, context: Context) -> None:
     gone: dict[str, str | None] = {name: None for name in known.metadata.labels if name not in labels}
     metadata: Json = {"labels": {**gone, **labels}, "annotations": annotations}
     patch = {"metadata": metadata, "subsets": subsets or None}
-    await context.client.patch(EndpointsAsWritten, key, patch)
+    try:
+        await context.client.patch(EndpointsAsWritten, key, patch)
+    except ApiError as error:
+        context.events.warning(known, "FailedToUpdateEndpoint", f"Failed to update endpoint {key}: {error}")
+        raise
 
 
 def plan_subsets(service: Service, pods: Sequence[Pod]) -> list[Subset]:

@@ -1,3 +1,9 @@
+from datetime import UTC, datetime
+
+import msgspec
+
+from kobune.controlplane.controllers.cronjob.cronjob import CronJob, plan
+
 ONLY = "cronjob-controller,job-controller,ttl-after-finished-controller,garbage-collector-controller"
 
 
@@ -132,3 +138,10 @@ def test_a_day_of_hourly_schedules_ends_alike_byte_by_byte_each_time_it_is_told(
     first, second = tell(story, ONLY), tell(story, ONLY)
     assert first == second
     assert b"c1-29461380" in first[0][1]  # The last one, of seven in the morning.
+
+
+def test_a_zone_within_the_schedule_is_warned_of():
+    item = msgspec.json.decode(msgspec.json.encode(cron_job("TZ=UTC 0 * * * *")), type=CronJob)
+    ((kind, reason, message),) = plan(item, [], [], datetime(2026, 1, 5, tzinfo=UTC)).says
+    assert (kind, reason) == ("Warning", "UnsupportedSchedule")
+    assert message.startswith('CRON_TZ or TZ used in schedule "TZ=UTC 0 * * * *" is not officially supported')

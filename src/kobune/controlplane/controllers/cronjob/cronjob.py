@@ -88,6 +88,12 @@ def plan(item: CronJob, jobs: Sequence[Job], active: Sequence[ObjectReference], 
     wait = (following - now).total_seconds() + LAG_SECONDS if following is not None else None
     at, too_many = due(item, schedule, zone, now)
     says: list[tuple[str, str, str]] = []
+    if "TZ" in item.spec.schedule:
+        message = (
+            f'CRON_TZ or TZ used in schedule "{item.spec.schedule}" is not officially supported, see '
+            "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+        says.append(("Warning", "UnsupportedSchedule", message))
     if too_many:
         message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
         says.append(("Warning", "TooManyMissedTimes", message))
