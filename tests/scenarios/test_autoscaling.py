@@ -49,14 +49,19 @@ def test_a_real_node_comes_for_a_pod_and_goes_after_it(real_cluster):
     placed = {pod["spec"]["nodeName"] for pod in real_cluster.get("pods", "-l", "app=work")["items"]}
     [new] = placed - before
     assert "kobune.local/simulated" not in real_cluster.get("node", new)["metadata"]["labels"]
-    reasons = {event["reason"] for event in real_cluster.get("events")["items"]}
-    assert "TriggeredScaleUp" in reasons
-    status = yaml.safe_load(
-        real_cluster.get("configmap", "cluster-autoscaler-status", "-n", "kube-system")["data"]["status"]
-    )
-    assert status["nodeGroups"][0]["health"]["cloudProviderTarget"] == 3
+    real_cluster.eventually(lambda: "TriggeredScaleUp" in _reasons(real_cluster))
+    real_cluster.eventually(lambda: _target(real_cluster) == 3)
 
     real_cluster.kubectl("scale", "deployment/work", "--replicas=0")
     real_cluster.eventually(lambda: len(real_cluster.get("nodes")["items"]) == 2, seconds=200)
-    reasons = {event["reason"] for event in real_cluster.get("events", "-A")["items"]}
-    assert {"ScaleDownEmpty", "ScaleDown"} <= reasons
+    real_cluster.eventually(lambda: {"ScaleDownEmpty", "ScaleDown"} <= _reasons(real_cluster))
+
+
+def _reasons(cluster):
+    return {event["reason"] for event in cluster.get("events", "-A")["items"]}
+
+
+def _target(cluster):
+    """How many nodes the autoscaler says it wants."""
+    config_map = cluster.get("configmap", "cluster-autoscaler-status", "-n", "kube-system")
+    return yaml.safe_load(config_map["data"]["status"])["nodeGroups"][0]["health"]["cloudProviderTarget"]
