@@ -15,6 +15,7 @@ import uvloop
 from kobune.api.objects.core import Pod, ServiceAccount
 from kobune.api.objects.meta import Key
 from kobune.client.informer import Informer
+from kobune.host.loops import patient_collector
 from kobune.testing import Cluster
 
 AT_ONCE = 16
@@ -76,4 +77,5 @@ def report(stage: str, count: int, began: tuple[float, float]) -> None:
 
 if __name__ == "__main__":
     sizes = [int(word) for word in sys.argv[1:]] or [5_000, 10_000]
-    uvloop.run(measure(sizes[0], sizes[1]))
+    with patient_collector():  # As every process of a control plane has it.
+        uvloop.run(measure(sizes[0], sizes[1]))
