@@ -68,6 +68,14 @@ class Requests(threading.Thread):
         except urllib.error.HTTPError as error:
             error.close()
 
+    def is_answered(self):
+        """Whether the nodes' proxies know of the pods by now."""
+        try:
+            self.ask()
+        except OSError:
+            return False
+        return True
+
     def stop(self):
         self._ended.set()
         self.join()
@@ -78,7 +86,7 @@ def test_an_upgrade_loses_no_request_to_a_running_workload(real_cluster):
     real_cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     address = real_cluster.get("service", "web")["spec"]["clusterIP"]
     client = Requests(f"http://{address}/")
-    real_cluster.eventually(lambda: client.ask() is None)
+    real_cluster.eventually(client.is_answered)
     client.start()
     try:
         outcome = real_cluster.wish("upgrade", lambda cluster: replace(cluster, kubernetes_version="1.37.0"))

@@ -26,7 +26,8 @@ from kobune.testing.virtual import VirtualClock, run_virtual
 
 Json = dict[str, Any]
 # No controllers run here, so nothing makes service accounts or waits for the default namespaces.
-API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount",), serve_bootstrap=False)
+# Without PodResizeValidator: what an API server does not refuse, a kubelet has to judge.
+API = ApiServerConfig(disabled_admission_plugins=("ServiceAccount", "PodResizeValidator"), serve_bootstrap=False)
 MACHINE = Machine("amd64", "6.1.0", "Debian GNU/Linux 12 (bookworm)", "machine", "system", "boot")
 
 
