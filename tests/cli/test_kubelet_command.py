@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kobune.host.standalone import BadFlag
+from kobune.host.flag_values import BadFlag
 from kobune.host.standalone_node import KubeletFlags, kubelet_config
 from kobune.node.kubelet.config import Amounts, Taint
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import kobune.cli.main
 import kobune.cli.kube_apiserver
 from kobune.api.clock import SystemClock
-from kobune.host.standalone import ApiServerFlags, prepare_api_server
+from kobune.host.api_server import prepare_api_server
+from kobune.host.api_server_flags import ApiServerFlags
 from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.host.stores import StoreFlags, open_store

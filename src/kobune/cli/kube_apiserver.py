@@ -8,8 +8,10 @@ from kobune.aks.versions import resolve_version
 from kobune.api.errors import Invalid
 from kobune.controlplane.store.contract import Damaged, Unavailable
 from kobune.controlplane.store.sqlite_log import InUse
+from kobune.host.api_server import run_api_server
+from kobune.host.api_server_flags import ApiServerFlags
+from kobune.host.flag_values import BadFlag
 from kobune.host.flags import parse
-from kobune.host.standalone import ApiServerFlags, BadFlag, run_api_server
 from kobune.host.stores import BadStore
 
 ABOUT = "Serve the Kubernetes API. What is not given is generated, and kept in --cert-dir."

@@ -10,8 +10,9 @@ from kobune.cli.output import fail, words
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
 from kobune.host.endpoints import Serving
+from kobune.host.flag_values import BadFlag
 from kobune.host.logs import log_to_stderr
-from kobune.host.standalone import BadFlag, run_controller_manager
+from kobune.host.standalone import run_controller_manager
 
 
 def command(

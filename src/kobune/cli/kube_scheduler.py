@@ -11,7 +11,8 @@ from kobune.cli.output import fail, words
 from kobune.client.kubeconfig import KubeconfigError
 from kobune.client.leases import LeadershipLost
 from kobune.host.endpoints import Serving
-from kobune.host.standalone import BadFlag, run_scheduler
+from kobune.host.flag_values import BadFlag
+from kobune.host.standalone import run_scheduler
 
 
 def command(

@@ -8,7 +8,7 @@ import typer
 
 from kobune.cli.output import fail
 from kobune.client.kubeconfig import KubeconfigError
-from kobune.host.standalone import BadFlag
+from kobune.host.flag_values import BadFlag
 from kobune.host.standalone_node import DEFAULT_EVICTION, KubeletFlags, run_kubelet
 from kobune.node.runtime.runtime import RuntimeFailure
 

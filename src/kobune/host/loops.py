@@ -30,13 +30,18 @@ def patient_collector() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` until it ends or SIGINT or SIGTERM comes; raises what it raises."""
+async def signalled() -> None:
+    """Return on SIGINT or SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` until it ends or SIGINT or SIGTERM comes; raises what it raises."""
     running = asyncio.ensure_future(work())
-    waiting = asyncio.ensure_future(stop.wait())
+    waiting = asyncio.ensure_future(signalled())
     try:
         await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
     finally:

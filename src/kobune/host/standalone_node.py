@@ -10,9 +10,11 @@ from kobune.api.clock import SystemClock
 from kobune.api.quantity import cpu_millicores, to_bytes
 from kobune.client.client import Client
 from kobune.client.kubeconfig import load_kubeconfig
+from kobune.host.flag_values import BadFlag
 from kobune.host.node_agent import own_oom_score_adj
 from kobune.host.pki import Authority
-from kobune.host.standalone import BadFlag, own_address, until_signalled
+from kobune.host.sockets import own_address
+from kobune.host.standalone import until_signalled
 from kobune.node.kubelet.config import Amounts, Eviction, KubeletConfig, Taint, Tls
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, has_capability
 
@@ -65,7 +67,7 @@ async def run_kubelet(flags: KubeletFlags) -> None:
     runtime = CriRuntime(Path(flags.container_runtime_endpoint.removeprefix("unix://")))
     try:
         await runtime.version()
-        await until_signalled(Kubelet(client, runtime, config, clock=clock).run(), client)
+        await until_signalled(Kubelet(client, runtime, config, clock=clock).run, client)
     finally:
         await runtime.close()
 
@@ -77,7 +79,7 @@ async def run_proxy(kubeconfig: Path, *, hostname_override: str, cluster_cidr: s
     client = Client(load_kubeconfig(kubeconfig, user_agent="kube-proxy"))
     node = hostname_override or socket.gethostname().lower()
     proxy = KubeProxy(client, node_name=node, clock=SystemClock(), local_range=cluster_cidr)
-    await until_signalled(proxy.run(), client)
+    await until_signalled(proxy.run, client)
 
 
 def kubelet_config(flags: KubeletFlags) -> KubeletConfig:
