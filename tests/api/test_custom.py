@@ -3,7 +3,7 @@
 import pytest
 
 from kobune.api.catalogue import Catalogue
-from kobune.api.custom import find_version, kinds_of, scale_paths, selected_fields, storage_version_of
+from kobune.api.custom import field_text, row_of, scale_paths, storage_version_of
 
 V1 = {
     "name": "v1", "served": True, "storage": True,
@@ -16,19 +16,20 @@ V1 = {
     },
     "selectableFields": [{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.fast"}],
 }  # fmt: skip
+BETA = {"name": "v1beta1", "served": True, "storage": False}
 DEFINITION = {
     "metadata": {"name": "ships.example.com"},
     "spec": {
         "group": "example.com", "scope": "Namespaced",
         "names": {"kind": "Ship", "plural": "ships", "singular": "vessel", "listKind": "Fleet", "shortNames": ["sh"],
                   "categories": ["all"]},
-        "versions": [{"name": "v1beta1", "served": True, "storage": False}, V1, {"name": "v2", "served": False}],
+        "versions": [BETA, V1],
     },
 }  # fmt: skip
 
 
-def test_every_served_version_is_a_row():
-    beta, stable = kinds_of(DEFINITION)
+def test_every_version_is_a_row():
+    beta, stable = row_of(DEFINITION, BETA), row_of(DEFINITION, V1)
     assert (stable.api_version, stable.name, stable.plural, stable.short) == (
         "example.com/v1",
         "Ship",
@@ -44,8 +45,8 @@ def test_every_served_version_is_a_row():
 
 
 def test_versions_share_the_stored_one():
-    catalogue = Catalogue(kinds_of(DEFINITION))
-    beta, stable = catalogue
+    beta, stable = row_of(DEFINITION, BETA), row_of(DEFINITION, V1)
+    catalogue = Catalogue((beta, stable))
     assert storage_version_of(DEFINITION) == "v1"
     assert catalogue.storage_version(beta) is stable
     assert catalogue.storage_version(stable) is stable
@@ -54,27 +55,19 @@ def test_versions_share_the_stored_one():
 
 def test_names_are_those_that_were_accepted():
     accepted = {"kind": "Ship", "plural": "ships", "singular": "ship", "listKind": "ShipList"}
-    stable = kinds_of({**DEFINITION, "status": {"acceptedNames": accepted}})[1]
+    stable = row_of({**DEFINITION, "status": {"acceptedNames": accepted}}, V1)
     assert (stable.short, stable.singular, stable.list_name) == ((), "ship", "ShipList")
 
 
 def test_scale_knows_where_its_numbers_are():
-    paths = scale_paths(find_version(DEFINITION, "v1"))
+    paths = scale_paths(V1)
     ship = {"spec": {"sails": 3}, "status": {"selector": "a=b"}}
     assert (paths.wanted.find(ship), paths.current.find(ship), paths.selector.find(ship)) == ([3], [], ["a=b"])
-    assert scale_paths(find_version(DEFINITION, "v1beta1")) is None
+    assert scale_paths(BETA) is None
 
 
 @pytest.mark.parametrize(
-    ("spec", "fields"),
-    [
-        ({"colour": "red", "fast": True}, {"spec.colour": "red", "spec.fast": "true"}),
-        ({}, {"spec.colour": "", "spec.fast": ""}),
-    ],
+    ("obj", "text"), [({"spec": {"fast": True}}, "true"), ({"spec": {"fast": 3}}, "3"), ({"spec": {}}, "")]
 )
-def test_selectable_fields_have_text(spec, fields):
-    assert dict(selected_fields(V1, {"spec": spec})) == fields
-
-
-def test_a_version_that_is_not_there_is_not_found():
-    assert find_version(DEFINITION, "v3") is None
+def test_selectable_fields_have_text(obj, text):
+    assert field_text("spec.fast", obj) == text

@@ -1,6 +1,6 @@
 """What a CustomResourceDefinition adds to the catalogue: one row for each version it serves, and its parts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kobune.api.errors import Json
@@ -16,21 +16,10 @@ class ScalePaths(NamedTuple):
     selector: JsonPath | None
 
 
-def kinds_of(definition: Json) -> tuple[Kind, ...]:
-    """The rows of every served version, under the names that were accepted."""
-    return tuple(row_of(definition, version) for version in definition["spec"]["versions"] if version.get("served"))
-
-
 def storage_version_of(definition: Json) -> str:
     """The name of the version that objects are stored in."""
     versions: list[Json] = definition["spec"]["versions"]
     return str(next(version["name"] for version in versions if version.get("storage")))
-
-
-def find_version(definition: Json, name: str) -> Json | None:
-    """A version as the definition's spec has it, with its schema, columns and subresources."""
-    versions: list[Json] = definition["spec"]["versions"]
-    return next((version for version in versions if version["name"] == name), None)
 
 
 def scale_paths(version: Json) -> ScalePaths | None:
@@ -48,12 +37,6 @@ def scale_paths(version: Json) -> ScalePaths | None:
         parse_path(scale["statusReplicasPath"]),
         parse_path(selector) if selector else None,
     )
-
-
-def selected_fields(version: Json, obj: Json) -> Iterator[tuple[str, str]]:
-    """The values of a version's selectable fields in an object, each with its label ("spec.color")."""
-    for label in _selectable(version):
-        yield label, field_text(label, obj)
 
 
 def field_text(label: str, obj: Json) -> str:

@@ -77,11 +77,6 @@ def too_many(field: str, actual: int, limit: int) -> FieldError:
     return FieldError(field, "FieldValueTooMany", _body("Too many", actual, detail))
 
 
-def too_few(field: str, actual: int, least: int) -> FieldError:
-    detail = f"must have at least {least} item{'' if least == 1 else 's'}"
-    return FieldError(field, "FieldValueTooFew", _body("Too few", actual, detail))
-
-
 def internal(field: str, detail: str) -> FieldError:
     return FieldError(field, "InternalError", _with("Internal error", detail))
 

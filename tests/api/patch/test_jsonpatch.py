@@ -61,9 +61,7 @@ def test_a_patch_is_a_list_of_objects_of_bounded_length():
 
 
 def test_unknown_fields_of_operations_are_named():
-    assert jsonpatch.unknown_fields([{"op": "add"}, {"op": "add", "valeu": 1}]) == [
-        'json patch unknown field "[1].valeu"'
-    ]
+    assert jsonpatch.unknown_fields([{"op": "add"}, {"op": "add", "valeu": 1}]) == ["[1].valeu"]
 
 
 json_values = st.recursive(

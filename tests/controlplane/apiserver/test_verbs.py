@@ -266,6 +266,24 @@ async def test_unknown_fields_warn_or_are_refused(ask):
     )
 
 
+@pytest.mark.parametrize(("how", "body", "problem"), [
+    ("json-patch", b'[{"op": "add", "path": "/data", "valeu": {}, "value": {}}]', 'json patch unknown field "[0].valeu"'),
+    ("json-patch", b'[{"op": "add", "op": "add", "path": "/data", "value": {}}]', 'json patch duplicate field "[0].op"'),
+    ("merge-patch", b'{"data": {"a": "1", "a": "2"}}', 'duplicate field "data.a"'),
+    ("strategic-merge-patch", b'{"data": {"a": "1", "a": "2"}}', 'duplicate field "data.a"'),
+    ("merge-patch", b'{"data": {"a": "1", "a": "2"}, "dta": {}}', 'duplicate field "data.a", unknown field "dta"'),
+])  # fmt: skip
+async def test_field_validation_looks_at_patches_themselves_too(ask, how, body, problem):
+    await ask.create(MAPS, {"metadata": {"name": "m"}})
+    path, media_type = f"{MAPS}/m", f"application/{how}+json"
+    answer = await ask("PATCH", f"{path}?fieldValidation=Strict", body, content_type=media_type, status=422)
+    assert answer["message"].endswith(f": strict decoding error: {problem}")
+    warned = await ask.raw("PATCH", path, body, content_type=media_type)
+    assert problem.split(", ")[0].replace('"', '\\"') in warned.headers["Warning"]
+    ignored = await ask.raw("PATCH", f"{path}?fieldValidation=Ignore", body, content_type=media_type)
+    assert (ignored.status, "Warning" in ignored.headers) == (200, False)
+
+
 async def test_yaml_comes_and_goes(ask):
     text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y\ndata:\n  a: b\n"
     await ask("POST", "/api/v1/namespaces/default/configmaps", text, content_type="application/yaml")

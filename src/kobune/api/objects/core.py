@@ -65,11 +65,6 @@ class ResourceRequirements(View):
     claims: list[ContainerResourceClaim] = []
 
 
-class ContainerResizePolicy(View):
-    resource_name: str = ""
-    restart_policy: str = ""
-
-
 class Container(View):
     """A container, init container or ephemeral container. What only the kubelet reads stays JSON here."""
 

@@ -12,12 +12,10 @@ import orjson
 
 from kobune.api.copying import clone
 from kobune.api.errors import ApiError, BadRequest, Invalid, Json, RequestEntityTooLarge
-from kobune.api.field_errors import quote
 
 MAX_OPERATIONS = 10_000  # Source: upstream endpoints/handlers/patch.go, maxJSONPatchOperations.
-MAX_COPIED_BYTES = (
-    3 * 1024 * 1024
-)  # By all copies of a patch. Source: upstream server/config.go, JSONPatchMaxCopyBytes.
+# By all copies of a patch. Source: upstream server/config.go, JSONPatchMaxCopyBytes.
+MAX_COPIED_BYTES = 3 * 1024 * 1024
 COPIED_TOO_MUCH = (
     "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {limit}"
 )
@@ -68,12 +66,11 @@ def apply(document: Json, patch: Any) -> Json:
     return result
 
 
-def unknown_fields(patch: Any) -> list[str]:
-    """What strict field validation complains about: fields that no operation has."""
-    operations = enumerate(patch) if isinstance(patch, list) else ()
+def unknown_fields(patch: list[Any]) -> list[str]:
+    """The paths of fields that no operation has, as `[0].valeu`."""
     return [
-        f"json patch unknown field {quote(f'[{index}].{field}')}"
-        for index, operation in operations
+        f"[{index}].{field}"
+        for index, operation in enumerate(patch)
         if isinstance(operation, dict)
         for field in operation
         if field not in FIELDS

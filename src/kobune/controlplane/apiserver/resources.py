@@ -176,8 +176,10 @@ async def _patch(server: "ApiServer", request: Request, info: RequestInfo, prepa
         outcome = await applying.apply_patch(server.registry, call, request.body, prepare=prepare)
         status = 201 if outcome.created else 200
         return render_object(server, call.kind, outcome.body, form, request.query, status=status)
-    media_type, patch = patching.decode_patch(request.body, content_type, custom=call.kind.custom)
-    body = await patching.patch(server.registry, call, media_type, patch, prepare=prepare)
+    asked = patching.decode_patch(
+        request.body, content_type, custom=call.kind.custom, validation=call.options.field_validation
+    )
+    body = await patching.patch(server.registry, call, asked, prepare=prepare)
     return render_object(server, call.kind, body, form, request.query)
 
 

@@ -1,14 +1,17 @@
 """The verb patch: an object and a patch make a new object, checked like one that a client sent whole."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from kobune.api import field_errors
+from kobune.api import decode, field_errors
+from kobune.api.catalogue import Kind
 from kobune.api.depth import check_depth, check_nesting
+from kobune.api.duplicates import duplicate_fields
 from kobune.api.errors import BadRequest, Invalid, Json, UnsupportedMediaType, invalid
 from kobune.api.patch import jsonpatch, merge, strategic
+from kobune.api.schema import Schema
 from kobune.controlplane.apiserver.negotiation import media_type_of, parse_problem
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.decoding import checked_object
@@ -27,9 +30,17 @@ ACCOUNT = "managedFields"
 _STATUS_PARTS = frozenset(("apiVersion", "kind", "metadata", "status"))  # What an update of the status looks at.
 
 
-def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, Any]:
-    """The patch's media type and document.
+class Patch(NamedTuple):
+    media_type: str
+    document: Any
+    problems: list[str]  # What field validation has to say of the patch itself.
 
+
+def decode_patch(body: bytes, content_type: str, *, custom: bool, validation: str) -> Patch:
+    """The patch in a body.
+
+    Args:
+        validation: as clients ask for it; unless it is "Ignore" the patch's own fields are looked at.
     Raises:
         UnsupportedMediaType: a kind of patch that is not served for the object.
         BadRequest: not a document.
@@ -53,34 +64,78 @@ def decode_patch(body: bytes, content_type: str, *, custom: bool) -> tuple[str, 
             raise BadRequest("Invalid JSON Patch")
         prefix = "error decoding patch: " if media_type == MERGE_PATCH else ""
         raise BadRequest(f"{prefix}json: cannot unmarshal array into Go value of type map[string]interface {{}}")
-    return media_type, patch
+    problems: list[str] = []
+    if validation != "Ignore":
+        problems = list(map(decode.duplicate_field, duplicate_fields(body, patch)))
+        if media_type == JSON_PATCH:
+            unknown = map(decode.unknown_field, jsonpatch.unknown_fields(patch))
+            problems = [f"json patch {problem}" for problem in (*unknown, *problems)]
+    return Patch(media_type, patch, problems)
 
 
-def _no_object(patched: str, error: BadRequest) -> Invalid:
-    """What a patch makes is none of the kind. Source: upstream patch.go, applyPatchToCurrentObject."""
-    why = str(error).partition(DECODING)[2].partition(": ")[2]
-    return invalid("", "", field_errors.invalid("patch", patched, why))
+def patched_object(
+    patch: Patch, obj: Json, kind: Kind, schema: Schema | None, call: Call, *, whole: Json | None = None
+) -> Json:
+    """What the patch makes of the object, with its fields checked as the call asks for.
+
+    Args:
+        whole: the object, where `obj` is but the part of it that the patch can reach.
+    Raises:
+        BadRequest, Invalid: the patch cannot be applied, or what it makes is not of the kind.
+    """
+    unknown: list[str] = []
+    try:
+        new = _applied(patch, obj, schema)
+        new = checked_object(new, kind, schema, validation="Ignore", warnings=[], repeated=[], unknown=unknown)
+    except BadRequest as error:
+        if DECODING not in str(error):
+            raise
+        why = str(error).partition(DECODING)[2].partition(": ")[2]
+        raise _refused(patch, whole or obj, schema, _in_go_s_words(why, patch)) from error
+    validation = call.options.field_validation
+    problems = [] if validation == "Ignore" else [*patch.problems, *map(decode.unknown_field, unknown)]
+    if problems and validation == "Strict":
+        raise _refused(patch, whole or obj, schema, f"strict decoding error: {', '.join(problems)}")
+    call.warnings.extend(problem for problem in problems if problem not in call.warnings)
+    return new
+
+
+def _applied(patch: Patch, obj: Json, schema: Schema | None) -> Json:
+    if patch.media_type == JSON_PATCH:
+        changed = jsonpatch.apply(obj, patch.document)
+        check_nesting(changed)  # Operations can put one thing into another again and again.
+        return changed
+    if patch.media_type == MERGE_PATCH:
+        return merge.apply(obj, patch.document)
+    assert schema is not None  # Only kinds without one are custom, and those take no such patches.
+    return strategic.apply(obj, patch.document, schema)
+
+
+def _refused(patch: Patch, whole: Json, schema: Schema | None, why: str) -> Invalid:
+    """Source: upstream patch.go, applyPatchToCurrentObject and applyPatchToObject."""
+    strategically = patch.media_type == STRATEGIC_PATCH
+    shown = _in_go(patch.document) if strategically else orjson.dumps(_applied(patch, whole, schema)).decode()
+    return invalid("", "", field_errors.invalid("patch", shown, why))
 
 
 # How Go names what a value is, to its JSON reader and to the reader of what a strategic patch makes.
 _GIVEN = {"number": "int64", "array": "slice", "object": "map"}
 
 
-def _no_fields(patch: Json, error: BadRequest) -> Invalid:
-    """The same for a strategic patch. Source: upstream applyPatchToObject, runtime.DefaultUnstructuredConverter."""
-    why = str(error).partition(DECODING)[2].partition(": ")[2]
+def _in_go_s_words(why: str, patch: Patch) -> str:
+    """What is told of a field of another type. Source: upstream runtime.DefaultUnstructuredConverter, which reads what a
+    strategic patch makes."""
     found = re.fullmatch(r"json: cannot unmarshal (\w+)(?: [-\d.e+]+)? into Go .* of type (\S+)", why)
-    if found:
-        given, wanted = _GIVEN.get(found[1], found[1]), found[2]
-        if wanted.startswith("map["):
-            why = f"cannot restore map from {given}"
-        elif wanted.startswith("[]"):
-            why = f"cannot restore slice from {given}"
-        elif wanted in ("string", "bool", "int32", "int64", "float64"):
-            why = f"cannot convert {given} to {wanted}"
-        else:
-            why = f"cannot restore struct from: {given}"
-    return invalid("", "", field_errors.invalid("patch", _in_go(patch), why))
+    if patch.media_type != STRATEGIC_PATCH or not found:
+        return why
+    given, wanted = _GIVEN.get(found[1], found[1]), found[2]
+    if wanted.startswith("map["):
+        return f"cannot restore map from {given}"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {given}"
+    if wanted in ("string", "bool", "int32", "int64", "float64"):
+        return f"cannot convert {given} to {wanted}"
+    return f"cannot restore struct from: {given}"
 
 
 def _in_go(value: Any) -> str:
@@ -125,39 +180,18 @@ def _untouched_account(old: Json, document: Any) -> list[Json] | None:
     return account
 
 
-async def patch(registry: "Registry", call: Call, media_type: str, document: Any, *, prepare: Prepare = whole) -> bytes:
+async def patch(registry: "Registry", call: Call, asked: Patch, *, prepare: Prepare = whole) -> bytes:
     """Patch an object; the body as stored. Raises BadRequest, Conflict, Invalid, NotFound."""
     kind = call.kind
     schema = registry.schema(kind)
 
-    def patched(old: Json) -> Json:
-        if media_type == JSON_PATCH:
-            changed = jsonpatch.apply(old, document)
-            check_nesting(changed)  # Operations can put one thing into another again and again.
-            return changed
-        if media_type == MERGE_PATCH:
-            return merge.apply(old, document)
-        return strategic.apply(old, document, schema)
-
     async def apply(old: Json) -> Json:
-        fixed = _out_of_reach(call, old, document, prepare)
-        account = _untouched_account(old, document)
+        fixed = _out_of_reach(call, old, asked.document, prepare)
+        account = _untouched_account(old, asked.document)
         base = {member: value for member, value in old.items() if member not in fixed} if fixed else old
         if account:
             base = {**base, "metadata": {name: each for name, each in old["metadata"].items() if name != ACCOUNT}}
-        new = patched(base)
-        warnings: list[str] = []
-        try:
-            new = checked_object(
-                new, kind, schema, validation=call.options.field_validation, warnings=warnings, repeated=[]
-            )
-        except BadRequest as error:
-            if DECODING not in str(error):
-                raise
-            if media_type == STRATEGIC_PATCH:
-                raise _no_fields(document, error) from error
-            raise _no_object(orjson.dumps(patched(old)).decode(), error) from error
-        call.warnings.extend(warning for warning in warnings if warning not in call.warnings)
+        new = patched_object(asked, base, kind, schema, call, whole=old)
         new.update(fixed)  # Before the defaults, some of which look at other members.
         registry.default(kind, new)
         if account:

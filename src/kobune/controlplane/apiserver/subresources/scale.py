@@ -8,7 +8,6 @@ import orjson
 from kobune.api.catalogue import Kind
 from kobune.api.errors import Json, MethodNotAllowed, invalid
 from kobune.api.field_errors import invalid as invalid_field
-from kobune.api.patch import jsonpatch, merge, strategic
 from kobune.api.selectors import labels_from_json, labels_from_map
 from kobune.controlplane.apiserver.answers import document
 from kobune.controlplane.apiserver.negotiation import accepted, media_type_of
@@ -66,24 +65,15 @@ async def serve_scale(server: "ApiServer", request: Request, info: RequestInfo, 
 
         body = (await applying.apply_patch(registry, call, request.body, read=wanted_of)).body
     elif info.verb == "patch":
-        media_type, patch = patching.decode_patch(
-            request.body, request.headers.get("content-type") or "", custom=call.kind.custom
+        asked = patching.decode_patch(
+            request.body,
+            request.headers.get("content-type") or "",
+            custom=call.kind.custom,
+            validation=call.options.field_validation,
         )
 
         async def apply(old: Json) -> Json:
-            before = view.show(old)
-            if media_type == patching.JSON_PATCH:
-                after = jsonpatch.apply(before, patch)
-            elif media_type == patching.MERGE_PATCH:
-                after = merge.apply(before, patch)
-            else:
-                schema = schema_of(server, SCALE)
-                assert schema is not None
-                after = strategic.apply(before, patch, schema)
-            checked = checked_object(
-                after, SCALE, schema_of(server, SCALE),
-                validation=call.options.field_validation, warnings=call.warnings, repeated=[],
-            )  # fmt: skip
+            checked = patching.patched_object(asked, view.show(old), SCALE, schema_of(server, SCALE), call)
             return _scaled(call, view, old, checked)
 
         body = await change(registry, call, apply, prepare=whole)
