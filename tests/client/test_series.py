@@ -1,56 +1,16 @@
 """Series of events, told as seldom as upstream's recorder tells them."""
 
-import asyncio
-
-import orjson
 import pytest
 
-from kobune.api.errors import Forbidden, ServiceUnavailable, not_found, status_of
-from kobune.api.objects.core import Node, Pod
+from kobune.api.errors import Forbidden, ServiceUnavailable
+from kobune.api.objects.core import Node
 from kobune.api.objects.meta import ObjectMeta
-from kobune.client.client import Client
 from kobune.client.series import SeriesRecorder
-from kobune.client.transport import Answer
-from kobune.testing.virtual import VirtualClock, run_virtual
+from tests.client.conftest import Events, pod, tell
 
 
-class Events:
-    """Keeps events by path, and fails as told."""
-
-    def __init__(self, *failures):
-        self.kept, self.failures, self.requests = {}, list(failures), []
-
-    async def request(self, method, path, *, query=None, body=b"", content_type="", accept=""):
-        body = orjson.loads(body)
-        self.requests.append((method, body))
-        if self.failures:
-            raise self.failures.pop(0)
-        if method == "POST":
-            path = f"{path}/{body['metadata']['name']}"
-            self.kept[path] = body
-        elif path not in self.kept:
-            return Answer(404, orjson.dumps(status_of(not_found("events", "x"))), {})
-        else:
-            self.kept[path] |= body
-        return Answer(200, orjson.dumps(self.kept[path]), {})
-
-
-def pod(name="web", revision="7"):
-    return Pod(metadata=ObjectMeta(name=name, namespace="d", uid="u", resource_version=revision))
-
-
-def tell(server, story):
-    async def whole():
-        clock = VirtualClock()
-        recorder = SeriesRecorder(Client(server), "tester", clock=clock, host="h")
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(recorder.run())
-            await story(recorder, clock)
-            await recorder.flush()
-            task.cancel()
-
-    run_virtual(whole())
-    return list(server.kept.values())
+def told(server, story):
+    return tell(SeriesRecorder, server, story)[0]
 
 
 def fail(recorder, about=None, note="no room", **rest):
@@ -61,7 +21,7 @@ def test_an_event_has_upstreams_form():
     async def story(recorder, _clock):
         fail(recorder, related=Node(metadata=ObjectMeta(name="n", uid="1")))
 
-    (event,) = tell(Events(), story)
+    (event,) = told(Events(), story)
     assert (event["apiVersion"], event["metadata"]["namespace"]) == ("events.k8s.io/v1", "d")
     assert event["metadata"]["name"].startswith("web.")
     assert event["regarding"] == {
@@ -90,7 +50,7 @@ def test_repeats_are_one_event_that_is_written_twice_and_once_more_at_the_end():
         assert server.requests[1][1]["series"]["count"] == 2
         await clock.sleep(800)
 
-    (event,) = tell(server, story)
+    (event,) = told(server, story)
     assert [method for method, _ in server.requests] == ["POST", "PATCH", "PATCH"]
     assert event["series"]["count"] == 5
     assert event["note"] == "no room on 0 nodes"
@@ -105,7 +65,7 @@ def test_a_series_that_lasts_is_told_every_half_hour():
             fail(recorder)
             await clock.sleep(60)
 
-    (event,) = tell(server, story)
+    (event,) = told(server, story)
     assert [body["series"]["count"] for method, body in server.requests if method == "PATCH"] == [2, 30, 60]
     assert event["series"]["count"] == 60  # The last one waits for the end of the series.
 
@@ -116,7 +76,7 @@ def test_what_happens_again_after_a_while_is_another_event():
         await clock.sleep(800)
         fail(recorder)
 
-    one, two = tell(Events(), story)
+    one, two = told(Events(), story)
     assert one["metadata"]["name"] != two["metadata"]["name"]
     assert "series" not in one
     assert "series" not in two
@@ -129,7 +89,7 @@ def test_other_facts_are_other_events():
         fail(recorder, pod(revision="8"))
         fail(recorder, related=pod("other"))
 
-    assert len(tell(Events(), story)) == 4
+    assert len(told(Events(), story)) == 4
 
 
 def test_a_series_whose_event_has_expired_begins_a_new_one():
@@ -141,7 +101,7 @@ def test_a_series_whose_event_has_expired_begins_a_new_one():
         server.kept.clear()
         fail(recorder)
 
-    (event,) = tell(server, story)
+    (event,) = told(server, story)
     assert event["series"]["count"] == 2
 
 
@@ -151,4 +111,4 @@ def test_what_a_server_away_has_not_taken_is_said_again_and_a_refusal_is_the_end
         fail(recorder)
         fail(recorder, pod("other"))
 
-    assert len(tell(Events(failure), story)) == kept
+    assert len(told(Events(failure), story)) == kept

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache, lru_cache
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 import orjson
@@ -237,9 +237,8 @@ def _selectors(labels: str, fields: str) -> dict[str, str]:
 
 def _event(view: type[T], line: bytes) -> Event[T]:
     """One frame of a watch. Raises the ApiError in a frame that brings one."""
-    decoder = cast("msgspec.json.Decoder[Event[T]]", _decoder_of(Event[view]))  # type: ignore[valid-type]
     try:
-        event = decoder.decode(line)
+        event = _event_decoder(view).decode(line)
     except msgspec.ValidationError:
         _raise_error(line)  # Its object is a Status, which the view need not fit.
         frame = _frames.decode(line)
@@ -276,9 +275,14 @@ def _decoder(view: type[T]) -> msgspec.json.Decoder[T]:
 
 
 def _list_decoder(view: type[T]) -> msgspec.json.Decoder[_Page[T]]:
-    return cast("msgspec.json.Decoder[_Page[T]]", _decoder_of(_Page[view]))  # type: ignore[valid-type]
+    return cast("msgspec.json.Decoder[_Page[T]]", _decoder_of(view, _Page))
+
+
+def _event_decoder(view: type[T]) -> msgspec.json.Decoder[Event[T]]:
+    return cast("msgspec.json.Decoder[Event[T]]", _decoder_of(view, Event))
 
 
 @cache
-def _decoder_of(shape: object) -> object:
+def _decoder_of(view: Any, around: Any = None) -> object:
+    shape = around[view] if around else view
     return msgspec.json.Decoder(shape, strict=False)  # Not strict: "5" is read as 5 where a view says int.

@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import ClassVar, NamedTuple, TypeVar
 
 from kobune.api.clock import Clock
-from kobune.api.errors import AlreadyExists, ApiError, Json, NotFound
+from kobune.api.errors import ApiError, Json
 from kobune.api.objects.meta import GVK, Key, Object
 from kobune.api.timestamps import format_time
-from kobune.client.client import Client, Patch
+from kobune.client.client import Client
+from kobune.client.event_writer import CACHED, MESSAGE_LIMIT, QUEUED, EventWriter, Reference, reference, shortened
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 # Source: upstream EventCorrelator.
-CACHED = 4096  # Entries in each memory.
 AGGREGATE_AFTER = 10  # Events alike but for the message within the interval; from then on they count as one.
 AGGREGATE_SECONDS = 600.0
 BURST, REFILL_SECONDS = 25, 300.0  # Events of one source about one object: so many at once, then one per 5 minutes.
-QUEUED = 1000  # Events on their way; more are dropped. Source: upstream's broadcaster queue.
-ATTEMPTS, RETRY_SECONDS = 12, 10.0  # Source: upstream's broadcaster, maxTriesPerEvent and sleepDuration.
-MESSAGE_LIMIT = 1024  # Characters; the API refuses more.
 
 
 class CoreEvent(Object):
@@ -40,20 +36,10 @@ class CoreEvent(Object):
     type: str = ""
 
 
-class _Subject(NamedTuple):
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-    revision: str
-    field_path: str
-
-
 class _Fact(NamedTuple):
     """What happened; equal facts are one Event with a count."""
 
-    subject: _Subject
+    subject: Reference
     type: str
     reason: str
     message: str
@@ -100,15 +86,13 @@ class EventRecorder:
     """
 
     def __init__(self, client: Client, component: str, *, clock: Clock, host: str = "", queued: int = QUEUED) -> None:
-        self._client = client
         self._component, self._host = component, host
         self._clock = clock
+        self._writer = EventWriter(client, CoreEvent, component, clock)
         self._queue: asyncio.Queue[_Fact] = asyncio.Queue(queued)
-        self._buckets: OrderedDict[_Subject, _Bucket] = OrderedDict()
-        self._similar: OrderedDict[tuple[_Subject, str, str], _Similar] = OrderedDict()
+        self._buckets: OrderedDict[Reference, _Bucket] = OrderedDict()
+        self._similar: OrderedDict[tuple[Reference, str, str], _Similar] = OrderedDict()
         self._written: OrderedDict[_Fact, _Written] = OrderedDict()
-        # Sets apart events of one instant, and from the first on those of one component from another's.
-        self._number = zlib.crc32(component.encode()) % 1000
         self.dropped = 0  # For want of room or by the spam limit.
 
     def normal(self, about: Object, reason: str, message: str, *, field_path: str = "") -> None:
@@ -124,12 +108,8 @@ class EventRecorder:
 
         `field_path` is the part of the object meant, as `spec.containers{web}`.
         """
-        meta, gvk = about.metadata, about.gvk
-        subject = _Subject(
-            gvk.api_version, gvk.kind, meta.namespace, meta.name, meta.uid, meta.resource_version, field_path
-        )
         try:
-            self._queue.put_nowait(_Fact(subject, kind, reason, shortened(message)))
+            self._queue.put_nowait(_Fact(reference(about, field_path), kind, reason, shortened(message)))
         except asyncio.QueueFull:
             self.dropped += 1
 
@@ -165,53 +145,25 @@ class EventRecorder:
         now = self._clock.now()
         written = self._written.get(key)
         if written is None:
-            self._number += 1
-            written = _Written(self._key(fact.subject, now), 0, now)
+            written = _Written(self._writer.new_key(fact.subject, now), 0, now)
         _remember(self._written, key, written)
         written.count += 1
+        change = {"count": written.count, "lastTimestamp": format_time(now), "message": fact.message}
+        manifest = partial(self._manifest, fact, written, now)
         try:
-            await insist(lambda: self._send(fact, written, now), self._clock)
+            written.key = await self._writer.write(
+                fact.subject, written.key, manifest, change if written.exists else None
+            )
         except ApiError:
             self._written.pop(key, None)
             raise
-
-    async def _send(self, fact: _Fact, written: _Written, now: datetime) -> None:
-        if written.exists:
-            change = {"count": written.count, "lastTimestamp": format_time(now), "message": fact.message}
-            try:
-                await self._client.change(CoreEvent, written.key, change, how=Patch.STRATEGIC)
-                return
-            except NotFound:
-                pass  # It has expired: begin again.
-        try:
-            await self._client.add(CoreEvent, self._manifest(fact, written, now))
-        except AlreadyExists:
-            # Another component has said something of the same object in the same instant.
-            self._number += len(self._component)
-            written.key = self._key(fact.subject, now)
-            await self._client.add(CoreEvent, self._manifest(fact, written, now))
         written.exists = True
 
-    def _key(self, subject: _Subject, now: datetime) -> Key:
-        """A name that no other event of this recorder has. An event about a cluster-scoped object lives in the default
-        namespace."""
-        return Key(subject.namespace or "default", f"{subject.name}.{int(now.timestamp() * 1e9) + self._number:x}")
-
-    def _manifest(self, fact: _Fact, written: _Written, now: datetime) -> Json:
-        subject = fact.subject
-        involved = {
-            "kind": subject.kind,
-            "namespace": subject.namespace,
-            "name": subject.name,
-            "uid": subject.uid,
-            "apiVersion": subject.api_version,
-            "resourceVersion": subject.revision,
-            "fieldPath": subject.field_path,
-        }
+    def _manifest(self, fact: _Fact, written: _Written, now: datetime, key: Key) -> Json:
         source = {"component": self._component} | ({"host": self._host} if self._host else {})
         return {
-            "metadata": {"name": written.key.name, "namespace": written.key.namespace},
-            "involvedObject": {name: value for name, value in involved.items() if value},
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "involvedObject": fact.subject.json(),
             "reason": fact.reason,
             "message": fact.message,
             "source": source,
@@ -239,26 +191,10 @@ class EventRecorder:
         similar.messages.pop()  # The memory stays small and the threshold reached. Upstream forgets one too.
         return True
 
-    def _bucket(self, subject: _Subject) -> _Bucket:
+    def _bucket(self, subject: Reference) -> _Bucket:
         bucket = self._buckets.get(subject) or _Bucket(BURST, self._clock.monotonic())
         _remember(self._buckets, subject, bucket)
         return bucket
-
-
-async def insist(send: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Send an event, again and again while the server is away. Raises ApiError when it refuses or stays away."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return await send()
-        except ApiError as error:
-            if error.code < 500 or attempt == ATTEMPTS - 1:
-                raise
-            await clock.sleep(RETRY_SECONDS)
-
-
-def shortened(message: str) -> str:
-    """As much of it as the API takes."""
-    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 3] + "..."
 
 
 def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:

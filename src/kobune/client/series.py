@@ -6,7 +6,6 @@ been quiet for six minutes or half an hour has passed. Source: upstream client-g
 
 import asyncio
 import logging
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from functools import partial
 from typing import ClassVar, NamedTuple
 
 from kobune.api.clock import Clock
-from kobune.api.errors import AlreadyExists, ApiError, Json, NotFound
+from kobune.api.errors import ApiError, Json
 from kobune.api.objects.meta import GVK, Key, Object
 from kobune.api.timestamps import format_micro
-from kobune.client.client import Client, Patch
-from kobune.client.events import CACHED, QUEUED, insist, shortened
+from kobune.client.client import Client
+from kobune.client.event_writer import CACHED, QUEUED, EventWriter, Reference, reference, shortened
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +28,6 @@ REFRESH_SECONDS = 1800.0  # So often a lasting series is told anew, before it ex
 
 class Event(Object):
     gvk: ClassVar[GVK] = GVK("events.k8s.io", "v1", "Event")
-
-
-class Reference(NamedTuple):
-    """An object as it was when something happened to it."""
-
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-    revision: str
 
 
 class Fact(NamedTuple):
@@ -72,12 +60,11 @@ class SeriesRecorder:
     """
 
     def __init__(self, client: Client, component: str, *, clock: Clock, host: str = "", queued: int = QUEUED) -> None:
-        self._client, self._clock = client, clock
+        self._clock = clock
+        self._writer = EventWriter(client, Event, component, clock)
         self._component, self._instance = component, f"{component}-{host}" if host else component
         self._queue: asyncio.Queue[_Series] = asyncio.Queue(queued)
         self._known: OrderedDict[Fact, _Series] = OrderedDict()
-        # Sets apart events of one instant, and from the first on those of one component from another's.
-        self._number = zlib.crc32(component.encode()) % 1000
         self.dropped = 0  # For want of room.
 
     def record(
@@ -88,7 +75,8 @@ class SeriesRecorder:
         now = self._clock.now()
         series = self._known.get(fact)
         if series is None:
-            series = self._known[fact] = _Series(fact, shortened(note), self._new_key(fact.regarding, now), now, now)
+            key = self._writer.new_key(fact.regarding, now)
+            series = self._known[fact] = _Series(fact, shortened(note), key, now, now)
             if len(self._known) > CACHED:
                 self._known.popitem(last=False)
         else:
@@ -138,74 +126,37 @@ class SeriesRecorder:
         while True:
             series = await self._queue.get()
             try:
-                await insist(partial(self._send, series), self._clock)
+                await self._write(series)
             except ApiError as error:
                 about = {"reason": series.fact.reason, "about": series.fact.regarding.name, "failure": str(error)}
                 log.info("event not written", extra=about)
             finally:
                 self._queue.task_done()
 
-    async def _send(self, series: _Series) -> None:
-        count = series.count
-        if series.written:
-            try:
-                change = {"series": _series_json(series)}
-                await self._client.change(Event, series.key, change, how=Patch.STRATEGIC)
-                series.written = count
-                return
-            except NotFound:
-                pass  # It has expired: begin again.
-        try:
-            await self._client.add(Event, self._manifest(series))
-        except AlreadyExists:
-            # Another component has said something of the same object in the same instant.
-            self._number += len(self._component)
-            series.key = self._new_key(series.fact.regarding, self._clock.now())
-            await self._client.add(Event, self._manifest(series))
+    async def _write(self, series: _Series) -> None:
+        count, regarding = series.count, series.fact.regarding
+        change = {"series": _series_json(series)} if series.written else None
+        series.key = await self._writer.write(regarding, series.key, partial(self._manifest, series), change)
         series.written = count
 
-    def _new_key(self, regarding: Reference, now: datetime) -> Key:
-        """A name that no other event of this recorder has; a cluster-scoped object's events live in default."""
-        self._number += 1
-        name = f"{regarding.name}.{int(now.timestamp() * 1e9) + self._number:x}"
-        return Key(regarding.namespace or "default", name)
-
-    def _manifest(self, series: _Series) -> Json:
+    def _manifest(self, series: _Series, key: Key) -> Json:
         fact = series.fact
         manifest: Json = {
-            "metadata": {"name": series.key.name, "namespace": series.key.namespace},
+            "metadata": {"name": key.name, "namespace": key.namespace},
             "eventTime": format_micro(series.began),
             "reportingController": self._component,
             "reportingInstance": self._instance,
             "action": fact.action,
             "reason": fact.reason,
-            "regarding": _reference_json(fact.regarding),
+            "regarding": fact.regarding.json(),
             "note": series.note,
             "type": fact.type,
         }
         if fact.related is not None:
-            manifest["related"] = _reference_json(fact.related)
+            manifest["related"] = fact.related.json()
         if series.count > 1:
             manifest["series"] = _series_json(series)
         return manifest
-
-
-def reference(about: Object) -> Reference:
-    """What says which object is meant, in this version of it."""
-    meta, gvk = about.metadata, about.gvk
-    return Reference(gvk.api_version, gvk.kind, meta.namespace, meta.name, meta.uid, meta.resource_version)
-
-
-def _reference_json(one: Reference) -> Json:
-    fields = {
-        "kind": one.kind,
-        "namespace": one.namespace,
-        "name": one.name,
-        "uid": one.uid,
-        "apiVersion": one.api_version,
-        "resourceVersion": one.revision,
-    }
-    return {name: value for name, value in fields.items() if value}
 
 
 def _series_json(series: _Series) -> Json:
