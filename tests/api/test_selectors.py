@@ -3,19 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kobune.api.errors import BadRequest
-from kobune.api.selectors import (
-    EVERYTHING,
-    FieldRequirement,
-    FieldSelector,
-    LabelSelector,
-    Requirement,
-    escape,
-    labels_from_json,
-    labels_from_map,
-    parse_fields,
-    parse_labels,
-    unescape,
-)
+from kobune.api.selectors import EVERYTHING, LabelSelector, Requirement, labels_from_json, labels_from_map, parse_labels
 
 
 @pytest.mark.parametrize("text, matching, others", [
@@ -80,32 +68,6 @@ def test_a_selector_in_a_spec():
 def test_an_exact_value_can_be_asked_for():
     assert parse_labels("a in (b),c").exact("a") == "b"
     assert parse_labels("a in (b,d),c").exact("a") is None
-    assert parse_fields("spec.nodeName=n1").exact("spec.nodeName") == "n1"
-    assert parse_fields("spec.nodeName!=n1").exact("spec.nodeName") is None
-
-
-def test_field_selectors():
-    selector = parse_fields("metadata.name==a,status.phase!=Failed")
-    assert selector.requirements == (
-        FieldRequirement("metadata.name", "=", "a"),
-        FieldRequirement("status.phase", "!=", "Failed"),
-    )
-    assert selector.matches({"metadata.name": "a"})
-    assert not selector.matches({"metadata.name": "a", "status.phase": "Failed"})
-    assert parse_fields("").matches({})
-    assert parse_fields(r"a=b\,c\=d\\").requirements == (FieldRequirement("a", "=", "b,c=d\\"),)
-
-
-@pytest.mark.parametrize("text, message", [
-    ("a", "invalid selector: 'a'; can't understand 'a'"),
-    (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
-    ("a=b\\", "invalid field selector: invalid escape sequence: \\"),
-    ("a=b=c", "invalid field selector: unescaped character in value: 61"),
-])  # fmt: skip
-def test_field_selectors_are_refused_in_upstreams_words(text, message):
-    with pytest.raises(BadRequest) as failure:
-        parse_fields(text)
-    assert str(failure.value) == message
 
 
 words = st.from_regex(r"[a-z0-9]{1,4}", fullmatch=True)
@@ -135,9 +97,3 @@ def test_every_way_to_ask_for_equality_agrees(wanted, labels):
     )
     assert {selector.matches(labels) for selector in selectors} == {expected}
     assert EVERYTHING.matches(labels)
-
-
-@given(st.text())
-def test_field_values_round_trip(value):
-    assert unescape(escape(value)) == value
-    assert parse_fields(str(FieldSelector([FieldRequirement("a", "=", value)]))).matches({"a": value})

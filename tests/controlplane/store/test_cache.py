@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kobune.api.clock import SystemClock
 from kobune.api.errors import Gone, Json
-from kobune.api.selectors import parse_fields, parse_labels
+from kobune.api.field_selectors import parse_fields
+from kobune.api.selectors import parse_labels
 from kobune.controlplane.store.cache import Cache, Tuning
 from kobune.controlplane.store.contract import Change, Compacted, Conflict
 from kobune.controlplane.store.encoding import bookmark

@@ -1,40 +1,27 @@
 """What an expression can cost at most, in upstream's units, given how large its values can get.
 
-Source: cel-go checker/cost.go and ext, with the functions' costs of upstream apiserver/pkg/cel/library/cost.go.
+Source: cel-go checker/cost.go.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from kobune.api.cel.cost_ranges import (
+    FREE,
+    LIST_BASE,
+    MAP_BASE,
+    NEITHER,
+    ONE,
+    STRUCT_BASE,
+    TRAVERSAL,
+    UNKNOWN,
+    Call,
+    Range,
+)
+from kobune.api.cel.function_costs import FUNCTIONS
 from kobune.api.cel.sizes import Size
 from kobune.api.cel.syntax import Node, Type
 from kobune.api.cel.wording import OPTIONALS, RENAMED
-
-MOST = 2**64 - 1
-TRAVERSAL, REGEX_LENGTH = 0.1, 0.25  # For each character of a text; of a regular expression.
-LIST_BASE, MAP_BASE, STRUCT_BASE = 10, 30, 40
-CHECK = 350_000  # To ask authorization.
-LONGEST_FORMAT_PATTERN = 128
-
-
-class Range(NamedTuple):
-    """The least and the most; both stop at MOST."""
-
-    least: int
-    most: int
-
-    def plus(self, other: "Range") -> "Range":
-        return Range(min(self.least + other.least, MOST), min(self.most + other.most, MOST))
-
-    def times(self, other: "Range") -> "Range":
-        return Range(min(self.least * other.least, MOST), min(self.most * other.most, MOST))
-
-    def by(self, factor: float) -> "Range":
-        return Range(_by(self.least, factor), _by(self.most, factor))
-
-    def or_(self, other: "Range") -> "Range":
-        return Range(min(self.least, other.least), max(self.most, other.most))
 
 
 class Entries(NamedTuple):
@@ -51,12 +38,6 @@ class Variable(NamedTuple):
     entries: Entries | None = None
 
 
-class Call(NamedTuple):
-    cost: Range
-    size: Range | None = None
-
-
-FREE, ONE, UNKNOWN, NEITHER = Range(0, 0), Range(1, 1), Range(0, MOST), Range(MOST, 0)
 _SCALARS = frozenset({"bool", "int", "uint", "double", "timestamp", "duration"})
 _COMPARED = frozenset(
     f"{order}_{kind}" for order in ("less", "less_equals", "greater", "greater_equals") for kind in ("string", "bytes")
@@ -197,7 +178,7 @@ class _Coster:
         arguments = FREE
         for one in costs:
             arguments = arguments.plus(one)
-        special = _FUNCTIONS.get(name)
+        special = FUNCTIONS.get(name)
         call = special(self, node) if special is not None else self._standard(node, name, overload)
         if call is None:
             call = Call(ONE)
@@ -329,11 +310,6 @@ _KINDS: Mapping[str, Callable[[_Coster, Node], Range]] = {
 }
 
 
-def _by(number: int, factor: float) -> int:
-    product = math.ceil(number * factor)
-    return min(product, MOST)
-
-
 def _collects(name: str) -> bool:
     """Whether a variable is what a fold of the language collects in, not one that is bound."""
     return name in ("@result", "__result__")
@@ -354,213 +330,3 @@ def _written_size(node: Node) -> Range | None:
 
 def _is_scalar(kind: Type) -> bool:
     return kind.name in _SCALARS or (kind.name == "optional_type" and bool(kind.of) and _is_scalar(kind.of[0]))
-
-
-# Functions of which the cost is neither one nor that of reading their argument.
-
-
-def _search(coster: _Coster, node: Node) -> Call | None:
-    target = node.target
-    if target is None:
-        return None
-    if target.type.name == "list":
-        return Call(coster.known(target).times(coster.element_cost(target)))
-    return Call(coster.known(target).by(TRAVERSAL))
-
-
-def _same_size(factor: float) -> Callable[[_Coster, Node], Call | None]:
-    def call(coster: _Coster, node: Node) -> Call:
-        size = coster.known(node.target if node.target is not None else node.parts[0])
-        return Call(size.by(factor * TRAVERSAL), size)
-
-    return call
-
-
-def _replace(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None or len(node.parts) < 2:
-        return None
-    size, old, new = (coster.known(one) for one in (node.target, *node.parts[:2]))
-    most, kept = 0, size.most
-    if old.least == 0:
-        most = min(size.most + 1, MOST)
-    elif new.most > old.least:
-        most, kept = -(-size.most // old.least), 0
-    least, left = 0, size.least
-    if old.most == 0:
-        least = min(size.least + 1, MOST)
-    elif old.most > new.least:
-        least, left = -(-size.least // old.most), 0
-    return Call(size.by(2 * TRAVERSAL), Range(least, most).times(new).plus(Range(left, kept)))
-
-
-def _split(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None:
-        return None
-    size = coster.known(node.target)
-    most = _number(node.parts[1], size.most) % (MOST + 1) if len(node.parts) > 1 else size.most
-    return Call(size.by(2 * TRAVERSAL), Range(0, most))
-
-
-def _join(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None:
-        return None
-    count = coster.known(node.target)
-    size = count.times(coster.element_size(node.target))
-    if node.parts:
-        gaps = Range(max(count.least - 1, 0), max(count.most - 1, 0))
-        size = size.plus(coster.known(node.parts[0]).times(gaps))
-    return Call(size.by(TRAVERSAL), size)
-
-
-def _find(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None:
-        return None
-    size = coster.known(node.target)
-    pattern = coster.known(node.parts[0]).by(REGEX_LENGTH)
-    return Call(size.plus(ONE).by(TRAVERSAL).times(pattern), Range(0, size.most))
-
-
-def _matches(coster: _Coster, node: Node) -> Call | None:
-    text, *rest = [node.target, *node.parts] if node.target is not None else node.parts
-    if text is None or not rest or node.target is None:
-        return None
-    return Call(coster.known(text).plus(ONE).by(TRAVERSAL).times(coster.known(rest[0]).by(REGEX_LENGTH)))
-
-
-def _contains(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None:
-        return None
-    return Call(coster.known(node.target).by(TRAVERSAL).times(coster.known(node.parts[0]).by(TRAVERSAL)))
-
-
-def _begins(coster: _Coster, node: Node) -> Call | None:
-    return Call(coster.known(node.parts[0]).by(TRAVERSAL)) if len(node.parts) == 1 else None
-
-
-def _ip(coster: _Coster, node: Node) -> Call | None:
-    return Call(coster.known(node.parts[0]).by(TRAVERSAL)) if node.parts else Call(ONE)
-
-
-def _canonical(coster: _Coster, node: Node) -> Call | None:
-    return Call(coster.known(node.parts[0]).by(2 * TRAVERSAL))
-
-
-def _contains_address(whole: bool) -> Callable[[_Coster, Node], Call | None]:
-    def call(coster: _Coster, node: Node) -> Call:
-        size = Range(4, 16)
-        cost = size.plus(size).by(TRAVERSAL)
-        if whole:
-            cost = cost.plus(size.by(TRAVERSAL)).plus(ONE)
-        if node.parts[0].type.name == "string":
-            cost = cost.plus(coster.known(node.parts[0]).by(TRAVERSAL))
-        return Call(cost)
-
-    return call
-
-
-def _validate(coster: _Coster, node: Node) -> Call | None:
-    return Call(coster.known(node.parts[0]).by(TRAVERSAL).by(LONGEST_FORMAT_PATTERN * REGEX_LENGTH))
-
-
-def _selector(coster: _Coster, node: Node) -> Call | None:
-    size = coster.known(node.parts[0])
-    requirements = size.by(0.5)  # The shortest takes two characters.
-    return Call(Range(LIST_BASE, LIST_BASE).plus(size.by(TRAVERSAL)).plus(requirements.by(LIST_BASE + STRUCT_BASE)))
-
-
-def _sets(factor: float) -> Callable[[_Coster, Node], Call | None]:
-    def call(coster: _Coster, node: Node) -> Call | None:
-        if len(node.parts) != 2:
-            return None
-        first, second = (coster.known(part) for part in node.parts)
-        return Call(first.times(second).by(factor).plus(ONE))
-
-    return call
-
-
-def _made_list(size: Range, factor: float = 1) -> Call:
-    return Call(size.by(factor).plus(Range(LIST_BASE + 1, LIST_BASE + 1)), size)
-
-
-def _squared(factor: float) -> Callable[[_Coster, Node], Call | None]:
-    def call(coster: _Coster, node: Node) -> Call | None:
-        if node.target is None:
-            return None
-        size = coster.known(node.target)
-        is_text = bool(node.target.type.of) and node.target.type.of[0].name in ("string", "bytes")
-        return _made_list(size.times(size), factor + (TRAVERSAL if is_text and node.name == "sort" else 0))
-
-    return call
-
-
-def _sorted_by(coster: _Coster, node: Node) -> Call | None:
-    size = coster.known(node.parts[0])
-    return _made_list(size.times(size), 2)
-
-
-def _range(coster: _Coster, node: Node) -> Call | None:
-    return _made_list(_counted(_number(node.parts[0], MOST)))
-
-
-def _slice(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None:
-        return None
-    start, end = _number(node.parts[0], 0), _number(node.parts[1], coster.known(node.target).most)
-    return _made_list(_counted((end - start) % (MOST + 1)))
-
-
-def _flatten(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None:
-        return None
-    return _made_list(coster.known(node.target), _number(node.parts[0], MOST) if node.parts else 1)
-
-
-def _number(node: Node, other: int) -> int:
-    is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
-    return int(node.value) if is_number else other
-
-
-def _counted(size: int) -> Range:
-    return Range(size, size)
-
-
-def _reversed(coster: _Coster, node: Node) -> Call | None:
-    if node.target is None or node.target.type.name != "list":
-        return None
-    return _made_list(coster.known(node.target))
-
-
-def _quoted(coster: _Coster, node: Node) -> Call | None:
-    size = coster.known(node.parts[0])
-    return Call(size.by(TRAVERSAL), Range(size.least + 2, min(size.most * 2 + 2, MOST)))
-
-
-def _formatted(coster: _Coster, node: Node) -> Call | None:
-    return Call(coster.known(node.target).by(TRAVERSAL)) if node.target is not None else None
-
-
-def _to_text(coster: _Coster, node: Node) -> Call | None:
-    size = coster.known(node.parts[0])
-    if node.overloads == ("string_to_bytes",):
-        return Call(size.by(TRAVERSAL), Range(size.least, min(size.most * 4, MOST)))
-    if node.overloads == ("bytes_to_string",):
-        return Call(size.by(TRAVERSAL), Range(size.least // 4, size.most))
-    return None
-
-
-_FUNCTIONS: Mapping[str, Callable[[_Coster, Node], Call | None]] = {
-    "check": lambda _coster, _node: Call(Range(CHECK, CHECK)),
-    **dict.fromkeys(("fieldSelector", "labelSelector"), _selector),
-    **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _search),
-    **dict.fromkeys(("url", "jsonpatch.escapeKey", "lowerAscii", "upperAscii", "substring", "trim"), _same_size(1)),
-    "replace": _replace, "split": _split, "join": _join,
-    "find": _find, "findAll": _find, "matches": _matches, "contains": _contains,
-    "startsWith": _begins, "endsWith": _begins,
-    "ip": _ip, "ip.isCanonical": _canonical,
-    "containsIP": _contains_address(False), "containsCIDR": _contains_address(True),
-    "validate": _validate,
-    "sets.contains": _sets(1), "sets.intersects": _sets(1), "sets.equivalent": _sets(2),
-    "distinct": _squared(2), "sort": _squared(2), "reverse": _reversed,
-    "@sortByAssociatedKeys": _sorted_by, "lists.range": _range, "slice": _slice, "flatten": _flatten,
-    "strings.quote": _quoted, "format": _formatted, "bytes": _to_text, "string": _to_text,
-}  # fmt: skip

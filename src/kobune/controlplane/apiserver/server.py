@@ -17,7 +17,7 @@ from kobune.api.errors import (
     MethodNotAllowed,
     ServiceUnavailable,
 )
-from kobune.api.selectors import parse_fields
+from kobune.api.field_selectors import parse_fields
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission

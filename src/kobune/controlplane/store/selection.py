@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from kobune.api.selectors import EVERYTHING, FieldSelector, LabelSelector
+from kobune.api.field_selectors import FieldSelector
+from kobune.api.selectors import EVERYTHING, LabelSelector
 from kobune.api.sharing import NONE
 
 ANY_FIELDS = FieldSelector(())

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from kobune.api.errors import BadRequest, Json
-from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields
+from kobune.api.field_selectors import FieldRequirement, FieldSelector, parse_fields
 from kobune.controlplane.apiserver.authorization.authorizer import NO_OPINION, Access, Decision, Verdict
 from kobune.controlplane.apiserver.authorization.cluster_roles import CLUSTER_ROLES
 from kobune.controlplane.apiserver.authorization.rules import parse_rule

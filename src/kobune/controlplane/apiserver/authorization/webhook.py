@@ -12,7 +12,8 @@ import orjson
 
 from kobune.api.clock import Clock
 from kobune.api.errors import BadRequest, Json
-from kobune.api.selectors import parse_fields, parse_labels
+from kobune.api.field_selectors import parse_fields
+from kobune.api.selectors import parse_labels
 from kobune.controlplane.apiserver.authorization.authorizer import NO_OPINION, Access, Decision, Verdict
 from kobune.controlplane.apiserver.authorization.configuration import Webhook
 from kobune.controlplane.apiserver.reviewer import Ask, Unanswered

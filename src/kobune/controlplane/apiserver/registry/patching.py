@@ -107,7 +107,7 @@ def _applied(patch: Patch, obj: Json, schema: Schema | None) -> Json:
         return changed
     if patch.media_type == MERGE_PATCH:
         return merge.apply(obj, patch.document)
-    assert schema is not None  # Only kinds without one are custom, and those take no such patches.
+    assert schema is not None  # Such patches are for built-in kinds alone.
     return strategic.apply(obj, patch.document, schema)
 
 

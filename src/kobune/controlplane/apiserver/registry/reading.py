@@ -11,7 +11,8 @@ import orjson
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import BadRequest, FieldError, Gone, Timeout, not_found, status_of
-from kobune.api.selectors import FieldRequirement, FieldSelector, parse_fields, parse_labels
+from kobune.api.field_selectors import FieldRequirement, FieldSelector, parse_fields
+from kobune.api.selectors import parse_labels
 from kobune.controlplane.apiserver.conversion import EVENT_FIELDS
 from kobune.controlplane.apiserver.options import ListOptions
 from kobune.controlplane.apiserver.registry.version_fields import OF_EVERY_KIND, VersionFields, split, unknown_field

@@ -12,7 +12,7 @@ import orjson
 from kobune.api.catalogue import Kind
 from kobune.api.custom import field_text
 from kobune.api.errors import BadRequest, Json
-from kobune.api.selectors import FieldRequirement, parse_fields
+from kobune.api.field_selectors import FieldRequirement, parse_fields
 from kobune.controlplane.apiserver.options import ListOptions
 
 if TYPE_CHECKING:
