@@ -103,9 +103,8 @@ class Cluster:
     authorized_ranges: tuple[str, ...] = ()  # Whence the API server may be reached; empty: from everywhere.
     certificate_generation: int = 1  # One more asks for new certificates.
     service_account_key_generation: int = 1  # One more asks for a new signing key.
-    network_policy: str = (
-        "none"  # or "azure", "calico", "cilium": who enforces NetworkPolicies; here it is all the same.
-    )
+    # Who enforces NetworkPolicies: "none", or "azure", "calico", "cilium", which are all the same here.
+    network_policy: str = "none"
     audited: bool = False  # Whether the API server writes an audit log.
 
     @property

@@ -27,9 +27,8 @@ CATEGORIES = {
     "kobune.host.guard": "guard",
     "kobune": "service",
 }
-CLOUD = (
-    "cloud-controller-manager"  # What the service does as the cluster's cloud: machines with their nodes, addresses.
-)
+# What the service does as the cluster's cloud: machines with their nodes, addresses.
+CLOUD = "cloud-controller-manager"
 AUDIT = "kube-audit"  # Its records are audit events, lines of JSON already.
 FILE_BYTES = 16 * 1024 * 1024  # Of each file, before it is rotated; two older ones are kept.
 _audit = logging.getLogger("kobune.audit")

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from kobune.host.etcd_members import member_commands, members
+from kobune.host.etcd_members import STOP_SECONDS, member_commands, members
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.processes import Command
 from kobune.host.spec import Spec
@@ -65,9 +65,8 @@ def is_etcd(process: str) -> bool:
 
 
 def stop_grace(process: str) -> float:
-    """Seconds before it is killed; 0: the usual ones. A member of etcd whose peers have ended before it waits long for them;
-    killed, it loses nothing."""
-    return 1.0 if is_etcd(process) else 0.0
+    """Seconds before it is killed; 0: the usual ones."""
+    return STOP_SECONDS if is_etcd(process) else 0.0
 
 
 def stop_order(process: str) -> int:

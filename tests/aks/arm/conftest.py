@@ -130,6 +130,7 @@ class Arm:
         self.service = service
         self.fleet: FakeFleet = service.fleet
         self.scope = service.scope
+        self.caller = Caller(service.sign_in.principal.object_id, CLIENT)
 
     def call(self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None, **query: str):
         """Status and body; errors as the server renders them."""
@@ -145,7 +146,7 @@ class Arm:
             headers=headers or {},
             body=json.dumps(body).encode() if body is not None else b"",
             base="https://localhost:8443",
-            caller=Caller(self.service.sign_in.principal.object_id, CLIENT),
+            caller=self.caller,
         )
         try:
             answer = found.operation.handler(self.service, request)

@@ -226,19 +226,3 @@ def test_maintenance_configurations_that_aks_refuses_are_refused(arm):
     assert arm.call("PUT", f"{path}/aksManagedAutoUpgradeSchedule", slots)[1]["code"] == "InvalidParameter"
     wrong = {"properties": {"timeInWeek": [{"day": "Monday", "hourSlots": [24]}]}}
     assert arm.call("PUT", f"{path}/default", wrong)[1]["code"] == "InvalidParameter"
-
-
-def test_automatic_upgrades_are_in_the_activity_log(arm):
-    arm.created(kubernetesVersion="1.36.0", autoUpgradeProfile={"upgradeChannel": "patch"})
-    assert upgrades(arm) == ["upgrade"]
-    path = "providers/Microsoft.Insights/eventtypes/management/values"
-    status, log = arm.call("GET", path)
-    assert status == 200
-    seen = [(event["caller"] == "Azure Kubernetes Service", event["status"]["value"]) for event in log["value"]]
-    assert seen == [(True, "Succeeded"), (True, "Started"), (False, "Succeeded"), (False, "Started")]
-    first = log["value"][0]
-    assert first["operationName"]["value"] == "Microsoft.ContainerService/managedClusters/write"
-    since = f"eventTimestamp ge '{first['eventTimestamp']}' and resourceGroupName eq 'RG1'"
-    assert [each["id"] for each in arm.call("GET", path, **{"$filter": since})[1]["value"]] == [first["id"]]
-    assert arm.call("GET", path, **{"$filter": "resourceGroupName eq 'rg2'"})[1]["value"] == []
-    assert arm.call("GET", path, **{"$filter": "colour eq 'red'"})[0] == 400

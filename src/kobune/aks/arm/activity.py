@@ -1,4 +1,4 @@
-"""The activity log: what was done to clusters, by whom and with what outcome, as `az monitor activity-log list` reads it.
+"""The activity log: what was done to clusters and groups, by whom and with what outcome, as `az monitor activity-log list` reads it.
 
 Source: REST reference of activity logs, api-version 2015-04-01. Every operation is two events: its start and its end.
 """
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from kobune.aks.arm.errors import bad_request
+from kobune.aks.arm.groups import DELETES_GROUP
 from kobune.aks.arm.operations import RUN_COMMAND
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
 from kobune.aks.arm.service import ArmService
@@ -14,6 +15,7 @@ from kobune.aks.arm.store import Operation
 from kobune.api.errors import Json
 
 MANAGED_CLUSTERS = "Microsoft.ContainerService/managedClusters"
+RESOURCE_GROUPS = "Microsoft.Resources/subscriptions/resourceGroups"
 # What a wish is called; all others are writes of the cluster.
 ACTIONS = {
     "delete": "delete", "stop": "stop/action", "start": "start/action", "abort": "abort/action",
@@ -38,13 +40,12 @@ def _events(service: ArmService, operation: Operation) -> Iterable[Json]:
 
 
 def _event(service: ArmService, operation: Operation, status: str, at: str) -> Json:
-    action = "runCommand/action" if operation.kind == RUN_COMMAND else ACTIONS.get(operation.wish, "write")
-    name = f"{MANAGED_CLUSTERS}/{action}"
+    type_, action = _what(operation)
     ended = status != "Started"
     properties: Mapping[str, str] = {
         "provisioningState": operation.kind,
         "agentPools": ", ".join(operation.pools),
-        "automatic": str(operation.automatic).lower(),
+        "automatic": str(not operation.caller).lower(),
         **({"statusCode": operation.code, "statusMessage": operation.message} if ended and operation.code else {}),
     }
     return {
@@ -56,19 +57,28 @@ def _event(service: ArmService, operation: Operation, status: str, at: str) -> J
         "category": _named("Administrative"),
         "level": "Error" if status == "Failed" else "Informational",
         "resourceGroupName": operation.resource.split("/")[4],
-        "resourceProviderName": _named("Microsoft.ContainerService"),
+        "resourceProviderName": _named(type_.partition("/")[0]),
         "resourceId": operation.resource,
-        "resourceType": _named(MANAGED_CLUSTERS),
-        "operationName": _named(name),
+        "resourceType": _named(type_),
+        "operationName": _named(f"{type_}/{action}"),
         "status": _named(status),
         "subStatus": _named(operation.code if ended else ""),
         "eventTimestamp": at,
         "submissionTimestamp": at,
         "subscriptionId": service.subscription,
         "tenantId": service.sign_in.tenant,
-        "caller": "Azure Kubernetes Service" if operation.automatic else service.sign_in.principal.client_id,
+        "caller": operation.caller or "Azure Kubernetes Service",
         "properties": properties,
     }
+
+
+def _what(operation: Operation) -> tuple[str, str]:
+    """The type of the resource, and what is done to it."""
+    if operation.kind == DELETES_GROUP:
+        return RESOURCE_GROUPS, "delete"
+    if operation.kind == RUN_COMMAND:
+        return MANAGED_CLUSTERS, "runCommand/action"
+    return MANAGED_CLUSTERS, ACTIONS.get(operation.wish, "write")
 
 
 def _named(value: str) -> Json:

@@ -14,17 +14,16 @@ from kobune.aks.arm.access import (
     grants,
     owners,
 )
+from kobune.aks.arm.directory import IDENTITIES
 from kobune.aks.arm.errors import ArmError, bad_request
 from kobune.aks.arm.kept import Kept
-from kobune.aks.arm.request import ArmAnswer, ArmRequest, normal_location
+from kobune.aks.arm.request import GUID, ArmAnswer, ArmRequest, normal_location
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.store import Resource
 from kobune.aks.roles import BUILT_IN, Role
 from kobune.api.errors import Json
 
-IDENTITIES = "microsoft.managedidentity/userassignedidentities"
 identities = Kept("Microsoft.ManagedIdentity/userAssignedIdentities", "identity")
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def list_definitions(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -46,7 +45,7 @@ def get_definition(service: ArmService, request: ArmRequest) -> ArmAnswer:
 def put_definition(service: ArmService, request: ArmRequest) -> ArmAnswer:
     """Create or replace a custom role."""
     name, sent = request.parameters["role"].lower(), request.json().get("properties") or {}
-    if not _GUID.fullmatch(name):
+    if not GUID.fullmatch(name):
         raise bad_request("InvalidRoleDefinitionId", f"The role definition ID '{name}' is not a valid GUID.")
     if any(role.id == name for role in BUILT_IN):
         raise ArmError(403, "RoleDefinitionNotModifiable", f"The built-in role '{name}' cannot be changed.")
@@ -114,13 +113,13 @@ def put_assignment(service: ArmService, request: ArmRequest) -> ArmAnswer:
     scope, name = _scope(request), request.parameters["assignment"]
     sent = request.json().get("properties") or {}
     wanted, principal = str(sent.get("roleDefinitionId") or ""), str(sent.get("principalId") or "")
-    if not _GUID.fullmatch(name):
+    if not GUID.fullmatch(name):
         raise bad_request(
             "InvalidRoleAssignmentId", f"The role assignment ID '{name}' is not valid. The ID must be a GUID."
         )
     if not wanted or not principal:
         raise bad_request("InvalidRoleAssignment", "A role assignment needs a roleDefinitionId and a principalId.")
-    if not _GUID.fullmatch(principal):
+    if not GUID.fullmatch(principal):
         raise bad_request(
             "InvalidPrincipalId",
             f"A valid principal ID must be provided for role assignment; '{principal}' is not a GUID.",
@@ -177,12 +176,12 @@ def delete_assignment(service: ArmService, request: ArmRequest) -> ArmAnswer:
 def put_identity(service: ArmService, request: ArmRequest) -> ArmAnswer:
     group = service.get_group(request.parameters["group"])
     body, name = request.json(), request.parameters["identity"]
-    key = f"{group.document['id']}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+    key = f"{group.document['id']}/providers/{identities.type}/{name}"
     existing = service.store.find(key)
     document = {
         "id": key,
         "name": name,
-        "type": "Microsoft.ManagedIdentity/userAssignedIdentities",
+        "type": identities.type,
         "location": normal_location(str(body.get("location") or group.document["location"])),
         "tags": body.get("tags") or {},
         "properties": existing.document["properties"]

@@ -126,7 +126,7 @@ def _begin(
     document = document | {"properties": properties | {KEPT: kept}}
     log.info("automatic upgrade", extra={"cluster": cluster.key, "schedule": schedule, "version": kept["version"]})
     changed = replace(cluster, document=document)
-    return begin(service, changed, kind=kind, wish=wish, pools=tuple(pools), automatic=True)
+    return begin(service, changed, kind=kind, wish=wish, pools=tuple(pools), caller="")
 
 
 def _outdated(pools: Iterable[Json], view: View, target: str) -> list[str]:

@@ -105,15 +105,15 @@ def delete(service: ArmService, request: ArmRequest) -> ArmAnswer:
         return ArmAnswer(204)
     check_precondition(request.headers, cluster.etag)
     waiting = [operation for operation in service.store.unfinished(cluster.key) if operation.wish == "delete"]
-    operation = waiting[0] if waiting else start_deletion(service, cluster)
+    operation = waiting[0] if waiting else start_deletion(service, cluster, request.caller.name)
     return accepted(service, request, operation, cluster.document["location"], status=202)
 
 
-def start_deletion(service: ArmService, cluster: Resource) -> Operation:
+def start_deletion(service: ArmService, cluster: Resource, caller: str) -> Operation:
     """Ask for the end of a cluster; what else was in progress is over."""
     preempt(service, cluster)
     pools = tuple(pool["name"] for pool in cluster.document["properties"]["agentPoolProfiles"])
-    return begin(service, cluster, kind="Deleting", wish="delete", pools=pools, running=False)
+    return begin(service, cluster, kind="Deleting", wish="delete", caller=caller, pools=pools, running=False)
 
 
 def stop(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -146,7 +146,7 @@ def rotate_keys(service: ArmService, request: ArmRequest) -> ArmAnswer:
 def abort_cluster(service: ArmService, request: ArmRequest) -> ArmAnswer:
     """Break off the cluster's operation in progress."""
     cluster = service.get_cluster(request)
-    operation = abort(service, cluster)
+    operation = abort(service, cluster, request.caller.name)
     if operation is None:
         raise ArmError(409, "OperationNotAllowed", "There is no operation in progress that could be aborted.")
     return accepted(service, request, operation, cluster.document["location"], status=202)
@@ -252,7 +252,9 @@ def _create(service: ArmService, request: ArmRequest, group: Resource, body: Jso
         place=service.fleet.new_place(name),
     )
     names = tuple(pool["name"] for pool in pools)
-    operation = begin(service, cluster, kind="Creating", wish="create", pools=names, running=True)
+    operation = begin(
+        service, cluster, kind="Creating", wish="create", caller=request.caller.name, pools=names, running=True
+    )
     saved = service.store.find(cluster.key)
     assert saved is not None
     return accepted(service, request, operation, location, status=201, body=show(service, saved))
@@ -289,7 +291,9 @@ def _update(service: ArmService, request: ArmRequest, cluster: Resource, body: J
     )
     change = plan_change(_engine_form(service, before, view), _engine_form(service, document, view))
     saved = replace(cluster, document=document)
-    operation = begin(service, saved, kind=change.kind, wish=change.wish, pools=change.pools)
+    operation = begin(
+        service, saved, kind=change.kind, wish=change.wish, caller=request.caller.name, pools=change.pools
+    )
     found = service.store.find(cluster.key)
     assert found is not None
     return accepted(service, request, operation, location, status=200, body=show(service, found))
@@ -394,5 +398,5 @@ def _begin(
 ) -> ArmAnswer:
     check_precondition(request.headers, cluster.etag)
     pools = tuple(pool["name"] for pool in cluster.document["properties"]["agentPoolProfiles"])
-    operation = begin(service, cluster, kind=kind, wish=wish, pools=pools, running=running)
+    operation = begin(service, cluster, kind=kind, wish=wish, caller=request.caller.name, pools=pools, running=running)
     return accepted(service, request, operation, cluster.document["location"], status=202)

@@ -159,7 +159,7 @@ def follow_audit(service: ArmService) -> None:
         if not service.store.unfinished(cluster.key):
             kept = properties[KEPT] | {"audited": audited}
             document = cluster.document | {"properties": properties | {KEPT: kept}}
-            begin(service, replace(cluster, document=document), kind="Updating", wish="update")
+            begin(service, replace(cluster, document=document), kind="Updating", wish="update", caller="")
 
 
 def _query(service: ArmService, request: ArmRequest, resource: str) -> ArmAnswer:

@@ -148,7 +148,12 @@ def delete_group(service: ArmService, request: ArmRequest) -> ArmAnswer:
         operation = waiting[0]
     else:
         operation = Operation(
-            id=service.new_id(), resource=group.key, kind=DELETES_GROUP, wish="", started=service.now()
+            id=service.new_id(),
+            resource=group.key,
+            kind=DELETES_GROUP,
+            wish="",
+            started=service.now(),
+            caller=request.caller.name,
         )
         with service.store.transaction():
             document = group.document | {"properties": {"provisioningState": "Deleting"}}
@@ -181,7 +186,7 @@ def follow_group_deletions(service: ArmService) -> None:
                 if failed and latest is not None and latest.started > operation.started:
                     _give_up(service, operation, latest.message)
                     break
-                start_deletion(service, cluster)
+                start_deletion(service, cluster, operation.caller)
         if not clusters:
             with service.store.transaction():
                 service.store.remove(operation.resource)

@@ -3,16 +3,14 @@
 Source: REST reference of ManagedClusterAADProfile; AKS's page on managed Entra integration.
 """
 
-import re
-
 from kobune.aks.arm.access import grants
 from kobune.aks.arm.errors import bad_request, invalid_parameter
+from kobune.aks.arm.request import GUID
 from kobune.aks.arm.service import CLUSTERS, ArmService
 from kobune.aks.arm.store import Resource
 from kobune.aks.guard import Grant, Guard
 from kobune.api.errors import Json
 
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 NAMESPACES = "/namespaces/"  # Between a cluster's id and a namespace, in the scope of a role assignment.
 
 
@@ -62,7 +60,7 @@ def check_profile(properties: Json, before: Json | None, tenant: str) -> None:
             raise bad_request("BadRequest", "aadProfile.enableAzureRBAC needs a managed Microsoft Entra integration.")
         return
     for group in profile.get("adminGroupObjectIDs") or ():
-        if not _GUID.fullmatch(str(group)):
+        if not GUID.fullmatch(str(group)):
             raise invalid_parameter(
                 f"The value of parameter aadProfile.adminGroupObjectIDs is invalid: {group!r} is not a GUID.",
                 target="aadProfile.adminGroupObjectIDs",

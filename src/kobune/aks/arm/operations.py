@@ -67,17 +67,17 @@ def begin(
     *,
     kind: str,
     wish: str,
+    caller: str,
     pools: tuple[str, ...] = (),
     removed: tuple[str, ...] = (),
     running: bool | None = None,
-    automatic: bool = False,
 ) -> Operation:
     """Start an operation on a cluster whose document already says what is wanted.
 
     Args:
         kind: the provisioningState meanwhile. `wish`: what the engine is asked for. `pools`: those that take part.
         running: whether the cluster runs afterwards; None leaves that as it is.
-        automatic: nobody asked for it.
+        caller: who asks; empty: nobody, the service does it by itself.
     Raises:
         ArmError: the machine has no room for a new cluster.
     """
@@ -91,7 +91,7 @@ def begin(
         removed=removed,
         running=running if running is not None else view.wanted_running if view else True,
         started=service.now(),
-        automatic=automatic,
+        caller=caller,
     )
     is_new = view is None
     with service.store.transaction():
@@ -159,13 +159,15 @@ def end(
     log.info("operation ended", extra={"operation": operation.id, "status": status, "code": code, "problem": message})
 
 
-def abort(service: ArmService, cluster: Resource) -> Operation | None:
+def abort(service: ArmService, cluster: Resource, caller: str) -> Operation | None:
     """Break off what is in progress; None when nothing is. What was done stays done."""
     running = [operation for operation in service.store.unfinished(cluster.key) if operation.wish not in ("", "abort")]
     if not running:
         return None
     aborted = running[-1]
-    operation = replace(aborted, id=service.new_id(), kind="Canceling", wish="abort", started=service.now(), percent=0)
+    operation = replace(
+        aborted, id=service.new_id(), kind="Canceling", wish="abort", started=service.now(), percent=0, caller=caller
+    )
     with service.store.transaction():
         for other in running:
             end(service, other, "Canceled", "OperationCanceled", "The operation was aborted on request.")

@@ -64,7 +64,14 @@ def put(service: ArmService, request: ArmRequest) -> ArmAnswer:
         kind, wish = "Creating", "update"
     else:
         kind, wish = _kind_of_change(service, before, document, view, name)
-    operation = begin(service, replace(cluster, document=document), kind=kind, wish=wish, pools=(pool["name"],))
+    operation = begin(
+        service,
+        replace(cluster, document=document),
+        kind=kind,
+        wish=wish,
+        caller=request.caller.name,
+        pools=(pool["name"],),
+    )
     return accepted(
         service,
         request,
@@ -90,7 +97,9 @@ def delete(service: ArmService, request: ArmRequest) -> ArmAnswer:
             f"Must define at least one system pool. Agent pool {pool['name']!r} is the last one of mode 'System' and cannot be "
             "deleted; add another system pool first.",
         )
-    operation = begin(service, cluster, kind="Deleting", wish="update", pools=(pool["name"],))
+    operation = begin(
+        service, cluster, kind="Deleting", wish="update", caller=request.caller.name, pools=(pool["name"],)
+    )
     return accepted(service, request, operation, cluster.document["location"], status=202)
 
 
@@ -100,7 +109,7 @@ def abort_pool(service: ArmService, request: ArmRequest) -> ArmAnswer:
     pool = _pool(cluster, request)
     if not any(pool["name"] in operation.pools for operation in service.store.unfinished(cluster.key)):
         raise ArmError(409, "OperationNotAllowed", "There is no operation in progress that could be aborted.")
-    operation = abort(service, cluster)
+    operation = abort(service, cluster, request.caller.name)
     if operation is None:
         raise ArmError(409, "OperationNotAllowed", "The operation is already being aborted.")
     return accepted(service, request, operation, cluster.document["location"], status=202)
@@ -120,6 +129,7 @@ def upgrade_node_image(service: ArmService, request: ArmRequest) -> ArmAnswer:
         replace(cluster, document=document),
         kind="UpgradingNodeImageVersion",
         wish="node-image",
+        caller=request.caller.name,
         pools=(pool["name"],),
     )
     body = _refreshed(service, cluster, pool["name"])
@@ -150,6 +160,7 @@ def delete_machines(service: ArmService, request: ArmRequest) -> ArmAnswer:
         replace(cluster, document=document),
         kind="Scaling",
         wish="delete-machines",
+        caller=request.caller.name,
         pools=(pool["name"],),
         removed=names,
     )

@@ -11,6 +11,7 @@ from kobune.api.errors import Json
 
 BODY_LIMIT = 4 * 1024 * 1024  # ARM's own limit of a request body, in bytes.
 OLDEST_API_VERSION, NEWEST_API_VERSION = "2014-04-01", "2027-12-31"
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-beta|-alpha)?")
 
 
@@ -21,12 +22,18 @@ class Caller:
     object_id: str
     app_id: str = ""
     groups: tuple[str, ...] = ()  # Object ids of the groups it belongs to.
+    person: str = ""  # A person's user principal name.
 
     @classmethod
     def of(cls, claims: Json) -> "Caller":
         """Whom the claims of a good token name."""
         groups = tuple(map(str, claims.get("groups") or ()))
-        return cls(str(claims.get("oid", "")), str(claims.get("appid", "")), groups)
+        return cls(str(claims.get("oid", "")), str(claims.get("appid", "")), groups, str(claims.get("upn", "")))
+
+    @property
+    def name(self) -> str:
+        """As logs name it: a person by the user principal name, an application by its id."""
+        return self.person or self.app_id or self.object_id
 
     @property
     def principals(self) -> frozenset[str]:

@@ -38,7 +38,12 @@ def start(service: ArmService, request: ArmRequest) -> ArmAnswer:
     except CommandProblem as error:
         raise bad_request("RunCommandFailed", str(error)) from error
     operation = Operation(
-        id=service.new_id().replace("-", ""), resource=cluster.key, kind=RUN_COMMAND, wish="", started=service.now()
+        id=service.new_id().replace("-", ""),
+        resource=cluster.key,
+        kind=RUN_COMMAND,
+        wish="",
+        started=service.now(),
+        caller=request.caller.name,
     )
     try:
         service.commands.put_nowait(Command(operation.id, cluster.place, text, files))

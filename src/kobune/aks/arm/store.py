@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS operations (
     id TEXT PRIMARY KEY, resource TEXT NOT NULL, kind TEXT NOT NULL, wish TEXT NOT NULL, pools TEXT NOT NULL,
     removed TEXT NOT NULL, running INTEGER NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL,
     code TEXT NOT NULL, message TEXT NOT NULL, percent INTEGER NOT NULL, result TEXT NOT NULL,
-    shared TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0
+    shared TEXT NOT NULL, caller TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS operations_unfinished ON operations (ended, resource);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,7 +60,7 @@ class Operation:
     percent: int = 0
     result: str = ""  # What the operation's result URL answers, as JSON; empty: nothing.
     shared: str = ""  # The later operation whose wish includes this one's; empty: it has a wish of its own.
-    automatic: bool = False  # Whether the service began it by itself.
+    caller: str = ""  # Who asked for it; empty: nobody, the service began it by itself.
 
     @property
     def wish_id(self) -> str:
@@ -80,8 +80,8 @@ class ArmStore:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
         columns = {row[1] for row in self._db.execute("PRAGMA table_info(operations)")}
-        if "automatic" not in columns:  # Made before there were automatic ones.
-            self._db.execute("ALTER TABLE operations ADD COLUMN automatic INTEGER NOT NULL DEFAULT 0")
+        if "caller" not in columns:  # Made before callers were remembered.
+            self._db.execute("ALTER TABLE operations ADD COLUMN caller TEXT NOT NULL DEFAULT ''")
         self._depth = 0
 
     def close(self) -> None:
@@ -185,7 +185,8 @@ class ArmStore:
     def put_operation(self, operation: Operation) -> None:
         values = [getattr(operation, name) for name in _OPERATION_COLUMNS]
         values = [orjson.dumps(value).decode() if isinstance(value, tuple) else value for value in values]
-        self._db.execute(f"INSERT OR REPLACE INTO operations VALUES ({', '.join('?' * len(values))})", values)
+        columns, marks = ", ".join(_OPERATION_COLUMNS), ", ".join("?" * len(values))
+        self._db.execute(f"INSERT OR REPLACE INTO operations ({columns}) VALUES ({marks})", values)
         if operation.ended:
             self._db.execute(
                 "DELETE FROM operations WHERE ended != '' AND id NOT IN"
@@ -216,6 +217,5 @@ def _operation(row: tuple[object, ...]) -> Operation:
     values = dict(zip(_OPERATION_COLUMNS, row, strict=True))
     for name in ("pools", "removed"):
         values[name] = tuple(orjson.loads(str(values[name])))
-    for name in ("running", "automatic"):
-        values[name] = bool(values[name])
+    values["running"] = bool(values["running"])
     return Operation(**values)  # type: ignore[arg-type]
