@@ -129,6 +129,7 @@ class Engine:
                 zone=machine.zone,
                 state=MachineState.STOPPED if halted else machine.state,
                 ready=self._is_ready(machine),
+                simulated=machine.simulated,
             )
             for machine in self.instances.machines
         )

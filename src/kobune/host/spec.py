@@ -95,6 +95,7 @@ class NodeState:
     zone: str  # "1"; empty: none.
     state: MachineState
     ready: bool  # Whether the cluster's Node is Ready.
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

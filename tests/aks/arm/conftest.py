@@ -57,6 +57,7 @@ class FakeFleet:
     views: dict[str, View] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # Place, kind, wish.
     holds: bool = False  # Whether operations stay in progress.
+    room: int = 1000  # How many nodes of each pool are real, unless they are to be simulated.
     outcome: Outcome | None = None  # How they end, if not well.
     log_folder: Path | None = None
     guards: dict[str, Guard] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class FakeFleet:
         )
         nodes = tuple(
             Machine(f"aks-{pool.name}-12345678-vmss{number:06d}", pool.name, number, pool.kubernetes_version, pool.image_version,
-                    pool.vm_size, "", "Running", ready=True)
+                    pool.vm_size, "", "Running", ready=True, simulated=pool.simulated or number >= self.room)
             for pool in cluster.pools for number in range(pool.count)
         )  # fmt: skip
         version = cluster.kubernetes_version

@@ -81,6 +81,17 @@ def test_a_group_goes_and_its_clusters_with_it(arm):
     ]
 
 
+def test_nodes_that_had_to_be_simulated_are_a_warning(arm):
+    arm.fleet.room = 1
+    arm.created("c1", arm.pool(count=3), arm.pool("np2", mode="User", count=2, tags={"kobune.io/runtime": "simulated"}))
+    end, start = events(arm)
+    assert (end["level"], start["level"]) == ("Warning", "Informational")
+    assert "warning" not in start["properties"]
+    assert end["properties"]["warning"] == (
+        "2 of the 3 nodes of agent pool nodepool1 are simulated and run no containers: this machine carries no more real ones."
+    )
+
+
 def test_a_filter_chooses_by_time_group_and_state(arm):
     arm.created()
     first = events(arm)[0]

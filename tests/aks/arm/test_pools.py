@@ -106,6 +106,20 @@ def test_simulated_nodes_are_asked_for_by_a_tag(arm):
     assert [pool.simulated for pool in arm.fleet.views["c1-0"].cluster.pools] == [False, True]
 
 
+def test_pools_and_machines_tell_which_nodes_are_simulated(arm):
+    arm.fleet.room = 1
+    arm.created("c1", arm.pool(count=3, tags={"team": "a"}))
+    shown = arm.call("GET", arm.pool_path("nodepool1"))[1]
+    assert shown["properties"]["nodeRuntimes"] == {"real": 1, "simulated": 2}
+    machines = arm.call("GET", f"{arm.pool_path('nodepool1')}/machines")[1]["value"]
+    assert [machine["properties"]["tags"] for machine in machines] == [
+        {"team": "a", "kobune.io/runtime": runtime} for runtime in ("real", "simulated", "simulated")
+    ]
+    assert arm.call("PUT", arm.pool_path("nodepool1"), shown)[0] == 200  # What is shown may come back.
+    arm.settle()
+    assert arm.call("GET", arm.pool_path("nodepool1"))[1]["properties"]["tags"] == {"team": "a"}
+
+
 def test_a_spot_pool_shows_its_taint_and_takes_it_back(arm):
     arm.created("c1", arm.pool(), arm.pool("spot", mode="User", scaleSetPriority="Spot"))
     for _ in range(2):

@@ -47,6 +47,7 @@ def _event(service: ArmService, operation: Operation, status: str, at: str) -> J
         "agentPools": ", ".join(operation.pools),
         "automatic": str(not operation.caller).lower(),
         **({"statusCode": operation.code, "statusMessage": operation.message} if ended and operation.code else {}),
+        **({"warning": operation.warning} if ended and operation.warning else {}),
     }
     return {
         "id": f"{operation.resource}/events/{operation.id}/{'end' if ended else 'begin'}",
@@ -55,7 +56,7 @@ def _event(service: ArmService, operation: Operation, status: str, at: str) -> J
         "operationId": operation.id,
         "eventName": _named("EndRequest" if ended else "BeginRequest"),
         "category": _named("Administrative"),
-        "level": "Error" if status == "Failed" else "Informational",
+        "level": _level(operation, status),
         "resourceGroupName": operation.resource.split("/")[4],
         "resourceProviderName": _named(type_.partition("/")[0]),
         "resourceId": operation.resource,
@@ -70,6 +71,12 @@ def _event(service: ArmService, operation: Operation, status: str, at: str) -> J
         "caller": operation.caller or "Azure Kubernetes Service",
         "properties": properties,
     }
+
+
+def _level(operation: Operation, status: str) -> str:
+    if status == "Failed":
+        return "Error"
+    return "Warning" if status != "Started" and operation.warning else "Informational"
 
 
 def _what(operation: Operation) -> tuple[str, str]:

@@ -32,7 +32,8 @@ READ_ONLY = frozenset({
     "maxAgentPools", "resourceUID", "eTag", "status", "reservations", "creationData", KEPT,
 })  # fmt: skip
 POOL_READ_ONLY = frozenset({
-    "provisioningState", "currentOrchestratorVersion", "nodeImageVersion", "eTag", "status", "reservations", "id", "type_", KEPT,
+    "provisioningState", "currentOrchestratorVersion", "nodeImageVersion", "eTag", "status", "reservations", "nodeRuntimes", "id", "type_",
+    KEPT,
 })  # fmt: skip
 REPLACED_WHOLE = frozenset({"tags", "nodeLabels", "userAssignedIdentities", "config"})
 
@@ -293,7 +294,15 @@ def render_pool(pool: Json, view: View | None, *, cluster_runs: bool = True) -> 
     if not cluster_runs:
         shown["powerState"] = {"code": "Stopped"}
     shown["reservations"] = pool_reservations(pool, shown["currentOrchestratorVersion"])
+    if view is not None:
+        shown["nodeRuntimes"] = _node_runtimes(pool, view)
     return shown
+
+
+def _node_runtimes(pool: Json, view: View) -> Json:
+    """How many nodes of the pool run containers and how many are played: no field of AKS either."""
+    played = [machine.simulated for machine in view.nodes if machine.pool == pool["name"]]
+    return {"real": played.count(False), "simulated": played.count(True)}
 
 
 def pool_resource(document: Json, pool: Json, view: View | None) -> Json:

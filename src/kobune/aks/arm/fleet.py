@@ -34,6 +34,7 @@ class Machine:
     zone: str
     state: str  # "Creating", "Running", …
     ready: bool
+    simulated: bool = False  # It runs no containers.
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from kobune.aks.arm.documents import find_pool, pool_resource, with_pools, with_
 from kobune.aks.arm.errors import ArmError, not_allowed
 from kobune.aks.arm.fleet import Outcome, Unplaceable, View
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
+from kobune.aks.arm.runtimes import simulation_warning
 from kobune.aks.arm.service import PROVIDER, ArmService, group_of
 from kobune.aks.arm.store import Operation, Resource
 from kobune.aks.arm.translate import to_cluster
@@ -131,7 +132,7 @@ def follow(service: ArmService) -> None:
         elif view is None or view.wish != operation.wish_id:
             _again(service, cluster, operation, view)
         elif view.operation is not None and view.operation.id == operation.wish_id:
-            _take_note(service, cluster, operation, view.operation)
+            _take_note(service, cluster, operation, view, view.operation)
 
 
 def end(
@@ -272,7 +273,7 @@ def _again(service: ArmService, cluster: Resource, operation: Operation, view: V
         end(service, operation, "Failed", "AllocationFailed", str(error))
 
 
-def _take_note(service: ArmService, cluster: Resource, operation: Operation, outcome: Outcome) -> None:
+def _take_note(service: ArmService, cluster: Resource, operation: Operation, view: View, outcome: Outcome) -> None:
     if outcome.state not in ENDED:
         if outcome.percent != operation.percent:
             service.store.put_operation(replace(operation, percent=outcome.percent))
@@ -283,6 +284,7 @@ def _take_note(service: ArmService, cluster: Resource, operation: Operation, out
     aborted = operation.wish == "abort" and outcome.state != "Failed"
     status = "Succeeded" if aborted else outcome.state  # An abort has done its work when the other one is canceled.
     code = "" if status == "Succeeded" else outcome.code or "InternalOperationError"
+    operation = replace(operation, warning=simulation_warning(cluster.document, view, operation.pools))
     with service.store.transaction():
         _ended(service, cluster, operation, "Canceled" if aborted else outcome.state)
         end(service, operation, status, code, outcome.message if code else "")

@@ -13,7 +13,7 @@ from kobune.aks.arm.request import ArmAnswer, ArmRequest, check_precondition
 from kobune.aks.arm.rules import check_pools
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.store import Resource
-from kobune.aks.arm.translate import to_cluster
+from kobune.aks.arm.translate import REAL, RUNTIME_TAG, SIMULATED, to_cluster
 from kobune.aks.arm.upgrades import (
     available_pool_versions,
     cluster_upgrade_profile,
@@ -282,6 +282,7 @@ def _machine_renderer(service: ArmService, cluster: Resource, pool: Json) -> Cal
                 "nodeImageVersion": machine.image_version,
                 "priority": pool["scaleSetPriority"],
                 "status": {"ready": machine.ready, "state": machine.state},
+                "tags": (pool.get("tags") or {}) | {RUNTIME_TAG: SIMULATED if machine.simulated else REAL},
             },
         }
 

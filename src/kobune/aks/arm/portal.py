@@ -141,7 +141,7 @@ def _cluster_section(service: ArmService, cluster: Resource) -> str:
             ("Pool", "Mode", "Size", "Nodes", "Ready", "Version", "Image", "Power", "State"),
             [
                 [
-                    escape(pool["name"]), escape(pool["mode"]), escape(pool["vmSize"]), str(pool["count"]),
+                    escape(pool["name"]), escape(pool["mode"]), escape(pool["vmSize"]), _count(pool),
                     str(sum(node.pool == pool["name"] and node.ready for node in nodes)),
                     escape(pool["currentOrchestratorVersion"]), escape(pool["nodeImageVersion"]),
                     _state(pool["powerState"]["code"]), _state(pool["provisioningState"]),
@@ -162,6 +162,12 @@ def _cluster_section(service: ArmService, cluster: Resource) -> str:
     return "\n".join(sections)
 
 
+def _count(pool: Json) -> str:
+    """How many nodes, and how many of them run no containers."""
+    simulated = pool.get("nodeRuntimes", {}).get("simulated", 0)
+    return f"{pool['count']} ({simulated} simulated)" if simulated else str(pool["count"])
+
+
 def _reservations(pool: Json) -> str:
     """What a node of the pool keeps back and leaves to pods."""
     found = pool["reservations"]
@@ -179,7 +185,7 @@ def _reservations(pool: Json) -> str:
 
 
 def _operation_row(operation: Operation) -> list[str]:
-    problem = f"{operation.code}: {operation.message}" if operation.code else ""
+    problem = f"{operation.code}: {operation.message}" if operation.code else operation.warning
     state = operation.status if operation.ended else f"{operation.status} {operation.percent} %"
     return [
         escape(operation.started[:19]), escape(operation.ended[:19]), escape(operation.kind), escape(", ".join(operation.pools)),

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS operations (
     id TEXT PRIMARY KEY, resource TEXT NOT NULL, kind TEXT NOT NULL, wish TEXT NOT NULL, pools TEXT NOT NULL,
     removed TEXT NOT NULL, running INTEGER NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL,
     code TEXT NOT NULL, message TEXT NOT NULL, percent INTEGER NOT NULL, result TEXT NOT NULL,
-    shared TEXT NOT NULL, caller TEXT NOT NULL DEFAULT ''
+    shared TEXT NOT NULL, caller TEXT NOT NULL DEFAULT '', warning TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS operations_unfinished ON operations (ended, resource);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -61,6 +61,7 @@ class Operation:
     result: str = ""  # What the operation's result URL answers, as JSON; empty: nothing.
     shared: str = ""  # The later operation whose wish includes this one's; empty: it has a wish of its own.
     caller: str = ""  # Who asked for it; empty: nobody, the service began it by itself.
+    warning: str = ""  # What has not become as one would expect, though the operation succeeded.
 
     @property
     def wish_id(self) -> str:
@@ -80,8 +81,8 @@ class ArmStore:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
         columns = {row[1] for row in self._db.execute("PRAGMA table_info(operations)")}
-        if "caller" not in columns:  # Made before callers were remembered.
-            self._db.execute("ALTER TABLE operations ADD COLUMN caller TEXT NOT NULL DEFAULT ''")
+        for name in {"caller", "warning"} - columns:  # Made before these were remembered.
+            self._db.execute(f"ALTER TABLE operations ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
         self._depth = 0
 
     def close(self) -> None:

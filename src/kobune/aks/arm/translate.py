@@ -6,8 +6,8 @@ from kobune.aks.clusters import AutoscalerProfile, Cluster, NodePool, UpgradeSet
 from kobune.aks.reservations import NodeOs
 from kobune.api.errors import Json
 
-RUNTIME_TAG = "kobune.io/runtime"  # On a cluster or a pool: "simulated" asks for nodes without containers.
-SIMULATED = "simulated"
+RUNTIME_TAG = "kobune.io/runtime"  # On a cluster or a pool it asks for nodes of this kind; on a machine it tells.
+REAL, SIMULATED = "real", "simulated"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
