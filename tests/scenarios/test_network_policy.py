@@ -47,6 +47,19 @@ spec:
   policyTypes: [Egress]
   egress: [{to: [{podSelector: {matchLabels: {app: far}}}]}]
 """
+DNS = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: dns, namespace: default}
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress:
+  - to:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
+      podSelector: {matchLabels: {k8s-app: kube-dns}}
+    ports: [{port: 53, protocol: UDP}]
+"""
 SERVICE = """
 apiVersion: v1
 kind: Service
@@ -61,6 +74,12 @@ def reaches(cluster, who, address, port, namespace="default"):
     said = cluster.kubectl("exec", "-n", namespace, who, "--", "sh", "-c", ask)
     assert ("404" in said) != ("no answer" in said), said
     return "404" in said
+
+
+def resolves(cluster, who, address):
+    """Whether cluster DNS tells a pod the Service's address."""
+    ask = "timeout 3 nslookup server.default.svc.cluster.local || true"
+    return address in cluster.kubectl("exec", who, "--", "sh", "-c", ask)
 
 
 def becomes(cluster, expected, *question):
@@ -101,6 +120,11 @@ def test_policies_decide_who_speaks_with_whom(real_cluster):
     cluster.apply(EGRESS)
     becomes(cluster, False, "near", *web)
     assert reaches(cluster, "near", pods["far"], 9090)
+    assert resolves(cluster, "far", service[0])
+    assert not resolves(cluster, "near", service[0])
+    cluster.apply(DNS)
+    cluster.eventually(lambda: resolves(cluster, "near", service[0]), seconds=40)
+    assert not reaches(cluster, "near", *web)
 
     cluster.kubectl("delete", "networkpolicies", "--all")
     becomes(cluster, True, "near", *admin)

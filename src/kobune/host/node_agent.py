@@ -25,6 +25,7 @@ from kobune.host.machines import host_table, machine_of
 from kobune.host.spec import Spec, read_spec
 from kobune.node import netns
 from kobune.node.dns.server import ClusterDns, find_upstreams
+from kobune.node.dns.service import ADDRESS as DNS_ADDRESS
 from kobune.node.kubelet.config import Amounts, Eviction, KubeletConfig, Taint, Tls
 from kobune.node.kubelet.kubelet import Kubelet
 from kobune.node.machine.machine import NodeMachine
@@ -128,7 +129,7 @@ async def enforce_policies(client: Client, spec: Spec, name: str, clock: Clock) 
     if spec.cluster.network_policy == "none":
         await forget_policies(None)
     else:
-        await PolicyEnforcer(client, node_name=name, clock=clock).run()
+        await PolicyEnforcer(client, node_name=name, clock=clock, dns_address=DNS_ADDRESS).run()
 
 
 async def run_if_first(cluster: ClusterLayout, spec: Spec, name: str, proxy: KubeProxy, clock: Clock) -> None:

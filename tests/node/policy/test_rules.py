@@ -136,6 +136,48 @@ def test_pods_with_the_same_permissions_share_their_chain():
     assert len(found.chains) == 1
 
 
+DNS = "10.0.0.10"
+DNS_SPACES = {**SPACES, **dict([namespace("kube-system", **{"kubernetes.io/metadata.name": "kube-system"})])}
+TO_DNS = {
+    "to": [{
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }],
+    "ports": [{"port": 53, "protocol": "UDP"}, {"port": "dns-tcp"}],
+}  # fmt: skip
+
+
+def with_dns(*policies):
+    return policy_table(policies, PODS, DNS_SPACES, node_name="n1", dns_address=DNS)
+
+
+def test_cluster_dns_is_permitted_as_its_pod_is():
+    assert permits(with_dns(policy(policyTypes=["Egress"])), Way.EGRESS) == []
+    assert permits(with_dns(policy(egress=[TO_DNS])), Way.EGRESS) == [
+        f"ip daddr {{{DNS}}} udp dport 53 return",
+        f"ip daddr . meta l4proto . th dport {{{DNS} . tcp . 53}} return",
+    ]
+
+
+def test_cluster_dns_is_confined_by_policies_of_kube_system():
+    found = with_dns(policy(namespace="kube-system", podSelector={"matchLabels": {"k8s-app": "kube-dns"}}))
+    assert permits(found, address=DNS) == []
+    assert list(found.verdicts[Way.INGRESS]) == [DNS]
+
+
+def test_what_pods_ask_of_cluster_dns_is_judged_on_the_node_and_nothing_else_there():
+    lines = render("t", with_dns(policy(policyTypes=["Egress"]))).splitlines()
+    rules = [line.partition("t input ")[2] for line in lines if line.startswith("add rule ip t input ")]
+    assert rules == [
+        f"ip daddr != {DNS} accept",
+        "iif lo accept",
+        "ct state established,related accept",
+        "ip saddr vmap @egress",
+        "ip daddr vmap @ingress",
+    ]
+    assert " input " not in render("t", with_dns())
+
+
 def test_the_table_is_made_in_one_transaction_and_drops_what_is_not_let_through():
     text = render("t", table(policy(ingress=[{"ports": [{"port": 80}]}])))
     lines = text.splitlines()

@@ -23,11 +23,21 @@ class PolicyEnforcer:
     """The policies of one node's pods.
 
     Args:
+        dns_address: where the node answers as cluster DNS; empty: it does not.
         namespace: the network namespace to write to; None is this process's own.
     """
 
-    def __init__(self, client: Client, *, node_name: str, clock: Clock, namespace: Path | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        node_name: str,
+        clock: Clock,
+        dns_address: str = "",
+        namespace: Path | None = None,
+    ) -> None:
         self._node_name = node_name
+        self._dns_address = dns_address
         self._clock = clock
         self._namespace = namespace
         self._policies = Informer(client, NetworkPolicy, clock=clock)
@@ -67,6 +77,7 @@ class PolicyEnforcer:
             self._pods.items.values(),
             self._namespaces.items,
             node_name=self._node_name,
+            dns_address=self._dns_address,
         )
         if wanted == self._applied:
             return True

@@ -2,6 +2,7 @@
 
 A packet is judged where it is forwarded: on its sender's node by what the sender may do, on its receiver's by whom that one
 lets in. Services' addresses have been translated by then. What belongs to a connection that was let through passes.
+Cluster DNS, which the node itself answers, is judged as the pod in whose place it stands.
 Source: the API reference of NetworkPolicy.
 """
 
@@ -12,10 +13,11 @@ from enum import StrEnum
 
 from kobune.api.objects.meta import Key
 from kobune.api.selectors import labels_from_json
-from kobune.node.policy.views import Namespace, NetworkPolicy, Peer, Pod, Port, Rule
+from kobune.node.policy.views import Namespace, NetworkPolicy, Peer, Pod, Port, Rule, dns_pod
 
 # After the translation of Services' addresses, and beside kube-proxy's own refusals.
 HOOK = "type filter hook forward priority filter; policy accept;"
+OF_NODE = "type filter hook input priority filter; policy accept;"
 
 
 class Way(StrEnum):
@@ -40,19 +42,29 @@ class PolicyTable:
         chains: one for each set of permissions; whatever it does not let through is dropped.
         verdicts: of each way, the chain of each address that has one.
         sets: addresses, by the name under which chains refer to them; `ports`: address, protocol and port together.
+        dns: the address of cluster DNS, packets to which end on this node.
     """
 
     chains: Mapping[str, Sequence[str]] = field(default_factory=dict)
     verdicts: Mapping[Way, Mapping[str, str]] = field(default_factory=dict)
     sets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     ports: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    dns: str = ""
 
 
 def policy_table(
-    policies: Iterable[NetworkPolicy], pods: Iterable[Pod], namespaces: Mapping[Key, Namespace], *, node_name: str
+    policies: Iterable[NetworkPolicy],
+    pods: Iterable[Pod],
+    namespaces: Mapping[Key, Namespace],
+    *,
+    node_name: str,
+    dns_address: str = "",
 ) -> PolicyTable:
-    """The rules of this node's pods."""
-    build = _Builder([pod for pod in pods if pod.address], namespaces)
+    """The rules of this node's pods. `dns_address`: where the node answers as cluster DNS; empty: it does not."""
+    there = [pod for pod in pods if pod.address]
+    if dns_address:
+        there.append(dns_pod(dns_address, node_name))
+    build = _Builder(there, namespaces)
     everyone = sorted(policies, key=lambda policy: policy.key)
     for pod in build.pods:
         if pod.spec.node_name != node_name:
@@ -62,7 +74,7 @@ def policy_table(
             applying = [policy for policy in selecting if way in _ways(policy)]
             if applying:
                 build.confine(pod, way, [rule for policy in applying for rule in _rules(policy, way)])
-    return PolicyTable(build.chains, build.verdicts, build.sets, build.ports)
+    return PolicyTable(build.chains, build.verdicts, build.sets, build.ports, dns_address if build.chains else "")
 
 
 def render(table: str, rules: PolicyTable) -> str:
@@ -77,16 +89,24 @@ def render(table: str, rules: PolicyTable) -> str:
         lines += [f"add rule ip {table} {name} {rule}" for rule in (*chain, "drop")]
     own = sorted({address for verdicts in rules.verdicts.values() for address in verdicts})
     lines += _set(f"ip {table} own", "type ipv4_addr . ipv4_addr", {f"{each} . {each}" for each in own})
-    lines.append(f"add chain ip {table} forward {{ {HOOK} }}")
-    lines.append(f"add rule ip {table} forward ct state established,related accept")
-    lines.append(f"add rule ip {table} forward ip saddr . ip daddr @own accept")  # Nobody is kept from itself.
-    for way in (Way.EGRESS, Way.INGRESS):
+    for way in Way:
         name = way.value.lower()
         lines.append(f"add map ip {table} {name} {{ type ipv4_addr : verdict; }}")
         jumps = ", ".join(f"{address} : jump {chain}" for address, chain in rules.verdicts.get(way, {}).items())
         if jumps:
             lines.append(f"add element ip {table} {name} {{ {jumps} }}")
-        lines.append(f"add rule ip {table} forward {way.own} vmap @{name}")
+    judged = [f"{way.own} vmap @{way.value.lower()}" for way in (Way.EGRESS, Way.INGRESS)]
+    known, oneself = (
+        "ct state established,related accept",
+        "ip saddr . ip daddr @own accept",
+    )  # Nobody is kept from itself.
+    lines.append(f"add chain ip {table} forward {{ {HOOK} }}")
+    lines += [f"add rule ip {table} forward {rule}" for rule in (known, oneself, *judged)]
+    if rules.dns:
+        lines.append(f"add chain ip {table} input {{ {OF_NODE} }}")
+        # The node itself may always ask.
+        others = (f"ip daddr != {rules.dns} accept", "iif lo accept", known)
+        lines += [f"add rule ip {table} input {rule}" for rule in (*others, *judged)]
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from msgspec import field
 
-from kobune.api.objects.meta import GVK, Object, View
+from kobune.api.objects.meta import GVK, Object, ObjectMeta, View
 
 
 class Namespace(Object):
@@ -54,6 +54,19 @@ class Pod(Object):
             for port in container.ports
             if port.name == name and port.protocol == protocol
         ]
+
+
+def dns_pod(address: str, node_name: str) -> Pod:
+    """The pod that policies mean when they speak of cluster DNS. Source: AKS's coredns pods."""
+    ports = [
+        ContainerPort(name=name, container_port=53, protocol=protocol)
+        for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))
+    ]
+    return Pod(
+        metadata=ObjectMeta(name="coredns", namespace="kube-system", labels={"k8s-app": "kube-dns"}),
+        spec=PodSpec(node_name=node_name, containers=[Container(ports=ports)]),
+        status=PodStatus(phase="Running", pod_ip=address),
+    )
 
 
 class IpBlock(View):
