@@ -139,10 +139,10 @@ class LocalFleet:
         found = self._layout.cluster(place)
         check(found, read_spec(found))
 
-    async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
+    async def run_command(self, place: str, command: str, files: bytes, *, token: str) -> CommandResult:
         from kobune.host.run_command import run  # Late: brings the runtime's client along.
 
-        return await run(self._layout.cluster(place), command, files, self._clock)
+        return await run(self._layout.cluster(place), command, files, self._clock, token=token)
 
 
 def _store_of(cluster: Cluster) -> str:

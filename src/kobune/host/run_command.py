@@ -5,6 +5,8 @@ import base64
 import contextlib
 import secrets
 import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -35,9 +37,12 @@ ELF, ELF_INTERPRETER = b"\x7fELF", b"/ld-linux"
 SCRIPT = 'mkdir -p /tmp/files && cd /tmp/files && if [ -s /command/files.zip ]; then unzip -q /command/files.zip; fi; eval "$0"'
 
 
-async def run(cluster: ClusterLayout, command: str, files: bytes, clock: Clock) -> CommandResult:
-    """Run a shell command with kubectl in the cluster. `files`: a zip archive for its directory; may be empty.
+async def run(cluster: ClusterLayout, command: str, files: bytes, clock: Clock, *, token: str) -> CommandResult:
+    """Run a shell command with kubectl in the cluster.
 
+    Args:
+        files: a zip archive for its directory; may be empty.
+        token: as whom kubectl speaks with the API server; empty: as an administrator.
     Raises:
         CommandProblem: why there was no such pod.
     """
@@ -50,7 +55,10 @@ async def run(cluster: ClusterLayout, command: str, files: bytes, clock: Clock) 
         async with asyncio.timeout(RUN_SECONDS):
             machine = await _choose_machine(cluster, spec, client, clock)
             await _bring_image(machine, kubectl)
-            return await _run(client, cluster, machine.spec.node, command, files, clock)
+            config = kubeconfig(cluster, clock, token)
+            return await _run(
+                client, machine.spec.node, command, {"kubeconfig": config.encode(), "files.zip": files}, clock
+            )
     except TimeoutError as error:
         raise CommandProblem(f"The command did not end within {RUN_SECONDS:.0f} seconds.") from error
     except (ApiError, RuntimeFailure, OSError) as error:
@@ -104,13 +112,10 @@ async def _bring_image(machine: NodeMachine, kubectl: Path) -> None:
         await runtime.close()
 
 
-async def _run(
-    client: Client, cluster: ClusterLayout, node: str, command: str, files: bytes, clock: Clock
-) -> CommandResult:
+async def _run(client: Client, node: str, command: str, data: Mapping[str, bytes], clock: Clock) -> CommandResult:
     name = f"command-{secrets.token_hex(8)}"
     await _make(client, "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}}, exists_is_fine=True)
     base = f"/api/v1/namespaces/{NAMESPACE}"
-    data = {"kubeconfig": _kubeconfig(cluster, clock).encode(), "files.zip": files}
     encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
     await _make(client, f"{base}/secrets", {"metadata": {"name": name}, "data": encoded})
     try:
@@ -125,19 +130,20 @@ async def _run(
     return CommandResult(ended["exitCode"], logs[-LOG_LIMIT:].decode(errors="replace"))
 
 
-def _kubeconfig(cluster: ClusterLayout, clock: Clock) -> str:
-    """For the pod: an administrator's, by way of the cluster's own Service."""
+def kubeconfig(cluster: ClusterLayout, clock: Clock, token: str) -> str:
+    """For the pod, by way of the cluster's own Service: of whom the token names; without one, of an administrator."""
     now = clock.now()
     authority = Authority.load_or_create(cluster.pki, "kobune-ca", now)
-    credential = authority.issue_client("masterclient", ["system:masters"], now)
-    return render_kubeconfig(
+    render = partial(
+        render_kubeconfig,
         cluster=cluster.name,
         server=f"https://{API_SERVICE_ADDRESS}:443",
-        user="masterclient",
         authority=authority.credential.certificate,
-        certificate=credential.certificate,
-        key=credential.key,
     )
+    if token:
+        return render(user="clusterUser", token=token)
+    credential = authority.issue_client("masterclient", ["system:masters"], now)
+    return render(user="masterclient", certificate=credential.certificate, key=credential.key)
 
 
 def _pod(name: str, node: str, command: str) -> Json:

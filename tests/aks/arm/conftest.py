@@ -120,8 +120,8 @@ class FakeFleet:
     def check_command(self, place: str) -> None:
         """Every cluster has real nodes."""
 
-    async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
-        return CommandResult(0, f"ran {command}")
+    async def run_command(self, place: str, command: str, files: bytes, *, token: str) -> CommandResult:
+        return CommandResult(0, f"ran {command} as {token or 'administrator'}")
 
 
 class Arm:

@@ -285,23 +285,6 @@ def test_the_latest_operation_can_be_asked_for(arm):
     assert shown["resourceId"].endswith("/managedClusters/c1")
 
 
-async def test_a_command_runs_and_its_result_is_found(arm):
-    import asyncio
-
-    from kobune.aks.arm.run_command import work
-
-    arm.created()
-    assert arm.call("POST", f"{arm.path()}/runCommand", {"command": "kubectl get nodes", "context": ""})[0] == 202
-    result = arm.headers["Location"].removeprefix("https://localhost:8443").partition("?")[0]
-    assert arm.call("GET", result)[0] == 202
-    worker = asyncio.create_task(work(arm.service))
-    while arm.call("GET", result)[0] == 202:
-        await asyncio.sleep(0)
-    worker.cancel()
-    properties = arm.call("GET", result)[1]["properties"]
-    assert (properties["exitCode"], properties["logs"]) == (0, "ran kubectl get nodes")
-
-
 @pytest.mark.parametrize("network, code", [
     ({"networkPolicy": "weave"}, "InvalidParameter"),
     ({"networkPolicy": "azure", "networkPlugin": "kubenet"}, "BadRequest"),

@@ -124,9 +124,11 @@ class Fleet(Protocol):
     def check_command(self, place: str) -> None:
         """Raise CommandProblem when no command can be run in this cluster."""
 
-    async def run_command(self, place: str, command: str, files: bytes) -> CommandResult:
+    async def run_command(self, place: str, command: str, files: bytes, *, token: str) -> CommandResult:
         """Run a shell command with kubectl in a pod of the cluster; `files` is a zip archive for its directory.
 
+        Args:
+            token: as whom kubectl speaks with the API server; empty: as an administrator.
         Raises:
             CommandProblem: the pod could not be run.
         """

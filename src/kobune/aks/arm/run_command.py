@@ -1,4 +1,8 @@
-"""`az aks command invoke`: a command that runs in a pod of the cluster, and its result."""
+"""`az aks command invoke`: a command that runs in a pod of the cluster, and its result.
+
+In a cluster with Entra integration it runs as whom the caller's token names, elsewhere as an administrator.
+Source: REST reference of RunCommandRequest; az sends `clusterToken` to clusters with a managed aadProfile.
+"""
 
 import asyncio
 import base64
@@ -9,10 +13,12 @@ import orjson
 
 from kobune.aks.arm.errors import ArmError, bad_request, invalid_parameter
 from kobune.aks.arm.fleet import CommandProblem
+from kobune.aks.arm.guarding import has_entra
 from kobune.aks.arm.operations import RETRY_AFTER_SECONDS, RUN_COMMAND, check_running, end
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
 from kobune.aks.arm.service import ArmService, Command
 from kobune.aks.arm.store import Operation
+from kobune.aks.guard import SERVER_APPLICATION
 from kobune.api.errors import Json
 
 WORKERS = 4
@@ -33,6 +39,13 @@ def start(service: ArmService, request: ArmRequest) -> ArmAnswer:
         raise invalid_parameter("The value of parameter context is not base64.", target="context") from error
     if len(files) > CONTEXT_LIMIT:
         raise invalid_parameter(f"The files of a command have {CONTEXT_LIMIT // 1024} KiB at most.", target="context")
+    token = str(body.get("clusterToken") or "") if has_entra(cluster) else ""
+    if has_entra(cluster) and not token:
+        raise invalid_parameter(
+            "Required parameter clusterToken is missing (null): the cluster has Microsoft Entra integration, and a command "
+            f"runs as whom a token for the application {SERVER_APPLICATION} names.",
+            target="clusterToken",
+        )
     try:
         service.fleet.check_command(cluster.place)
     except CommandProblem as error:
@@ -46,7 +59,7 @@ def start(service: ArmService, request: ArmRequest) -> ArmAnswer:
         caller=request.caller.name,
     )
     try:
-        service.commands.put_nowait(Command(operation.id, cluster.place, text, files))
+        service.commands.put_nowait(Command(operation.id, cluster.place, text, files, token))
     except asyncio.QueueFull:
         raise ArmError(429, "Throttled", "Too many commands are waiting.", headers={"Retry-After": "5"}) from None
     service.store.put_operation(operation)
@@ -77,7 +90,7 @@ async def work(service: ArmService) -> None:
         if operation is None:
             continue
         try:
-            found = await service.fleet.run_command(command.place, command.text, command.files)
+            found = await service.fleet.run_command(command.place, command.text, command.files, token=command.token)
         except CommandProblem as error:
             end(service, operation, "Failed", "RunCommandFailed", str(error))
         else:

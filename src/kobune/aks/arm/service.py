@@ -28,6 +28,7 @@ class Command:
     place: str
     text: str
     files: bytes
+    token: str  # As whom it speaks with the API server; empty: as an administrator.
 
 
 @dataclass(slots=True)
