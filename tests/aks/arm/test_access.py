@@ -201,3 +201,18 @@ def test_a_custom_role_can_be_assigned_and_is_deleted_when_nobody_has_it(arm):
     assert arm.call("DELETE", f"{role}/{name}")[0] == 200
     built_in = f"{role}/{ROLES['Reader'].id}"
     assert arm.call("PUT", built_in, body)[1]["code"] == "RoleDefinitionNotModifiable"
+
+
+def test_conditions_are_refused_rather_than_ignored(arm):
+    arm.group()
+    name = "55555555-5555-5555-5555-555555555555"
+    condition = {"condition": "@Resource[x] StringEquals 'y'", "conditionVersion": "2.0"}
+    wanted = {"roleDefinitionId": ROLES["Reader"].id, "principalId": name}
+    path = f"{GROUP_ROLES}/{name}"
+    status, error = arm.call("PUT", path, {"properties": wanted | condition})
+    assert (status, error["code"], error["target"]) == (400, "NotSupported", "properties.condition")
+    assert arm.call("GET", path)[0] == 404
+    assert arm.call("PUT", path, {"properties": wanted | {"condition": None}})[0] == 201
+    role = {"roleName": "mine", "permissions": [{"actions": ["*"]} | condition]}
+    definitions = f"providers/Microsoft.Authorization/roleDefinitions/{name}"
+    assert arm.call("PUT", definitions, {"properties": role})[1]["code"] == "NotSupported"

@@ -15,7 +15,7 @@ from kobune.aks.arm.access import (
     owners,
 )
 from kobune.aks.arm.directory import IDENTITIES
-from kobune.aks.arm.errors import ArmError, bad_request
+from kobune.aks.arm.errors import ArmError, bad_request, not_supported
 from kobune.aks.arm.kept import Kept
 from kobune.aks.arm.request import GUID, ArmAnswer, ArmRequest, normal_location
 from kobune.aks.arm.service import ArmService
@@ -52,6 +52,8 @@ def put_definition(service: ArmService, request: ArmRequest) -> ArmAnswer:
     title, permissions = str(sent.get("roleName") or ""), sent.get("permissions") or []
     if not title or not permissions:
         raise bad_request("InvalidRoleDefinition", "A role definition needs a roleName and permissions.")
+    for entry in permissions:
+        _refuse_condition(entry, "A condition on a role's permissions", "properties.permissions.condition")
     if any(role.name.lower() == title.lower() and role.id != name for role in all_roles(service)):
         raise ArmError(
             409,
@@ -124,6 +126,7 @@ def put_assignment(service: ArmService, request: ArmRequest) -> ArmAnswer:
             "InvalidPrincipalId",
             f"A valid principal ID must be provided for role assignment; '{principal}' is not a GUID.",
         )
+    _refuse_condition(sent, "A condition on a role assignment", "properties.condition")
     role = _role(service, wanted.rpartition("/")[2])
     key = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
     existing = service.store.find(key)
@@ -194,6 +197,12 @@ def put_identity(service: ArmService, request: ArmRequest) -> ArmAnswer:
     }
     service.save(Resource(key=key, type=IDENTITIES, document=document))
     return ArmAnswer(200 if existing else 201, document)
+
+
+def _refuse_condition(sent: Json, what: str, target: str) -> None:
+    """Without its condition a role would allow more than was meant. Raises ArmError."""
+    if sent.get("condition"):
+        raise not_supported(what, target=target)
 
 
 def _assignment(service: ArmService, request: ArmRequest) -> Resource:
