@@ -19,9 +19,13 @@ from kobune.controlplane.apiserver.admission.extended_resource_toleration import
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_policy import MutatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
+from kobune.controlplane.apiserver.admission.namespace_auto_provision import NamespaceAutoProvision
 from kobune.controlplane.apiserver.admission.namespace_exists import NamespaceExists
 from kobune.controlplane.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kobune.controlplane.apiserver.admission.node_restriction import NodeRestriction
+from kobune.controlplane.apiserver.admission.owner_references_permission_enforcement import (
+    OwnerReferencesPermissionEnforcement,
+)
 from kobune.controlplane.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from kobune.controlplane.apiserver.admission.pod_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from kobune.controlplane.apiserver.admission.pod_group_protection import PodGroupProtection
@@ -45,16 +49,13 @@ from kobune.controlplane.apiserver.registry.registry import Registry
 
 # What upstream has switched off unless it is asked for.
 OFF_BY_DEFAULT = (
-    "AlwaysAdmit", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "ExtendedResourceToleration",
-    "DenyServiceExternalIPs", "AlwaysDeny",
+    "AlwaysAdmit", "NamespaceAutoProvision", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages",
+    "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 )  # fmt: skip
 # Upstream's, of which there is nothing here to switch on; to switch them off is to ask for what is so.
 NOT_HERE = frozenset(
-    {
-        "NamespaceAutoProvision", "ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit",
-        "OwnerReferencesPermissionEnforcement", "JobValidation",
-    }
-)  # fmt: skip
+    {"ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "JobValidation"}
+)
 # The versions whose features these belong to are on by default.
 SINCE = {
     PodTopologyLabels.name: (1, 35), NodeDeclaredFeatureValidator.name: (1, 36), PodResizeValidator.name: (1, 36),
@@ -75,6 +76,7 @@ def make_plugins(
     policies = MutatingAdmissionPolicy(registry)
     plugins: tuple[Plugin, ...] = (
         AlwaysAdmit(),
+        NamespaceAutoProvision(registry),
         NamespaceLifecycle(registry),
         NamespaceExists(registry),
         LimitPodHardAntiAffinityTopology(),
@@ -90,6 +92,7 @@ def make_plugins(
         DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
         PodGroupProtection(registry),
+        OwnerReferencesPermissionEnforcement(registry, authorization),
         PersistentVolumeClaimResize(registry),
         RuntimeClass(registry),
         CertificateApproval(authorization),
