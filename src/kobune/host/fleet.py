@@ -1,5 +1,6 @@
 """The clusters of a state directory, for the ARM front end: wishes are written as specs, states read from statuses."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from kobune.host.layout import Layout
 from kobune.host.pki import Authority
 from kobune.host.placement import PORTS_TRIED, SLOTS, find_port, find_slot
 from kobune.host.spec import Spec, Status, Wish, read_spec, read_status, write_spec
+from kobune.host.spot import NotEvictable, evict
 
 
 class LocalFleet:
@@ -128,6 +130,13 @@ class LocalFleet:
         )
         credential = authority.issue_client(who, groups, now)
         return render(certificate=credential.certificate, key=credential.key)
+
+    def evict(self, place: str, node: str) -> None:
+        found = self._layout.cluster(place)
+        spec = read_spec(found)
+        if spec is not None:
+            with contextlib.suppress(NotEvictable):  # Gone meanwhile.
+                evict(found, spec, node)
 
     def logs(self, place: str) -> Path | None:
         logs = self._layout.cluster(place).logs

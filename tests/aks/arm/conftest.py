@@ -60,6 +60,7 @@ class FakeFleet:
     room: int = 1000  # How many nodes of each pool are real, unless they are to be simulated.
     outcome: Outcome | None = None  # How they end, if not well.
     log_folder: Path | None = None
+    evicted: list[tuple[str, str]] = field(default_factory=list)  # Place, node.
     guards: dict[str, Guard] = field(default_factory=dict)
 
     def new_place(self, name: str) -> str:
@@ -113,6 +114,9 @@ class FakeFleet:
     def kubeconfig(self, place: str, *, cluster: str, user: str, admin: bool, login: dict | None = None) -> str:
         user_entry = {"name": user, **({"user": login} if login else {})}
         return json.dumps({"clusters": [{"name": cluster}], "users": [user_entry], "admin": admin})
+
+    def evict(self, place: str, node: str) -> None:
+        self.evicted.append((place, node))
 
     def logs(self, place: str) -> Path | None:
         return self.log_folder

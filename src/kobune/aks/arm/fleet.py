@@ -118,6 +118,9 @@ class Fleet(Protocol):
             FileNotFoundError: the cluster has never been started.
         """
 
+    def evict(self, place: str, node: str) -> None:
+        """Take a spot machine back, without a drain."""
+
     def logs(self, place: str) -> Path | None:
         """The folder with the cluster's log files; None when there is none."""
 

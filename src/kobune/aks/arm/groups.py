@@ -22,7 +22,9 @@ DELETES_GROUP = "group"  # The kind of operation that waits for a group's conten
 # Namespace and the resource types that are served.
 PROVIDERS: dict[str, tuple[str, ...]] = {
     "Microsoft.Authorization": ("roleAssignments", "roleDefinitions"),
-    "Microsoft.Compute": ("skus", "locations", "locations/vmSizes", "locations/usages"),
+    "Microsoft.Compute": (
+        "skus", "locations", "locations/vmSizes", "locations/usages", "virtualMachineScaleSets", "virtualMachineScaleSets/virtualMachines",
+    ),
     "Microsoft.ContainerService": (
         "managedClusters", "managedClusters/agentPools", "managedClusters/maintenanceConfigurations", "locations",
         "locations/kubernetesVersions", "locations/operations", "locations/operationresults", "locations/orchestrators",
@@ -78,7 +80,7 @@ def list_groups(service: ArmService, request: ArmRequest) -> ArmAnswer:
 
 def get_group(service: ArmService, request: ArmRequest) -> ArmAnswer:
     name = request.parameters["group"]
-    owner = _node_group_owner(service, name)
+    owner = find_node_group_owner(service, name)
     if owner is not None:
         return ArmAnswer(200, _node_group(service, owner))
     return ArmAnswer(200, service.get_group(name).document)
@@ -86,7 +88,7 @@ def get_group(service: ArmService, request: ArmRequest) -> ArmAnswer:
 
 def group_exists(service: ArmService, request: ArmRequest) -> ArmAnswer:
     name = request.parameters["group"]
-    there = service.find_group(name) or _node_group_owner(service, name)
+    there = service.find_group(name) or find_node_group_owner(service, name)
     return ArmAnswer(204 if there else 404)
 
 
@@ -280,7 +282,7 @@ def _refuse_deleting(group: Resource) -> None:
         )
 
 
-def _node_group_owner(service: ArmService, name: str) -> Resource | None:
+def find_node_group_owner(service: ArmService, name: str) -> Resource | None:
     """The cluster whose nodes are in this group."""
     return next(
         (
@@ -293,7 +295,7 @@ def _node_group_owner(service: ArmService, name: str) -> Resource | None:
 
 
 def _refuse_node_group(service: ArmService, name: str) -> None:
-    owner = _node_group_owner(service, name)
+    owner = find_node_group_owner(service, name)
     if owner is not None:
         raise ArmError(
             403,

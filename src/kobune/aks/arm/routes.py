@@ -17,6 +17,7 @@ from kobune.aks.arm import (
     operations,
     pools,
     run_command,
+    scale_sets,
     upgrades,
 )
 from kobune.aks.arm.errors import not_supported
@@ -70,6 +71,7 @@ AUTH = "/**/providers/Microsoft.Authorization"
 W = G + "/providers/Microsoft.OperationalInsights/workspaces"
 DS = C + "/providers/Microsoft.Insights/diagnosticSettings"
 QUERY = "Microsoft.OperationalInsights/workspaces/query/read"
+VMSS = G + "/providers/Microsoft.Compute/virtualMachineScaleSets"
 MI = "/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
@@ -116,6 +118,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", COMPUTE + "/skus", "List VM SKUs", compute.list_skus),
     Operation("GET", COMPUTE + "/locations/{location}/vmSizes", "List VM sizes", compute.list_sizes),
     Operation("GET", COMPUTE + "/locations/{location}/usages", "List cores in use, and the quotas", compute.list_usages),
+    Operation("GET", VMSS, "List the scale sets of a node resource group", scale_sets.list_sets),
+    Operation("GET", VMSS + "/{scaleSet}", "Get a scale set", scale_sets.get_set),
+    Operation("GET", VMSS + "/{scaleSet}/virtualMachines", "List a scale set's machines", scale_sets.list_machines),
+    Operation("GET", VMSS + "/{scaleSet}/virtualMachines/{instance}", "Get a scale set's machine", scale_sets.get_machine),
+    Operation("POST", VMSS + "/{scaleSet}/virtualMachines/{instance}/simulateEviction", "Take a spot machine back",
+              scale_sets.simulate_eviction),
     Operation("GET", AUTH + "/roleDefinitions", "List role definitions", authorization.list_definitions),
     Operation("GET", AUTH + "/roleDefinitions/{role}", "Get a role definition", authorization.get_definition),
     Operation("PUT", AUTH + "/roleDefinitions/{role}", "Create or change a custom role", authorization.put_definition),

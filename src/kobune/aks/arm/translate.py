@@ -97,6 +97,7 @@ def _pool(pool: Json, view: View | None, removed: tuple[str, ...]) -> NodePool:
     seen = view.pool(pool["name"]) if view else None
     if pool["enableAutoScaling"]:
         count = min(max(seen.count if seen else count, pool["minCount"]), pool["maxCount"])
+    known = next((one for one in view.cluster.pools if one.name == pool["name"]), None) if view else None
     names = {machine.name for machine in view.nodes if machine.pool == pool["name"]} if view else set()
     spot = pool["scaleSetPriority"] == "Spot"
     taints = tuple(pool.get("nodeTaints") or ())
@@ -128,6 +129,8 @@ def _pool(pool: Json, view: View | None, removed: tuple[str, ...]) -> NodePool:
         image_version=pool[KEPT]["image"],
         running=pool["powerState"].get("code", "Running") == "Running",
         removed=tuple(name for name in removed if name in names),
+        # What Azure took back is no wish of the user's: it stands in the engine's form alone.
+        evicted=known.evicted if known else (),
     )
 
 
