@@ -12,6 +12,7 @@ from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Json
 from kobune.api.objects.meta import GVK, Key, Object
 from kobune.api.timestamps import format_time
+from kobune.api.token_bucket import TokenBucket
 from kobune.client.client import Client
 from kobune.client.event_writer import CACHED, MESSAGE_LIMIT, QUEUED, EventWriter, Reference, reference, shortened
 
@@ -46,22 +47,6 @@ class _Fact(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """A token bucket."""
-
-    tokens: float
-    filled: float
-
-    def take(self, now: float) -> bool:
-        self.tokens = min(BURST, self.tokens + (now - self.filled) / REFILL_SECONDS)
-        self.filled = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
-@dataclass(slots=True)
 class _Similar:
     """The messages seen lately of facts alike but for the message."""
 
@@ -90,7 +75,7 @@ class EventRecorder:
         self._clock = clock
         self._writer = EventWriter(client, CoreEvent, component, clock)
         self._queue: asyncio.Queue[_Fact] = asyncio.Queue(queued)
-        self._buckets: OrderedDict[Reference, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[Reference, TokenBucket] = OrderedDict()
         self._similar: OrderedDict[tuple[Reference, str, str], _Similar] = OrderedDict()
         self._written: OrderedDict[_Fact, _Written] = OrderedDict()
         self.dropped = 0  # For want of room or by the spam limit.
@@ -139,7 +124,8 @@ class EventRecorder:
         if self._is_one_of_many(key):
             fact = fact._replace(message=f"(combined from similar events): {fact.message}"[:MESSAGE_LIMIT])
             key = key._replace(message="")  # Whatever the messages, one Event stands for all.
-        if not self._bucket(key.subject).take(self._clock.monotonic()):
+        moment = self._clock.monotonic()
+        if not self._bucket(key.subject, moment).take(moment):
             self.dropped += 1
             return
         now = self._clock.now()
@@ -191,8 +177,8 @@ class EventRecorder:
         similar.messages.pop()  # The memory stays small and the threshold reached. Upstream forgets one too.
         return True
 
-    def _bucket(self, subject: Reference) -> _Bucket:
-        bucket = self._buckets.get(subject) or _Bucket(BURST, self._clock.monotonic())
+    def _bucket(self, subject: Reference, now: float) -> TokenBucket:
+        bucket = self._buckets.get(subject) or TokenBucket(BURST, REFILL_SECONDS, BURST, now)
         _remember(self._buckets, subject, bucket)
         return bucket
 

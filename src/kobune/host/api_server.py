@@ -13,7 +13,7 @@ from kobune.api.clock import SystemClock
 from kobune.api.errors import Json
 from kobune.api.features import parse_runtime_config
 from kobune.client.kubeconfig import load_kubeconfig, render_kubeconfig
-from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings, read_admission
+from kobune.controlplane.apiserver.admission.configuration import AS_USUAL, AdmissionSettings, read_admission
 from kobune.controlplane.apiserver.config import ApiServerConfig, FrontProxy
 from kobune.host.api_server_access import believed, request_headers, service_account_keys, stages, token_webhook, tokens
 from kobune.host.api_server_flags import ApiServerFlags
@@ -80,7 +80,6 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
     if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
         raise BadFlag(f"--service-node-port-range {flags.service_node_port_range}: as in 30000-32767")
     strangers = believed(flags)
-    admission = _admission(flags.admission_control_config_file)
     config = ApiServerConfig(
         cluster_version=flags.kubernetes_version,
         feature_gates=gates_of("--feature-gates", flags.feature_gates, flags.kubernetes_version),
@@ -111,8 +110,7 @@ def prepare_api_server(flags: ApiServerFlags, now: datetime) -> tuple[ApiServerC
         open_kubeconfig=lambda path: load_kubeconfig(Path(path), user_agent="kube-apiserver"),
         disabled_admission_plugins=tuple(flags.disable_admission_plugins),
         enabled_admission_plugins=tuple(flags.enable_admission_plugins),
-        pod_security=admission.pod_security,
-        limited_resources=admission.limited_resources,
+        admission=_admission(flags.admission_control_config_file),
     )
     try:
         tls = server_tls(certificate, key, ca)
@@ -179,7 +177,7 @@ def _audit_sink(flags: ApiServerFlags) -> Callable[[bytes], None] | None:
 
 def _admission(path: Path | None) -> AdmissionSettings:
     if path is None:
-        return AdmissionSettings()
+        return AS_USUAL
 
     def read(file: str) -> Json:
         return read_document("--admission-control-config-file", path.parent / file)

@@ -13,6 +13,8 @@ from cryptography.x509.oid import NameOID
 from kobune.api.clock import SystemClock
 from kobune.api.errors import Forbidden
 from kobune.controlplane.apiserver.admission.attributes import Attributes
+from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings
+from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit
 from kobune.controlplane.apiserver.admission.plugins import NOT_HERE, OFF_BY_DEFAULT, make_plugins
 from kobune.controlplane.apiserver.admission.pod_node_validators import NodeDeclaredFeatureValidator, needed_features
 from kobune.controlplane.apiserver.admission.tolerations import merged
@@ -314,7 +316,10 @@ async def test_upstreams_plugins_have_their_names_here(server):
         return {one.name for one in make_plugins(server.registry, server.webhooks, server.authorization, **which)}
 
     assert names(disabled=NOT_HERE) == names()
-    assert names(enabled=OFF_BY_DEFAULT) - names() == set(OFF_BY_DEFAULT)
+    limited = AdmissionSettings(event_limits=(EventLimit("Server", 1, 1),))
+    assert names(enabled=OFF_BY_DEFAULT, settings=limited) - names() == set(OFF_BY_DEFAULT)
+    with pytest.raises(ValueError, match="EventRateLimit: limits: Invalid value: null: must not be empty"):
+        names(enabled=["EventRateLimit"])
     with pytest.raises(ValueError, match="no such admission plugin: ImagePolicyWebhook"):
         names(enabled=["ImagePolicyWebhook"])
 
@@ -333,62 +338,6 @@ async def test_plugins_that_are_off_by_default_can_be_asked_for():
         apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
         answer = await ask("POST", PODS, pod(affinity=apart), status=403)
         assert "but only key kubernetes.io/hostname is allowed" in answer["message"]
-
-
-def started_with(*plugins, **settings):
-    """A server with these plugins on, for as long as the test wants it."""
-    config = ApiServerConfig(
-        enabled_admission_plugins=plugins, disabled_admission_plugins=("ServiceAccount",), **settings
-    )
-    return ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1))
-
-
-async def test_a_namespace_is_made_for_what_is_created_in_it():
-    async with started_with("NamespaceAutoProvision") as server:
-        ask = Asker(server)
-        await ask("POST", "/api/v1/namespaces/dry/configmaps?dryRun=All", {"metadata": {"name": "a"}}, status=404)
-        await ask.create("/api/v1/namespaces/new/configmaps", {"metadata": {"name": "a"}})
-        made = await ask("GET", "/api/v1/namespaces/new")
-        assert (made["status"]["phase"], made["spec"]["finalizers"]) == ("Active", ["kubernetes"])
-
-
-OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"}
-MAPS = "/api/v1/namespaces/default/configmaps"
-
-
-async def test_owners_are_given_by_who_may_delete_and_finalize():
-    async with started_with("OwnerReferencesPermissionEnforcement") as server:
-        ask, jo = Asker(server), Asker(server, User("jo", groups=("system:authenticated",)))
-        rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "update", "patch", "get"]}]
-        await ask.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", {"metadata": {"name": "w"}, "rules": rules})
-        binding = {
-            "metadata": {"name": "w"},
-            "subjects": [{"kind": "User", "name": "jo", "apiGroup": "rbac.authorization.k8s.io"}],
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "w"},
-        }
-        await ask.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
-        await jo.create(MAPS, {"metadata": {"name": "free", "ownerReferences": [OWNER]}})
-        await jo("PATCH", f"{MAPS}/free", {"data": {"a": "b"}}, content_type=MERGE)
-        answer = await jo(
-            "PATCH", f"{MAPS}/free", {"metadata": {"ownerReferences": None}}, content_type=MERGE, status=403
-        )
-        assert answer["message"] == (
-            'configmaps "free" is forbidden: cannot set an ownerRef on a resource you can\'t delete: , <nil>'
-        )
-        held = {"metadata": {"name": "held", "ownerReferences": [{**OWNER, "blockOwnerDeletion": True}]}}
-        answer = await jo("POST", MAPS, held, status=403)
-        assert answer["message"] == (
-            'configmaps "held" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you '
-            "can't set finalizers on: , <nil>"
-        )
-        unknown = {**OWNER, "kind": "Nix", "blockOwnerDeletion": True}
-        answer = await jo("POST", MAPS, {"metadata": {"name": "held", "ownerReferences": [unknown]}}, status=403)
-        assert answer["message"].endswith(
-            'cannot find RESTMapping for APIVersion v1 Kind Nix: no matches for kind "Nix" in version "v1"'
-        )
-        rules.append({"apiGroups": [""], "resources": ["configmaps/finalizers"], "verbs": ["update"]})
-        await ask("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/w", {"rules": rules}, content_type=MERGE)
-        await jo.create(MAPS, held)
 
 
 def authority():

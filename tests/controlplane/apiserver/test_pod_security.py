@@ -205,7 +205,7 @@ async def test_a_configuration_gives_defaults_and_exempts(plugin):
     settings = read_admission(
         configured({"name": "PodSecurity", **plugin}), {"pod-security.yaml": DEFAULTS}.__getitem__
     )
-    config = ApiServerConfig(pod_security=settings.pod_security, disabled_admission_plugins=("ServiceAccount",))
+    config = ApiServerConfig(admission=settings, disabled_admission_plugins=("ServiceAccount",))
     async with ApiServer(config, MemoryStore(), clock=SystemClock()) as server:
         ask, ann = Asker(server), Asker(server, User("ann", groups=("system:masters",)))
         pod = {"metadata": {"name": "a"}, "spec": spec(hostNetwork=True)}

@@ -199,7 +199,7 @@ async def test_what_is_limited_is_had_only_where_a_quota_covers_it():
     plugins = [{"name": "ResourceQuota", "configuration": LIMITED}]
     document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins}
     config = ApiServerConfig(
-        limited_resources=read_admission(document, dict.get).limited_resources,
+        admission=read_admission(document, dict.get),
         disabled_admission_plugins=("ServiceAccount",),
     )
     claim = {

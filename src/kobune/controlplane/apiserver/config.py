@@ -9,8 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 
 from kobune.api.errors import Json
 from kobune.client.transport import Transport
-from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
-from kobune.controlplane.apiserver.admission.quota.limited import Limited
+from kobune.controlplane.apiserver.admission.configuration import AS_USUAL, AdmissionSettings
 from kobune.controlplane.apiserver.authentication.authenticator import TokenAuthenticator
 from kobune.controlplane.apiserver.authentication.front_proxy import RequestHeaders
 from kobune.controlplane.apiserver.authentication.issuers import Issuer
@@ -55,8 +54,7 @@ class ApiServerConfig:
         kubelet_tls: how to reach kubelets: the server's client certificate and the CA that signed theirs. None turns
             logs, exec and proxying off.
         front_proxy: how aggregated servers are asked in the name of others; None: they cannot tell who asks.
-        pod_security: what namespaces that ask for nothing are held to, and who is not judged.
-        limited_resources: what may only be taken where a quota covers it.
+        admission: what admission plugins are told.
         request_headers: which front proxies may ask this server in the name of others.
         anonymous_health, anonymous_paths: what may be asked by whoever says not who it is: health, and these paths (None:
             all there are).
@@ -103,8 +101,7 @@ class ApiServerConfig:
     anonymous_paths: Collection[str] | None = ()
     disabled_admission_plugins: tuple[str, ...] = ()
     enabled_admission_plugins: tuple[str, ...] = ()
-    pod_security: PodSecuritySettings = AS_LABELLED
-    limited_resources: tuple[Limited, ...] = ()
+    admission: AdmissionSettings = AS_USUAL
     audit_policy: Json | None = None
     audit_sink: Callable[[bytes], None] | None = None
     shared_store: bool = False

@@ -13,6 +13,8 @@ import orjson
 
 from kobune.api.catalogue import Kind
 from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings
+from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit
 from kobune.controlplane.apiserver.admission.plugins import NOT_HERE, OFF_BY_DEFAULT, make_plugins
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import MASTER, Request
@@ -114,7 +116,10 @@ async def _answers(server: ApiServer, method: str, path: str, *, watch: bool = F
 
 
 def _plugins(server: ApiServer) -> Iterator[tuple[str, ...]]:
-    every = make_plugins(server.registry, server.webhooks, server.authorization, enabled=OFF_BY_DEFAULT)
+    settings = AdmissionSettings(event_limits=(EventLimit("Server", 1, 1),))
+    every = make_plugins(
+        server.registry, server.webhooks, server.authorization, enabled=OFF_BY_DEFAULT, settings=settings
+    )
     for plugin in every:
         on = "if asked for" if plugin.name in OFF_BY_DEFAULT else "yes"
         resources = ", ".join(f"`{one}`" for one in plugin.resources)

@@ -171,8 +171,7 @@ class ApiServer:
             self.authorization,
             disabled=config.disabled_admission_plugins,
             enabled=config.enabled_admission_plugins,
-            pod_security=config.pod_security,
-            limited_resources=config.limited_resources,
+            settings=config.admission,
         )
         if self.rbac is not None:
             plugins.insert(0, Escalation(self.rbac, self.authorization))

@@ -3,12 +3,21 @@
 Source: upstream apiserver, pkg/admission/config.go.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kobune.api.errors import Json
+from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit, EventRateLimit, read_event_limits
+from kobune.controlplane.apiserver.admission.pod_node_selector import PodNodeSelector, read_node_selectors
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings, read_settings
+from kobune.controlplane.apiserver.admission.pod_toleration_restriction import (
+    NOTHING_SAID,
+    PodTolerationRestriction,
+    TolerationSettings,
+    read_tolerations,
+)
 from kobune.controlplane.apiserver.admission.quota.limited import Limited, read_limited
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
 
@@ -17,8 +26,32 @@ VERSIONS = tuple(f"apiserver.config.k8s.io/{version}" for version in ("v1", "v1a
 
 @dataclass(frozen=True, slots=True)
 class AdmissionSettings:
+    """What the plugins are told that can be told something.
+
+    Attributes:
+        pod_security: what namespaces that ask for nothing are held to, and who is not judged.
+        limited_resources: what may only be taken where a quota covers it.
+        node_selectors: the nodes that pods are sent to, by namespace (`pod_node_selector`).
+        tolerations: what pods tolerate in namespaces that say nothing themselves.
+        event_limits: how many Events may be written.
+    """
+
     pod_security: PodSecuritySettings = AS_LABELLED
     limited_resources: tuple[Limited, ...] = ()
+    node_selectors: Mapping[str, str] = field(default_factory=dict)
+    tolerations: TolerationSettings = NOTHING_SAID
+    event_limits: tuple[EventLimit, ...] = ()
+
+
+AS_USUAL = AdmissionSettings()
+# By plugin the setting that its configuration gives, and the reader of that.
+READERS: Mapping[str, tuple[str, Callable[[Json], Any]]] = {
+    PodSecurity.name: ("pod_security", read_settings),
+    ResourceQuota.name: ("limited_resources", read_limited),
+    PodNodeSelector.name: ("node_selectors", read_node_selectors),
+    PodTolerationRestriction.name: ("tolerations", read_tolerations),
+    EventRateLimit.name: ("event_limits", read_event_limits),
+}
 
 
 def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> AdmissionSettings:
@@ -31,7 +64,7 @@ def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> Adm
     """
     if configuration.get("apiVersion") not in VERSIONS or configuration.get("kind") != "AdmissionConfiguration":
         raise ValueError(f"not an AdmissionConfiguration of {' or '.join(VERSIONS)}")
-    settings = AdmissionSettings()
+    settings = AS_USUAL
     seen: set[str] = set()
     for index, plugin in enumerate(configuration.get("plugins") or ()):
         name = plugin.get("name") or ""
@@ -41,12 +74,9 @@ def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> Adm
         given = plugin.get("configuration")
         if given is None and plugin.get("path"):
             given = read_file(plugin["path"])
-        if name not in (PodSecurity.name, ResourceQuota.name):
+        if name not in READERS:
             raise ValueError(f'plugins[{index}].name: "{name}" has nothing to configure')
-        if given is None:
-            continue
-        if name == PodSecurity.name:
-            settings = replace(settings, pod_security=read_settings(given))
-        else:
-            settings = replace(settings, limited_resources=read_limited(given))
+        if given is not None:
+            setting, read = READERS[name]
+            settings = replace(settings, **{setting: read(given)})
     return settings

@@ -1,6 +1,6 @@
 """Which plugins there are, in upstream's order."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from kobune.api.features import GENERIC_WORKLOAD
 from kobune.controlplane.apiserver.admission.always import AlwaysAdmit, AlwaysDeny
@@ -12,9 +12,11 @@ from kobune.controlplane.apiserver.admission.certificates import (
     ClusterTrustBundleAttest,
 )
 from kobune.controlplane.apiserver.admission.chain import Plugin
+from kobune.controlplane.apiserver.admission.configuration import AS_USUAL, AdmissionSettings
 from kobune.controlplane.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
 from kobune.controlplane.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from kobune.controlplane.apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
+from kobune.controlplane.apiserver.admission.event_rate_limit import EventRateLimit
 from kobune.controlplane.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_policy import MutatingAdmissionPolicy
@@ -30,12 +32,12 @@ from kobune.controlplane.apiserver.admission.persistent_volume_claim_resize impo
 from kobune.controlplane.apiserver.admission.pod_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from kobune.controlplane.apiserver.admission.pod_group_protection import PodGroupProtection
 from kobune.controlplane.apiserver.admission.pod_group_workload_exists import PodGroupWorkloadExists
+from kobune.controlplane.apiserver.admission.pod_node_selector import PodNodeSelector
 from kobune.controlplane.apiserver.admission.pod_node_validators import NodeDeclaredFeatureValidator, PodResizeValidator
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
-from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings
+from kobune.controlplane.apiserver.admission.pod_toleration_restriction import PodTolerationRestriction
 from kobune.controlplane.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from kobune.controlplane.apiserver.admission.priority import Priority
-from kobune.controlplane.apiserver.admission.quota.limited import Limited
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
 from kobune.controlplane.apiserver.admission.runtime_class import RuntimeClass
 from kobune.controlplane.apiserver.admission.service_account import ServiceAccount
@@ -50,12 +52,11 @@ from kobune.controlplane.apiserver.registry.registry import Registry
 # What upstream has switched off unless it is asked for.
 OFF_BY_DEFAULT = (
     "AlwaysAdmit", "NamespaceAutoProvision", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages",
-    "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
+    "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
+    "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 )  # fmt: skip
 # Upstream's, of which there is nothing here to switch on; to switch them off is to ask for what is so.
-NOT_HERE = frozenset(
-    {"ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "JobValidation"}
-)
+NOT_HERE = frozenset({"ImagePolicyWebhook", "JobValidation"})
 # The versions whose features these belong to are on by default.
 SINCE = {
     PodTopologyLabels.name: (1, 35), NodeDeclaredFeatureValidator.name: (1, 36), PodResizeValidator.name: (1, 36),
@@ -69,8 +70,7 @@ def make_plugins(
     *,
     disabled: Collection[str] = (),
     enabled: Collection[str] = (),
-    pod_security: PodSecuritySettings = AS_LABELLED,
-    limited_resources: Sequence[Limited] = (),
+    settings: AdmissionSettings = AS_USUAL,
 ) -> list[Plugin]:
     """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
     policies = MutatingAdmissionPolicy(registry)
@@ -85,9 +85,12 @@ def make_plugins(
         NodeRestriction(registry, authorization),
         TaintNodesByCondition(registry),
         AlwaysPullImages(),
-        PodSecurity(registry, pod_security),
+        PodSecurity(registry, settings.pod_security),
+        PodNodeSelector(registry, settings.node_selectors),
         Priority(registry),
         DefaultTolerationSeconds(registry),
+        PodTolerationRestriction(registry, settings.tolerations),
+        EventRateLimit(registry.clock, settings.event_limits),
         ExtendedResourceToleration(),
         DefaultStorageClass(registry),
         StorageObjectInUseProtection(registry),
@@ -109,12 +112,14 @@ def make_plugins(
         MutatingAdmissionWebhook(registry, webhooks, then=policies.again),
         ValidatingAdmissionPolicy(registry),
         ValidatingAdmissionWebhook(registry, webhooks),
-        ResourceQuota(registry, limited_resources),
+        ResourceQuota(registry, settings.limited_resources),
         AlwaysDeny(),
     )
     unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins} - (NOT_HERE - set(enabled))
     if unknown:
         raise ValueError(f"no such admission plugin: {', '.join(sorted(unknown))}")
+    if EventRateLimit.name in enabled and not settings.event_limits:
+        raise ValueError(f"{EventRateLimit.name}: limits: Invalid value: null: must not be empty")
     off = {*OFF_BY_DEFAULT, *disabled} - set(enabled)
     version = tuple(map(int, registry.version.split(".")))
     off |= {name for name, since in SINCE.items() if version < since}

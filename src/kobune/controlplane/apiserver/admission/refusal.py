@@ -1,6 +1,6 @@
 """How a plugin refuses."""
 
-from kobune.api.errors import FieldError, Forbidden, forbidden
+from kobune.api.errors import ApiError, FieldError, Forbidden, forbidden
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 
 
@@ -9,6 +9,13 @@ def refused(attributes: Attributes, why: str, *causes: FieldError) -> Forbidden:
     call = attributes.call
     error = forbidden(call.kind.plural, name_of(attributes), why, group=call.kind.group)
     error.causes = causes
+    return error
+
+
+def plain_failure(why: str) -> ApiError:
+    """500 without a reason: what a plugin of upstream's tells as it is."""
+    error = ApiError(why)
+    error.reason = ""
     return error
 
 

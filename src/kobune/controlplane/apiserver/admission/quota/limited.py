@@ -6,12 +6,12 @@ Source: upstream apiserver, pkg/admission/plugin/resourcequota (apis, and CheckR
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kobune.api.errors import ApiError, Json
+from kobune.api.errors import Json
 from kobune.api.quota.amounts import Amounts
 from kobune.api.quota.scopes import scopes_of
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.quota.evaluators import Evaluator
-from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.admission.refusal import plain_failure, refused
 
 VERSIONS = {
     "ResourceQuotaConfiguration": ("apiserver.config.k8s.io/v1",),
@@ -76,4 +76,4 @@ def check_covered(
         told = " ".join(
             f"{{{one['scopeName']} {one.get('operator') or ''} [{' '.join(one.get('values') or ())}]}}" for one in bare
         )
-        raise ApiError(f"insufficient quota to match these scopes: [{told}]")
+        raise plain_failure(f"insufficient quota to match these scopes: [{told}]")
