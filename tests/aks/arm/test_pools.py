@@ -104,6 +104,8 @@ def test_machines_are_listed_and_deleted_by_name(arm):
 def test_simulated_nodes_are_asked_for_by_a_tag(arm):
     arm.created("c1", arm.pool(), arm.pool("np2", mode="User", tags={"kobune.io/runtime": "simulated"}))
     assert [pool.simulated for pool in arm.fleet.views["c1-0"].cluster.pools] == [False, True]
+    asked = arm.call("GET", arm.pool_path("np2"))[1]["properties"]
+    assert (asked["nodeRuntimes"], "status" in asked) == ({"real": 0, "simulated": 2}, False)
 
 
 def test_pools_and_machines_tell_which_nodes_are_simulated(arm):
@@ -111,6 +113,7 @@ def test_pools_and_machines_tell_which_nodes_are_simulated(arm):
     arm.created("c1", arm.pool(count=3, tags={"team": "a"}))
     shown = arm.call("GET", arm.pool_path("nodepool1"))[1]
     assert shown["properties"]["nodeRuntimes"] == {"real": 1, "simulated": 2}
+    assert shown["properties"]["status"]["provisioningError"]["code"] == "SimulatedNodes"
     machines = arm.call("GET", f"{arm.pool_path('nodepool1')}/machines")[1]["value"]
     assert [machine["properties"]["tags"] for machine in machines] == [
         {"team": "a", "kobune.io/runtime": runtime} for runtime in ("real", "simulated", "simulated")

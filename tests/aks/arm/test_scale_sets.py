@@ -26,6 +26,7 @@ def test_a_scale_set_has_its_pools_machines(arm, sets):
     machines = arm.call("GET", f"{GROUP}/{sets['spot']}/virtualMachines")[1]["value"]
     assert [machine["instanceId"] for machine in machines] == ["0", "1", "2"]
     one = arm.call("GET", f"{GROUP}/{sets['spot']}/virtualMachines/1")[1]
+    assert one["tags"] == {"kobune.io/runtime": "real"}
     assert one["properties"]["osProfile"]["computerName"] == arm.fleet.views["c1-0"].nodes[3].name
     listed = arm.call("GET", f"{arm.pool_path('spot')}/machines")[1]["value"][1]
     assert listed["properties"]["resourceId"].rpartition("/")[2] == one["instanceId"]

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 from kobune.aks.arm.fleet import View
+from kobune.aks.arm.pool_nodes import node_runtimes, pool_reservations, shortage
 from kobune.aks.clusters import DEFAULT_MAX_PODS
-from kobune.aks.reservations import OS_DISK_GIB, NodeOs, reservations
+from kobune.aks.reservations import OS_DISK_GIB
 from kobune.aks.versions import DEFAULT_VERSION, get_version, resolve_version
-from kobune.aks.vm_sizes import DEFAULT_VM_SIZE, get_vm_size
-from kobune.api.errors import Invalid, Json
+from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
+from kobune.api.errors import Json
 
 KEPT = "_kept"
 CLUSTER_TYPE = "Microsoft.ContainerService/ManagedClusters"
@@ -295,14 +296,11 @@ def render_pool(pool: Json, view: View | None, *, cluster_runs: bool = True) -> 
         shown["powerState"] = {"code": "Stopped"}
     shown["reservations"] = pool_reservations(pool, shown["currentOrchestratorVersion"])
     if view is not None:
-        shown["nodeRuntimes"] = _node_runtimes(pool, view)
+        shown["nodeRuntimes"] = node_runtimes(pool, view)
+    problem = shortage(pool, view) if view is not None and not pool[KEPT].get("simulated") else ""
+    if problem:
+        shown["status"] = {"provisioningError": {"code": "SimulatedNodes", "message": problem}}
     return shown
-
-
-def _node_runtimes(pool: Json, view: View) -> Json:
-    """How many nodes of the pool run containers and how many are played: no field of AKS either."""
-    played = [machine.simulated for machine in view.nodes if machine.pool == pool["name"]]
-    return {"real": played.count(False), "simulated": played.count(True)}
 
 
 def pool_resource(document: Json, pool: Json, view: View | None) -> Json:
@@ -310,15 +308,3 @@ def pool_resource(document: Json, pool: Json, view: View | None) -> Json:
     shown = render_pool(pool, view, cluster_runs=view.wanted_running if view else True)
     name = shown.pop("name")
     return {"id": f"{document['id']}/agentPools/{name}", "name": name, "type": POOL_TYPE, "properties": shown}
-
-
-def pool_reservations(pool: Json, version: str) -> Json:
-    """What a node of the pool keeps back and leaves to pods, line by line: not a field of AKS, and ignored when sent."""
-    try:
-        size = get_vm_size(pool["vmSize"])
-    except Invalid:
-        return {}
-    os = NodeOs(pool["osType"])
-    return reservations(
-        size, kubernetes_version=version, max_pods=pool["maxPods"], os=os, os_disk_gib=pool["osDiskSizeGB"]
-    ).as_json()

@@ -11,9 +11,10 @@ from kobune.aks.arm.operations import abort, accepted, begin, check_idle, check_
 from kobune.aks.arm.quotas import check_quota
 from kobune.aks.arm.request import ArmAnswer, ArmRequest, check_precondition
 from kobune.aks.arm.rules import check_pools
+from kobune.aks.arm.runtimes import machine_tags
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.store import Resource
-from kobune.aks.arm.translate import REAL, RUNTIME_TAG, SIMULATED, to_cluster
+from kobune.aks.arm.translate import to_cluster
 from kobune.aks.arm.upgrades import (
     available_pool_versions,
     cluster_upgrade_profile,
@@ -282,7 +283,7 @@ def _machine_renderer(service: ArmService, cluster: Resource, pool: Json) -> Cal
                 "nodeImageVersion": machine.image_version,
                 "priority": pool["scaleSetPriority"],
                 "status": {"ready": machine.ready, "state": machine.state},
-                "tags": (pool.get("tags") or {}) | {RUNTIME_TAG: SIMULATED if machine.simulated else REAL},
+                "tags": machine_tags(pool, machine),
             },
         }
 

@@ -6,8 +6,9 @@ Of the pools that may, the engine runs as many nodes as the machine carries; the
 from collections.abc import Collection
 
 from kobune.aks.arm.documents import KEPT, with_pools
-from kobune.aks.arm.fleet import View
-from kobune.aks.arm.translate import RUNTIME_TAG, SIMULATED
+from kobune.aks.arm.fleet import Machine, View
+from kobune.aks.arm.pool_nodes import shortage
+from kobune.aks.arm.translate import REAL, RUNTIME_TAG, SIMULATED
 from kobune.aks.vm_sizes import get_vm_size
 from kobune.api.errors import Invalid, Json
 
@@ -27,16 +28,15 @@ def choose_runtime(document: Json, *, simulated: bool) -> Json:
 
 
 def simulation_warning(document: Json, view: View, names: Collection[str]) -> str:
-    """What to tell of these pools, whose nodes were to run containers, if some do not; empty: nothing."""
-    told = []
-    for pool in document["properties"]["agentPoolProfiles"]:
-        nodes = [machine for machine in view.nodes if machine.pool == pool["name"]]
-        played = sum(machine.simulated for machine in nodes)
-        if pool["name"] in names and played and not pool[KEPT].get("simulated"):
-            told.append(f"{played} of the {len(nodes)} nodes of agent pool {pool['name']}")
-    if not told:
-        return ""
-    return f"{' and '.join(told)} are simulated and run no containers: this machine carries no more real ones."
+    """What to tell of those of these pools that have simulated nodes in the place of real ones; empty: nothing."""
+    pools = [pool for pool in document["properties"]["agentPoolProfiles"] if pool["name"] in names]
+    told = [shortage(pool, view) for pool in pools if not pool[KEPT].get("simulated")]
+    return " ".join(filter(None, told))
+
+
+def machine_tags(pool: Json, machine: Machine) -> Json:
+    """The pool's tags on one of its machines, with the one that tells what kind it is."""
+    return (pool.get("tags") or {}) | {RUNTIME_TAG: SIMULATED if machine.simulated else REAL}
 
 
 def _is_simulated(document: Json, pool: Json, *, simulated: bool) -> bool:

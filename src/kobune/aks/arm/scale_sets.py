@@ -10,6 +10,7 @@ from kobune.aks.arm.errors import ArmError, not_allowed
 from kobune.aks.arm.fleet import Machine, View
 from kobune.aks.arm.groups import find_node_group_owner
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
+from kobune.aks.arm.runtimes import machine_tags
 from kobune.aks.arm.service import ArmService
 from kobune.aks.arm.store import Resource
 from kobune.api.errors import Json
@@ -137,6 +138,7 @@ def _machine_shown(service: ArmService, request: ArmRequest, found: _ScaleSet, m
         "instanceId": str(machine.number),
         "zones": [machine.zone] if machine.zone else [],
         "sku": {"name": machine.vm_size, "tier": "Standard"},
+        "tags": machine_tags(found.pool, machine),
         "properties": {
             "provisioningState": "Succeeded" if machine.state == "Running" else machine.state,
             "latestModelApplied": True,
