@@ -74,6 +74,20 @@ async def test_resource_names_limit_a_rule(ask, bob):
     await bob("GET", "/api/v1/namespaces/default/configmaps/other", status=403)
 
 
+async def test_a_decision_for_one_name_is_none_for_another_as_long_as_rules_name_objects(ask, bob):
+    for name in ("mine", "other"):
+        await ask.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": name}})
+    named = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"], "verbs": ["get", "delete"]}
+    any_name = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
+    await allow(ask, named, any_name)
+    await bob("DELETE", "/api/v1/namespaces/default/configmaps/other", status=403)
+    for name in ("mine", "other", "mine"):
+        await bob("GET", f"/api/v1/namespaces/default/configmaps/{name}")
+    await bob("DELETE", "/api/v1/namespaces/default/configmaps/mine")
+    assert await ask("DELETE", f"{RBAC}/namespaces/default/roles/r")
+    await bob("GET", "/api/v1/namespaces/default/configmaps/other", status=403)
+
+
 async def test_view_is_the_sum_of_what_is_labelled_for_it(ask, bob):
     await ask.create(f"{RBAC}/clusterrolebindings", binding("ClusterRole", "view"))
     await bob("GET", "/apis/apps/v1/deployments")

@@ -177,3 +177,18 @@ def test_nodes_are_told_how_long_to_keep_what_they_read(tell):
         return (await world.get("nodes", "n", ""))["metadata"]["annotations"]
 
     assert tell(story, "ttl-controller")["node.alpha.kubernetes.io/ttl"] == "0"
+
+
+def test_a_step_that_a_cluster_takes_is_told_to_each_node_when_it_next_changes(tell):
+    name = "node.alpha.kubernetes.io/ttl"
+
+    async def story(world):
+        for number in range(101):
+            await world.create("nodes", {"metadata": {"name": f"n{number}"}}, "")
+        await world.sleep(1)
+        before = [(await world.get("nodes", each, ""))["metadata"]["annotations"][name] for each in ("n0", "n100")]
+        await world.patch("nodes", "n0", {"status": {"phase": "Running"}}, "", subresource="status")
+        await world.sleep(1)
+        return before, (await world.get("nodes", "n0", ""))["metadata"]["annotations"][name]
+
+    assert tell(story, "ttl-controller", nodes=False) == (["0", "15"], "15")

@@ -39,7 +39,7 @@ class Rbac:
         self._grants: defaultdict[str, list[Grant]] = defaultdict(list)
         self._roles: dict[tuple[str, str], tuple[Rule, ...]] = {}
         self._seen: tuple[int, ...] = ()
-        self._decisions: dict[tuple[str, tuple[str, ...], str, str, str, str, str, str, str], Decision] = {}
+        self._decisions: dict[tuple[object, ...], Decision] = {}  # Without a name in the key: the same for all names.
 
     async def load(self) -> None:
         """Open the caches."""
@@ -51,14 +51,15 @@ class Rbac:
         user = access.user
         key = (
             user.name, tuple(user.groups), access.verb, access.group, access.resource, access.subresource,
-            access.namespace, access.name, access.path,
+            access.namespace, access.path,
         )  # fmt: skip
-        decision = self._decisions.get(key)
+        decision = self._decisions.get(key) or self._decisions.get((*key, access.name))
         if decision is None:
-            decision = self._decide(access)
+            decision, by_name = self._decide(access)
             if len(self._decisions) >= REMEMBERED:
                 self._decisions.clear()
-            self._decisions[key] = decision
+            # A scheduler or a controller asks for thousands of objects in turn, and its rules name none of them.
+            self._decisions[(*key, access.name) if by_name else key] = decision
         return decision
 
     def rules_for(self, user: User, namespace: str) -> list[Rule]:
@@ -72,12 +73,17 @@ class Rbac:
         where = namespace if reference.get("kind") == "Role" else ""
         return self._roles.get((where, reference.get("name", "")), ())
 
-    def _decide(self, access: Access) -> Decision:
+    def _decide(self, access: Access) -> tuple[Decision, bool]:
+        """The decision, and whether it might be another one for an object of another name."""
+        by_name = False
         for grant in self._grants_of(access.user, access.namespace):
             for rule in grant.rules:
                 if rule.allows(access):
-                    return Decision(Verdict.ALLOW, f"RBAC: allowed by {grant.binding} of {grant.role}")
-        return NO_OPINION
+                    return Decision(Verdict.ALLOW, f"RBAC: allowed by {grant.binding} of {grant.role}"), (
+                        by_name or bool(rule.names)
+                    )
+                by_name = by_name or (bool(rule.names) and rule.allows_some(access))
+        return NO_OPINION, by_name
 
     def _grants_of(self, user: User, namespace: str) -> Iterator[Grant]:
         for subject in (f"User {user.name}", *(f"Group {group}" for group in user.groups)):

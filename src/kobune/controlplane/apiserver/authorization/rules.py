@@ -32,6 +32,10 @@ class Rule(NamedTuple):
             return access.resource in resources
         return f"{access.resource}/{access.subresource}" in resources or f"*/{access.subresource}" in resources
 
+    def allows_some(self, access: Access) -> bool:
+        """Whether the rule would allow this for objects of some name."""
+        return self._replace(names=frozenset()).allows(access)
+
     def covers(self, other: "Rule") -> bool:
         """Whether whoever has this rule has the other one too; `other` names one thing of each sort."""
         if not (other.verbs <= self.verbs or "*" in self.verbs):
