@@ -1,6 +1,7 @@
 """Admission webhooks, served over TLS by the test."""
 
 import base64
+import random
 import ssl
 from datetime import UTC, datetime
 
@@ -8,7 +9,14 @@ import orjson
 import pytest
 from aiohttp import web
 
+from kobune.api.clock import SystemClock
+from kobune.controlplane.apiserver.admission.configuration import read_admission
+from kobune.controlplane.apiserver.admission.webhooks.users import read_webhook_users
+from kobune.controlplane.apiserver.config import ApiServerConfig
+from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.pki import Authority
+from tests.controlplane.apiserver.conftest import Asker
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
@@ -19,6 +27,7 @@ class Hook:
 
     def __init__(self):
         self.asked = []
+        self.shown = []  # Headers, and the subject of the client's certificate.
         self.response = {"allowed": True}
         self.url = ""
         self.bundle = ""
@@ -26,6 +35,8 @@ class Hook:
     async def handle(self, request):
         review = orjson.loads(await request.read())
         self.asked.append(review["request"])
+        certificate = request.transport.get_extra_info("peercert") or {}
+        self.shown.append((request.headers, dict(one for part in certificate.get("subject", ()) for one in part)))
         response = {"uid": review["request"]["uid"], **self.response}
         return web.json_response({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response})
 
@@ -49,7 +60,10 @@ async def hook(tmp_path):
     certificate, key = authority.issue_server("hook", ["127.0.0.1"], now).write(tmp_path, "hook")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    tls.load_verify_locations(cadata=authority.credential.certificate.decode())
     one = Hook()
+    one.authority = authority
     runner = web.ServerRunner(web.Server(one.handle), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
@@ -162,3 +176,70 @@ async def test_who_attaches_is_judged_by_the_options(ask, hook):
     asked = hook.asked[0]
     assert (asked["operation"], asked["name"], asked["kind"]["kind"]) == ("CONNECT", "a", "PodAttachOptions")
     assert asked["object"] == {"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": True, "container": "main"}
+
+
+VERSIONED = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration"}
+
+
+def admission_of(kubeconfig, plugin="ValidatingAdmissionWebhook"):
+    """The settings of a kubeconfig for the webhooks of one plugin."""
+    told = {**VERSIONED, "kubeConfigFile": "/etc/webhooks"}
+    document = {
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": plugin, "configuration": told}],
+    }  # fmt: skip
+    return read_admission(document, {"/etc/webhooks": kubeconfig}.__getitem__)
+
+
+async def test_webhooks_are_asked_as_the_kubeconfig_says(hook):
+    issued = hook.authority.issue_client("the-api-server", [], datetime.now(UTC))
+    inline = {
+        "client-certificate-data": base64.b64encode(issued.certificate).decode(),
+        "client-key-data": base64.b64encode(issued.key).decode(),
+    }
+    impersonated = {"as": "jo", "as-groups": ["crew", "deck"]}
+    users = [{"name": "*.0.1:" + hook.url.split(":")[-1].strip("/"), "user": {"token": "t", **inline, **impersonated}}]
+    config = ApiServerConfig(admission=admission_of({"users": users}), disabled_admission_plugins=("ServiceAccount",))
+    async with ApiServer(config, MemoryStore(), clock=SystemClock(), source=random.Random(1)) as server:
+        ask = Asker(server)
+        await ask.create(f"{CONFIGURATIONS}/validatingwebhookconfigurations", hook.configuration())
+        await ask.create(f"{CONFIGURATIONS}/mutatingwebhookconfigurations", hook.configuration())
+        await ask.create(MAPS, config_map())
+    (nobody, none), (headers, subject) = hook.shown
+    assert ("Authorization" in nobody, none) == (False, {})
+    assert (headers["Authorization"], headers["User-Agent"]) == ("Bearer t", "kube-apiserver-admission")
+    assert (headers["Impersonate-User"], headers.getall("Impersonate-Group")) == ("jo", ["crew", "deck"])
+    assert subject["commonName"] == "the-api-server"
+
+
+@pytest.mark.parametrize(("host", "port", "token"), [
+    ("a.b.svc", 443, "exact"), ("x.b.svc", 443, "star"), ("x.y.svc", 443, "service"), ("x.y.svc", 8443, "any"),
+    ("example.com", 8443, "port"), ("example.com", 443, "any"),
+])  # fmt: skip
+def test_the_most_special_user_asks(host, port, token):
+    names = {
+        "a.b.svc": "exact", "*.b.svc": "star", "*.svc": "service", "example.com:8443": "port", "*": "any", "c": "current",
+    }  # fmt: skip
+    users = [{"name": name, "user": {"token": one}} for name, one in names.items()]
+    found = admission_of({"users": users}).validating_users.identity(host, port)
+    assert found.headers == (("Authorization", f"Bearer {token}"),)
+
+
+def test_without_a_name_the_current_context_s_user_asks(tmp_path):
+    (tmp_path / "t").write_text("secret\n")
+    users = [{"name": "c", "user": {"tokenFile": str(tmp_path / "t")}}, {"name": "d", "user": {"username": "u"}}]
+    contexts = [{"name": "now", "context": {"user": "c"}}]
+    config = {"users": users, "contexts": contexts, "current-context": "now"}
+    headers = admission_of(config).validating_users.identity("h", 443).headers
+    assert headers == (("Authorization", "Bearer secret"),)
+    assert admission_of({"users": users}).validating_users.identity("h", 443).headers == ()
+
+
+@pytest.mark.parametrize(("told", "why"), [
+    ({**VERSIONED, "kubeConfigFile": "a/b"}, 'kubeConfigFile: Invalid value: "a/b": must be an absolute file path'),
+    ({**VERSIONED, "staticManifestsDir": "/a"}, "staticManifestsDir: Forbidden"),
+    ({"kind": "WebhookAdmission"}, "not a WebhookAdmissionConfiguration of apiserver.config.k8s.io/v1"),
+])  # fmt: skip
+def test_what_is_no_configuration_of_webhooks_is_refused(told, why):
+    with pytest.raises(ValueError, match=why):
+        read_webhook_users(told, {}.__getitem__)

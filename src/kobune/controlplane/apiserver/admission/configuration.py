@@ -9,6 +9,7 @@ from typing import Any
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit, EventRateLimit, read_event_limits
+from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.pod_node_selector import PodNodeSelector, read_node_selectors
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
 from kobune.controlplane.apiserver.admission.pod_security_policy import AS_LABELLED, PodSecuritySettings, read_settings
@@ -20,6 +21,8 @@ from kobune.controlplane.apiserver.admission.pod_toleration_restriction import (
 )
 from kobune.controlplane.apiserver.admission.quota.limited import Limited, read_limited
 from kobune.controlplane.apiserver.admission.resource_quota import ResourceQuota
+from kobune.controlplane.apiserver.admission.validating_admission_webhook import ValidatingAdmissionWebhook
+from kobune.controlplane.apiserver.admission.webhooks.users import NOBODY, WebhookUsers, read_webhook_users
 
 VERSIONS = tuple(f"apiserver.config.k8s.io/{version}" for version in ("v1", "v1alpha1"))
 
@@ -34,6 +37,7 @@ class AdmissionSettings:
         node_selectors: the nodes that pods are sent to, by namespace (`pod_node_selector`).
         tolerations: what pods tolerate in namespaces that say nothing themselves.
         event_limits: how many Events may be written.
+        mutating_users, validating_users: as whom the webhooks of each sort are asked.
     """
 
     pod_security: PodSecuritySettings = AS_LABELLED
@@ -41,6 +45,8 @@ class AdmissionSettings:
     node_selectors: Mapping[str, str] = field(default_factory=dict)
     tolerations: TolerationSettings = NOTHING_SAID
     event_limits: tuple[EventLimit, ...] = ()
+    mutating_users: WebhookUsers = NOBODY
+    validating_users: WebhookUsers = NOBODY
 
 
 AS_USUAL = AdmissionSettings()
@@ -52,6 +58,8 @@ READERS: Mapping[str, tuple[str, Callable[[Json], Any]]] = {
     PodTolerationRestriction.name: ("tolerations", read_tolerations),
     EventRateLimit.name: ("event_limits", read_event_limits),
 }
+# By plugin the setting that says who asks.
+USERS = {MutatingAdmissionWebhook.name: "mutating_users", ValidatingAdmissionWebhook.name: "validating_users"}
 
 
 def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> AdmissionSettings:
@@ -74,9 +82,14 @@ def read_admission(configuration: Json, read_file: Callable[[str], Json]) -> Adm
         given = plugin.get("configuration")
         if given is None and plugin.get("path"):
             given = read_file(plugin["path"])
-        if name not in READERS:
+        if name not in READERS and name not in USERS:
             raise ValueError(f'plugins[{index}].name: "{name}" has nothing to configure')
-        if given is not None:
-            setting, read = READERS[name]
-            settings = replace(settings, **{setting: read(given)})
+        if given is None:
+            continue
+        told: Any
+        if name in USERS:
+            setting, told = USERS[name], read_webhook_users(given, read_file)
+        else:
+            setting, told = READERS[name][0], READERS[name][1](given)
+        settings = replace(settings, **{setting: told})
     return settings

@@ -10,6 +10,7 @@ from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.admission.webhooks.dispatch import Dispatcher
 from kobune.controlplane.apiserver.admission.webhooks.matching import Webhook
+from kobune.controlplane.apiserver.admission.webhooks.users import WebhookUsers
 from kobune.controlplane.apiserver.registry.decoding import checked_object
 from kobune.controlplane.apiserver.registry.registry import Registry
 
@@ -20,12 +21,17 @@ class MutatingAdmissionWebhook:
     resources = ("**",)
 
     def __init__(
-        self, registry: Registry, client: WebhookClient, *, then: Callable[[Attributes], Awaitable[None]]
+        self,
+        registry: Registry,
+        client: WebhookClient,
+        users: WebhookUsers,
+        *,
+        then: Callable[[Attributes], Awaitable[None]],
     ) -> None:
         """`then` is called when a webhook has changed the object."""
         self._registry = registry
         self._then = then
-        self._dispatcher = Dispatcher(registry, client, "MutatingWebhookConfiguration")
+        self._dispatcher = Dispatcher(registry, client, "MutatingWebhookConfiguration", users)
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         return self._admit(attributes) if self._dispatcher.has_any() else None

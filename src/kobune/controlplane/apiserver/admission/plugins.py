@@ -109,9 +109,9 @@ def make_plugins(
         NodeDeclaredFeatureValidator(registry),
         PodResizeValidator(registry),
         policies,
-        MutatingAdmissionWebhook(registry, webhooks, then=policies.again),
+        MutatingAdmissionWebhook(registry, webhooks, settings.mutating_users, then=policies.again),
         ValidatingAdmissionPolicy(registry),
-        ValidatingAdmissionWebhook(registry, webhooks),
+        ValidatingAdmissionWebhook(registry, webhooks, settings.validating_users),
         ResourceQuota(registry, settings.limited_resources),
         AlwaysDeny(),
     )

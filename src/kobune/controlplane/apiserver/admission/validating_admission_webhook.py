@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.admission.webhooks.dispatch import Dispatcher
+from kobune.controlplane.apiserver.admission.webhooks.users import WebhookUsers
 from kobune.controlplane.apiserver.registry.registry import Registry
 
 
@@ -14,8 +15,8 @@ class ValidatingAdmissionWebhook:
     operations = ("CREATE", "UPDATE", "DELETE", "CONNECT")
     resources = ("**",)
 
-    def __init__(self, registry: Registry, client: WebhookClient) -> None:
-        self._dispatcher = Dispatcher(registry, client, "ValidatingWebhookConfiguration")
+    def __init__(self, registry: Registry, client: WebhookClient, users: WebhookUsers) -> None:
+        self._dispatcher = Dispatcher(registry, client, "ValidatingWebhookConfiguration", users)
 
     def admit(self, attributes: Attributes) -> None:
         return None

@@ -17,6 +17,7 @@ from kobune.controlplane.apiserver.admission.webhooks.review import (
     read_verdict,
     review_of,
 )
+from kobune.controlplane.apiserver.admission.webhooks.users import WebhookUsers
 from kobune.controlplane.apiserver.admission.webhooks.versions import namespace_labels, versions_of
 from kobune.controlplane.apiserver.registry.registry import Registry
 
@@ -26,11 +27,12 @@ GROUP = "admissionregistration.k8s.io"
 
 
 class Dispatcher:
-    """The webhooks of one kind of configuration."""
+    """The webhooks of one kind of configuration, asked in the name of `users`."""
 
-    def __init__(self, registry: Registry, client: WebhookClient, configuration: str) -> None:
+    def __init__(self, registry: Registry, client: WebhookClient, configuration: str, users: WebhookUsers) -> None:
         self._registry = registry
         self._client = client
+        self._users = users
         self._kind = registry.builtin(GROUP, "v1", configuration)
         self._webhooks = Webhooks()
 
@@ -64,7 +66,7 @@ class Dispatcher:
         if is_dry_run(attributes) and webhook.side_effects not in ("None", "NoneOnDryRun"):
             raise no_dry_run(webhook)
         try:
-            answer = await self._client.call(webhook, review)
+            answer = await self._client.call(webhook, review, self._users)
             verdict = read_verdict(answer, review["request"]["uid"], may_patch=may_patch)
         except (CallFailed, BadAnswer) as error:
             what = "failed to call webhook" if isinstance(error, CallFailed) else "received invalid webhook response"
