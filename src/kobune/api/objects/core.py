@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from kobune.api.objects.meta import GVK, Condition, Object, ObjectMeta, View, find_condition
+from kobune.api.objects.meta import GVK, Condition, Object, ObjectMeta, View, find_condition, is_true
 from kobune.api.sharing import shared_map
 
 Quantities = dict[str, str | int | float]  # By resource name; parse with api/quantity.
@@ -326,8 +326,7 @@ class AnyPod(Object):
 
     @property
     def is_ready(self) -> bool:
-        ready = find_condition(self.status.conditions, "Ready")
-        return ready is not None and ready.status == "True"
+        return is_true(self.status.conditions, "Ready")
 
     @property
     def ready_since(self) -> datetime | None:
@@ -417,8 +416,7 @@ class Node(Object):
 
     @property
     def is_ready(self) -> bool:
-        ready = find_condition(self.status.conditions, "Ready")
-        return ready is not None and ready.status == "True"
+        return is_true(self.status.conditions, "Ready")
 
     @property
     def takes_pods(self) -> bool:

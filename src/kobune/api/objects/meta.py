@@ -151,3 +151,9 @@ class Condition(View):
 def find_condition(conditions: list[Condition], kind: str) -> Condition | None:
     """The condition of type `kind`."""
     return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def is_true(conditions: list[Condition], kind: str) -> bool:
+    """A condition of type `kind` is there and holds."""
+    found = find_condition(conditions, kind)
+    return found is not None and found.status == "True"

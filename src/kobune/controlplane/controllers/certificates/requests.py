@@ -8,7 +8,7 @@ import msgspec
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from kobune.api.objects.meta import GVK, Condition, Object, View, find_condition
+from kobune.api.objects.meta import GVK, Condition, Object, View, is_true
 
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
 KUBELET_SERVING = "kubernetes.io/kubelet-serving"
@@ -46,8 +46,7 @@ class CertificateSigningRequest(Object):
 
     def has(self, kind: str) -> bool:
         """A condition of that type is true."""
-        found = find_condition(self.status.conditions, kind)
-        return found is not None and found.status == "True"
+        return is_true(self.status.conditions, kind)
 
     @property
     def x509(self) -> x509.CertificateSigningRequest:

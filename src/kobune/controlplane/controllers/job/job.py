@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kobune.api.errors import ApiError, Json, NotFound
 from kobune.api.objects.batch import Job
 from kobune.api.objects.lean import Pod
-from kobune.api.objects.meta import Condition, Key, find_condition
+from kobune.api.objects.meta import Condition, Key, find_condition, is_true
 from kobune.api.selectors import labels_from_json
 from kobune.api.timestamps import format_time
 from kobune.client.client import Patch
@@ -326,15 +326,15 @@ def _status(context: Context, job: Job, now: Tally, end: Verdict | None, numbers
         "terminating": numbers.terminating,
     }
     conditions = list(job.status.conditions)
-    suspended = find_condition(conditions, "Suspended")
+    suspended = is_true(conditions, "Suspended")
     if end is not None:
         if find_condition(conditions, end.kind) is None:
             conditions.append(_condition(end.kind, end.reason, end.message, moment))
-    elif job.spec.suspend and (suspended is None or suspended.status != "True"):
+    elif job.spec.suspend and not suspended:
         conditions = _replace(conditions, _condition("Suspended", "JobSuspended", "Job suspended", moment))
         context.events.normal(job, "Suspended", "Job suspended")
         status["startTime"] = None
-    elif not job.spec.suspend and suspended is not None and suspended.status == "True":
+    elif not job.spec.suspend and suspended:
         resumed = _condition("Suspended", "JobResumed", "Job resumed", moment, status="False")
         conditions = _replace(conditions, resumed)
         context.events.normal(job, "Resumed", "Job resumed")

@@ -14,7 +14,7 @@ import orjson
 
 from kobune.api.errors import ApiError, Conflict, Json, NotFound
 from kobune.api.objects.lean import AnyObject
-from kobune.api.objects.meta import GVK, Condition, Key, Object, View, find_condition
+from kobune.api.objects.meta import GVK, Condition, Key, Object, View, find_condition, is_true
 from kobune.api.timestamps import format_time
 from kobune.client.client import Patch
 from kobune.client.discovery import ServedResource, discover
@@ -54,8 +54,7 @@ class StorageVersionMigration(Object):
     status: MigrationStatus = msgspec.field(default_factory=MigrationStatus)
 
     def has(self, condition: str) -> bool:
-        found = find_condition(self.status.conditions, condition)
-        return found is not None and found.status == "True"
+        return is_true(self.status.conditions, condition)
 
     @property
     def is_over(self) -> bool:
