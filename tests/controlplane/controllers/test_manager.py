@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from kobune.api.errors import NotFound
 from kobune.client.client import Client
 from kobune.client.leases import LeadershipLost
 from kobune.controlplane.controllers.all import CONTROLLERS
@@ -89,6 +90,36 @@ def test_an_idle_cluster_asks_for_nothing_but_discovery(tell):
         return {path for _, path in world.transport.log[before:]}
 
     assert tell(story, "*") <= {"/api", "/apis"}
+
+
+def test_an_object_that_went_while_it_was_looked_at_is_let_go_without_another_try(tell, caplog):
+    def faults(_world):
+        gone = NotFound('replicasets.apps "web" not found', group="apps", resource="replicasets", name="web")
+        return lambda method, path: gone if path.endswith("/replicasets/web/status") else None
+
+    async def story(world):
+        await world.create("replicasets", workload("replicasets", "web", 0))
+        await world.sleep(60)
+        return sum(path.endswith("/web/status") for _, path in world.transport.log), world.manager.metrics()
+
+    writes, metrics = tell(story, "replicaset-controller", faults=faults)
+    assert writes == 1
+    assert 'kobune_reconcile_total{controller="replicaset-controller",outcome="gone"} 1' in metrics
+    assert not caplog.records
+
+
+def test_another_object_that_is_not_there_is_a_failure_and_tried_again(tell, caplog):
+    def faults(_world):
+        gone = NotFound('namespaces "default" not found', resource="namespaces", name="default")
+        return lambda method, path: gone if path.endswith("/replicasets/web/status") else None
+
+    async def story(world):
+        await world.create("replicasets", workload("replicasets", "web", 0))
+        await world.sleep(1)
+        return sum(path.endswith("/web/status") for _, path in world.transport.log)
+
+    assert tell(story, "replicaset-controller", faults=faults) > 3
+    assert {record.getMessage() for record in caplog.records} == {"reconcile failed"}
 
 
 @pytest.mark.parametrize("seed", range(4))

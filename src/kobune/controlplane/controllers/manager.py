@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from kobune.api.clock import Clock
-from kobune.api.errors import ApiError, Conflict
+from kobune.api.errors import ApiError, Conflict, NotFound
 from kobune.api.objects.meta import Key, Object
 from kobune.api.prometheus import Counter, Gauge, Metric, render_text
 from kobune.client.client import Client, resource_of
@@ -155,6 +155,9 @@ class ControllerManager:
             outcome = "conflict"  # Our copy was old; the news is on its way.
             raise
         except (ApiError, ExceptionGroup) as error:
+            if _is_gone(error, controller, key):
+                outcome = "gone"  # While we looked. The news of it, on its way, wakes the key.
+                return None
             log.warning(
                 "reconcile failed", extra={"controller": controller.name, "key": str(key), "error": explain(error)}
             )
@@ -193,6 +196,14 @@ def _current(word: str) -> str:
     """The name of today for a name of an older release, with its minus sign if it has one."""
     name = word.removeprefix("-")
     return f"{word[: len(word) - len(name)]}{FORMER_NAMES.get(name, name)}"
+
+
+def _is_gone(error: Exception, controller: Controller, key: Key) -> bool:
+    """The object that the key stands for was not found; what else may be missing is worth another try."""
+    if not isinstance(error, NotFound) or error.name != key.name:
+        return False
+    kept = (resource_of(watch.view) for watch in controller.watches if isinstance(watch, For))
+    return any((error.group, error.resource) == (each.group, each.plural) for each in kept)
 
 
 def explain(error: Exception) -> str:
