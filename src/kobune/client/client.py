@@ -87,10 +87,13 @@ class Client:
         *,
         labels: str = "",
         fields: str = "",
+        limit: int = 0,
         resource: Resource | None = None,
     ) -> Listing[T]:
-        """All objects of one namespace (or of all) that match the selectors, as of now."""
+        """All objects of one namespace (or of all) that match the selectors, as of now; with `limit` the first of them."""
         query = _selectors(labels, fields)
+        if limit:
+            query["limit"] = str(limit)
         path = (resource or resource_of(view)).path(namespace)
         page = _list_decoder(view).decode(await self.call("GET", path, query=query))
         return Listing(page.items, page.metadata.resource_version)

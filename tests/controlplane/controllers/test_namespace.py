@@ -1,3 +1,5 @@
+import orjson
+
 ONLY = "namespace-controller"
 
 
@@ -76,3 +78,27 @@ def test_pods_go_before_everything_else(tell):
     is_going, is_kept, told = tell(story, ONLY)
     assert (is_going, is_kept) == (True, True)
     assert "NamespaceDeletionContentFailure" in told
+
+
+def test_events_go_once_though_two_groups_serve_them(tell):
+    async def story(world):
+        await world.create("namespaces", {"metadata": {"name": "gone"}}, "")
+        subject = {"kind": "Namespace", "namespace": "gone", "name": "gone"}
+        for number in range(3):
+            event = {"metadata": {"name": f"e{number}"}, "involvedObject": subject, "reason": "Said"}
+            await world.client.call(
+                "POST",
+                "/api/v1/namespaces/gone/events",
+                body=orjson.dumps({"kind": "Event", "apiVersion": "v1", **event}),
+            )
+        await world.delete("namespaces", "gone", "")
+
+        async def gone():
+            return await world.find("namespaces", "gone", "") is None
+
+        await world.until(gone)
+        left = orjson.loads(await world.client.call("GET", "/apis/events.k8s.io/v1/events"))["items"]
+        deletions = [path for method, path in world.transport.log if method == "DELETE" and path.endswith("/events")]
+        return [each for each in left if each["metadata"]["namespace"] == "gone"], deletions
+
+    assert tell(story, ONLY) == ([], ["/api/v1/namespaces/gone/events"])

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from kobune.api.catalogue import Resource
@@ -12,11 +13,13 @@ from kobune.api.errors import ApiError, Json, MethodNotAllowed, NotFound
 from kobune.api.objects.core import Namespace
 from kobune.api.objects.lean import AnyObject
 from kobune.api.objects.meta import Condition, Key
+from kobune.client.client import Client
 from kobune.client.discovery import discover
 from kobune.controlplane.controllers.conditions import to_json
 from kobune.controlplane.controllers.controller import Context, Controller, For
 
 FINALIZER = "kubernetes"
+PODS, EVENTS_AGAIN = ("", "pods"), ("events.k8s.io", "events")  # These are the core group's events by another name.
 RETRY_SECONDS = 5.0  # While something remains. Upstream waits half its estimate, 15 s unless pods want longer.
 
 # Condition type: what it says when all is well (reason, message). Source: upstream namespaceConditionUpdater.
@@ -114,16 +117,18 @@ async def _empty(context: Context, namespace: Namespace) -> Remains:
     found = await discover(context.client)
     remains = Remains(found.failed, [], {}, Counter())
     resources = [
-        (each.resource, each.verbs) for each in found.resources if each.resource.namespaced and "delete" in each.verbs
+        each
+        for each in found.resources
+        if each.resource.namespaced and "delete" in each.verbs and _name(each.resource) != EVENTS_AGAIN
     ]
     # Pods first, and nothing else while one is there: what guards them (policies, secrets) outlives them.
     # None is made anew, since a namespace on its way out takes nothing in. Source: KEP-5080, ordered namespace deletion.
-    pods = [each for each in resources if (each[0].group, each[0].plural) == ("", "pods")]
+    pods = [each for each in resources if _name(each.resource) == PODS]
     others = [each for each in resources if each not in pods]
     for stage in (pods, others):
         async with asyncio.TaskGroup() as group:
-            for resource, verbs in stage:
-                group.create_task(_delete_all(context, namespace.name, resource, verbs, remains))
+            for each in stage:
+                group.create_task(_delete_all(context, namespace.name, each.resource, each.verbs, remains))
         if remains.counts:
             break
     return remains
@@ -133,22 +138,18 @@ async def _delete_all(
     context: Context, namespace: str, resource: Resource, verbs: tuple[str, ...], remains: Remains
 ) -> None:
     """Delete every object of one resource, and count what is still there. Failures are noted, not raised."""
-    client = context.client
+    if "list" not in verbs:
+        return
+    listed = partial(context.client.list, AnyObject, namespace, resource=resource)
     try:
-        if "list" not in verbs:
-            return
-        # Most kinds have nothing here, so it is looked at before anything is deleted.
-        items = (await client.list(AnyObject, namespace, resource=resource)).items
-        if items and any(not item.is_deleting for item in items):
-            if "deletecollection" in verbs:
-                options = b'{"apiVersion":"v1","kind":"DeleteOptions","propagationPolicy":"Background"}'
-                try:
-                    await client.call("DELETE", resource.path(namespace), body=options)
-                except MethodNotAllowed:
-                    await _delete_each(context, resource, items)
-            else:
-                await _delete_each(context, resource, items)
-            items = (await client.list(AnyObject, namespace, resource=resource)).items
+        # Most kinds have nothing here, so it is looked at before anything is deleted. One object tells, since of some kinds
+        # there are tens of thousands; where it is on its way already all may be, which takes a look at every one.
+        items = (await listed(limit=1)).items
+        if items and items[0].is_deleting:
+            items = (await listed()).items
+        if any(not item.is_deleting for item in items):
+            await _delete_those_there(context.client, namespace, resource, verbs)
+            items = (await listed()).items
         if items:
             remains.counts[resource] = len(items)
             remains.finalizers.update(finalizer for item in items for finalizer in item.metadata.finalizers)
@@ -158,12 +159,22 @@ async def _delete_all(
         remains.failures.append(str(error))
 
 
-async def _delete_each(context: Context, resource: Resource, items: list[AnyObject]) -> None:
-    for item in items:
+async def _delete_those_there(client: Client, namespace: str, resource: Resource, verbs: tuple[str, ...]) -> None:
+    if "deletecollection" in verbs:
+        options = b'{"apiVersion":"v1","kind":"DeleteOptions","propagationPolicy":"Background"}'
         try:
-            await context.client.delete(AnyObject, item.key, uid=item.uid, propagation="Background", resource=resource)
-        except NotFound:
-            continue
+            await client.call("DELETE", resource.path(namespace), body=options)
+        except MethodNotAllowed:
+            pass
+        else:
+            return
+    for item in (await client.list(AnyObject, namespace, resource=resource)).items:
+        with suppress(NotFound):
+            await client.delete(AnyObject, item.key, uid=item.uid, propagation="Background", resource=resource)
+
+
+def _name(resource: Resource) -> tuple[str, str]:
+    return resource.group, resource.plural
 
 
 CONTROLLER = Controller("namespace-controller", (For(Namespace),), reconcile, workers=10)
