@@ -105,8 +105,6 @@ BLUE, GREEN, RED, YELLOW = ({"color": color} for color in ("blue", "green", "red
 APP = {"app": "benchmark"}
 NODE_TERM = {"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["zone-1", "zone-2"]}]}
 NODE_AFFINITY = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [NODE_TERM]}}
-ONE_NODE = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["one-node"]}]}
-DAEMON_AFFINITY = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [ONE_NODE]}}
 TEAM_SELECTOR = {"namespaceSelector": {"matchLabels": {"team": "devops"}}}
 SERVICE = {
     "apiVersion": "v1",
@@ -115,6 +113,12 @@ SERVICE = {
     "spec": {"selector": APP, "ports": [{"port": 80}]},
 }
 GATES = [{"name": "benchmark/hold"}]
+
+
+def daemon(node_name: str) -> Json:
+    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node_name]}]}
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [by_name]}}
+    return light(affinity={"nodeAffinity": terms})
 
 
 def plain(_: int) -> Json:
@@ -151,7 +155,8 @@ def high_priority(_: int) -> Json:
 
 CASES = {
     "basic": Case(680, plain, (Before(plain, 0.2),)),
-    "daemonset": Case(1100, lambda _: light(affinity={"nodeAffinity": DAEMON_AFFINITY}), nodes=15000, one_node=True),
+    "daemonset": Case(1100, lambda _: daemon("one-node"), nodes=15000, one_node=True),
+    "daemonset-each": Case(0, lambda number: daemon(f"node-{number}"), nodes=15000, per_node=1.0),
     "node-affinity": Case(220, lambda _: pod(affinity={"nodeAffinity": NODE_AFFINITY}), (Before(plain),)),
     "pod-affinity": Case(35, near, (Before(near),)),
     "pod-anti-affinity": Case(60, apart, (Before(apart, 0.2),), per_node=0.4),

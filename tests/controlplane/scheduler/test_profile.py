@@ -66,11 +66,30 @@ def test_without_nodes_the_message_says_so(build):
     assert new_profile().diagnose(build.info(), NodeTable(), NOBODY).message() == "no nodes available to schedule pods"
 
 
+def only_on(name):
+    """A DaemonSet's affinity."""
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
+def test_a_pod_for_one_named_node_goes_there_if_anywhere(build):
+    table, nominated = (
+        build.table(build.node("a"), build.node("b", cpu="1"), build.node("c", taints=[TAINT])),
+        Nominations(),
+    )
+    nominated.put(build.info(priority=5, requests={"cpu": "3"}), "a")
+    asked = [("a", 2, 5), ("a", 2, 6), ("b", 2, 5), ("b", 1, 5), ("c", 1, 5), ("gone", 1, 5)]
+    pods = [
+        build.info(affinity=only_on(name), requests={"cpu": str(cpu)}, priority=priority)
+        for name, cpu, priority in asked
+    ]
+    picks = [pick(new_profile(), pod, table, nominated=nominated) for pod in pods]
+    assert picks == [None, "a", None, "b", None, None]
+
+
 def test_a_pod_for_one_named_node_says_who_left_the_others_out(build):
-    """A DaemonSet's pod. Upstream PreFilterResult and AbsentNodesStatus."""
-    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"]}]}]
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-    pod = build.info(affinity=affinity, requests={"cpu": "9"})
+    """Upstream PreFilterResult and AbsentNodesStatus."""
+    pod = build.info(affinity=only_on("a"), requests={"cpu": "9"})
     table = build.table(build.node("a"), build.node("b"), build.node("c"))
     assert new_profile().diagnose(pod, table, NOBODY).message() == (
         "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]."

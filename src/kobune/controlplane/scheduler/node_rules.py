@@ -116,6 +116,7 @@ class RequiredNodes(NamedTuple):
 
     labels: tuple[LabelRule, ...] = ()
     terms: tuple[NodeTerm, ...] | None = None  # One of them must hold.
+    names: frozenset[str] | None = None  # The only nodes that can match by name, found once; None: the terms name none.
 
     def __bool__(self) -> bool:
         return bool(self.labels) or self.terms is not None
@@ -142,10 +143,22 @@ class WeightedTerm(NamedTuple):
 
 def any_term(terms: Sequence[NodeTerm], nodes: "NodeTable", rows: Rows) -> Mask:
     """Rows that match at least one term."""
-    mask = np.zeros(nodes.capacity, dtype=np.bool_)[rows]
-    for term in terms:
+    if not terms:
+        return np.zeros(nodes.capacity, dtype=np.bool_)[rows]
+    mask = terms[0].mask(nodes, rows)
+    for term in terms[1:]:
         mask = mask | term.mask(nodes, rows)
     return mask
+
+
+def required_nodes(labels: Mapping[str, str], selector: NodeSelector | None) -> RequiredNodes:
+    """What a pod's node selector and the required terms of its node affinity ask for."""
+    if selector is None:
+        return RequiredNodes(compile_labels(labels))
+    terms = compile_selector(selector)
+    named = [term.names for term in terms]
+    names = frozenset[str]().union(*(one for one in named if one is not None)) if named and None not in named else None
+    return RequiredNodes(compile_labels(labels), terms, names)
 
 
 def compile_selector(selector: NodeSelector) -> tuple[NodeTerm, ...]:

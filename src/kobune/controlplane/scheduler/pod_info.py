@@ -15,13 +15,7 @@ from kobune.api.objects.core import Toleration
 from kobune.api.objects.meta import Key, wire_name
 from kobune.api.objects.scheduling import Pod, PodVolume
 from kobune.api.selectors import EVERYTHING, NOTHING, LabelSelector, Requirement, labels_from_json
-from kobune.controlplane.scheduler.node_rules import (
-    RequiredNodes,
-    WeightedTerm,
-    compile_labels,
-    compile_selector,
-    compile_term,
-)
+from kobune.controlplane.scheduler.node_rules import RequiredNodes, WeightedTerm, compile_term, required_nodes
 from kobune.controlplane.scheduler.pod_requests import CPU, EPHEMERAL_STORAGE, MEMORY, Amounts, Requests, pod_requests
 
 # Volume sources that bear on placement. A pod's other volumes have generated names, which would make every pod unlike.
@@ -270,9 +264,7 @@ def new_shape(pod: Pod, group: PodGroup, *, node_name: str = "") -> PodShape:
         extended=tuple(sorted(_extended(requests).items())),
         assumed=np.array([requests.assumed_millicores, requests.assumed_memory_bytes], dtype=np.int64),
         node_name=node_name,
-        required_nodes=RequiredNodes(
-            compile_labels(spec.node_selector), None if required is None else compile_selector(required)
-        ),
+        required_nodes=required_nodes(spec.node_selector, required),
         preferred_nodes=tuple(
             WeightedTerm(term.weight, compile_term(term.preference)) for term in preferred or () if term.weight
         ),

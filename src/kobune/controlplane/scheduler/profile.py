@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,14 @@ class Ranked:
     weight: int
 
 
+class Prospects(NamedTuple):
+    """What is known of a pod before nodes are judged."""
+
+    refusal: tuple[str, str, bool] | None  # (plugin, text, resolvable) when nothing will do.
+    naming: list[str]  # The plugins that name the only nodes in question, and those nodes.
+    allowed: frozenset[str] | None
+
+
 class Profile:
     """The plugins of one `schedulerName`, in the order in which they are asked."""
 
@@ -42,18 +51,20 @@ class Profile:
             for plugin in filters
             if isinstance(plugin, PreFilter | Narrow)
         )
-        self._wider = tuple(
-            (plugin, plugin if isinstance(plugin, Conditional) else None)
-            for plugin in filters
-            if plugin.scope in (Scope.ROOM, Scope.CLUSTER)
-        )
+        self._asked = tuple((plugin, plugin if isinstance(plugin, Conditional) else None) for plugin in filters)
+        self._wider = tuple(asked for asked in self._asked if asked[0].scope in (Scope.ROOM, Scope.CLUSTER))
         self._verdicts: dict[PodShape, Verdict] = {}
         self._diagnoses: dict[PodShape, tuple[tuple[int, int], Diagnosis]] = {}
 
     def find_node(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations, rng: random.Random) -> int | None:
         """The row of the best node, ties broken by `rng`; None when there is none."""
-        if self._refusal(pod, nodes) is not None:
+        refusal, _, allowed = self._prospects(pod, nodes)
+        if refusal is not None:
             return None
+        if allowed is not None and len(allowed) == 1:
+            # A DaemonSet's pod: there is nothing to compare, and its shape is for this one node.
+            only = nodes.row_of.get(next(iter(allowed)))
+            return only if only is not None and self.accepts_beside(pod, nodes, only, nominated) else None
         verdict = self.verdict(pod, nodes)
         mask = self._feasible(pod, nodes, nominated, verdict)
         wish = pod.pod.status.nominated_node_name
@@ -75,7 +86,7 @@ class Profile:
 
     def feasible(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Mask:
         """Which rows of the table could take the pod."""
-        if self._refusal(pod, nodes) is not None:
+        if self._prospects(pod, nodes).refusal is not None:
             return np.zeros(nodes.size, dtype=np.bool_)
         verdict = self.verdict(pod, nodes)
         mask = self._feasible(pod, nodes, nominated, verdict)
@@ -89,10 +100,17 @@ class Profile:
 
     def accepts(self, pod: PodInfo, nodes: NodeTable, row: int) -> bool:
         """Whether every filter accepts one node as it is now. For trying things: no cache is used or filled."""
+        if not nodes.exists[row]:
+            return False
         rows = slice(row, row + 1)
-        return bool(nodes.exists[row]) and all(
-            plugin.filter(pod, nodes, rows)[0] for plugin in self.filters if plugin.concerns(pod)
-        )
+        for plugin, conditional in self._asked:
+            if (
+                plugin.concerns(pod)
+                and (conditional is None or conditional.applies(pod, nodes))
+                and not plugin.filter(pod, nodes, rows)[0]
+            ):
+                return False
+        return True
 
     def accepts_beside(self, pod: PodInfo, nodes: NodeTable, row: int, nominated: Nominations) -> bool:
         """Whether the node would do now, and also once pods that are expected there have come."""
@@ -176,8 +194,7 @@ class Profile:
             extra = part if extra is None else extra + part
         return total if extra is None else np.where(feasible, total + extra, INFEASIBLE)
 
-    def _refusal(self, pod: PodInfo, nodes: NodeTable) -> tuple[str, str, bool] | None:
-        """(plugin, text, resolvable) when the pod is refused before nodes are looked at."""
+    def _prospects(self, pod: PodInfo, nodes: NodeTable) -> Prospects:
         held: tuple[str, str, bool] | None = None
         allowed: frozenset[str] | None = None
         naming: list[str] = []
@@ -185,7 +202,7 @@ class Profile:
             if before is not None:
                 refusal = before.refuse(pod, nodes)
                 if refusal is not None and not refusal.resolvable:
-                    return plugin.name, refusal.text, False
+                    return Prospects((plugin.name, refusal.text, False), naming, allowed)
                 if refusal is not None:
                     held = (plugin.name, refusal.text, True)
                     continue
@@ -194,19 +211,8 @@ class Profile:
                 naming.append(plugin.name)
                 allowed = names if allowed is None else allowed & names
                 if not allowed:
-                    return ",".join(naming), _none_left(naming), False
-        return held
-
-    def _narrowed(self, pod: PodInfo, nodes: NodeTable) -> tuple[list[str], frozenset[str] | None]:
-        """The plugins that name the only nodes in question, and those nodes."""
-        allowed: frozenset[str] | None = None
-        naming: list[str] = []
-        for plugin, _, narrow in self._before:
-            names = narrow.narrow(pod, nodes) if narrow is not None else None
-            if names is not None:
-                naming.append(plugin.name)
-                allowed = names if allowed is None else allowed & names
-        return naming, allowed
+                    return Prospects((",".join(naming), _none_left(naming), False), naming, allowed)
+        return Prospects(held, naming, allowed)
 
     def diagnose(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Diagnosis:
         """Why no node takes the pod. Each node counts for the first plugin that refuses it."""
@@ -223,13 +229,12 @@ class Profile:
     def _diagnose(self, pod: PodInfo, nodes: NodeTable, nominated: Nominations) -> Diagnosis:
         left = nodes.exists[nodes.rows].copy()
         diagnosis = Diagnosis(len(nodes), resolvable=np.zeros(nodes.size, dtype=np.bool_))
-        refusal = self._refusal(pod, nodes)
+        refusal, naming, allowed = self._prospects(pod, nodes)
         if refusal is not None:
             diagnosis.refused_by, diagnosis.refusal, resolvable = refusal
             if resolvable:
                 diagnosis.resolvable = left
             return diagnosis
-        naming, allowed = self._narrowed(pod, nodes)
         if allowed is not None:
             named = np.zeros(nodes.size, dtype=np.bool_)
             named[[row for name in allowed if (row := nodes.row_of.get(name)) is not None]] = True

@@ -33,20 +33,11 @@ class NodeAffinity:
 
     def refuse(self, pod: PodInfo, nodes: NodeTable) -> Refusal | None:
         """Terms that each name two different nodes at once can never be met."""
-        names = self._named(pod)
+        names = pod.shape.required_nodes.names
         return Refusal(CONFLICT) if names is not None and not names else None
 
     def narrow(self, pod: PodInfo, nodes: NodeTable) -> frozenset[str] | None:
-        return self._named(pod)
-
-    def _named(self, pod: PodInfo) -> frozenset[str] | None:
-        terms = pod.shape.required_nodes.terms
-        if not terms:
-            return None
-        named = [term.names for term in terms]
-        if any(names is None for names in named):
-            return None
-        return frozenset().union(*(names for names in named if names is not None))
+        return pod.shape.required_nodes.names
 
     def filter(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> Mask:
         mask = pod.shape.required_nodes.mask(nodes, rows)
