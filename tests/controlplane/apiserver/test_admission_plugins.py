@@ -317,11 +317,14 @@ async def test_upstreams_plugins_have_their_names_here(server):
 
     assert names(disabled=NOT_HERE) == names()
     limited = AdmissionSettings(event_limits=(EventLimit("Server", 1, 1),))
-    assert names(enabled=OFF_BY_DEFAULT, settings=limited) - names() == set(OFF_BY_DEFAULT)
+    every = names(enabled=OFF_BY_DEFAULT, settings=limited, image_review=lambda _review: None)
+    assert every - names() == set(OFF_BY_DEFAULT)
     with pytest.raises(ValueError, match="EventRateLimit: limits: Invalid value: null: must not be empty"):
         names(enabled=["EventRateLimit"])
-    with pytest.raises(ValueError, match="no such admission plugin: ImagePolicyWebhook"):
+    with pytest.raises(ValueError, match="ImagePolicyWebhook: no config specified"):
         names(enabled=["ImagePolicyWebhook"])
+    with pytest.raises(ValueError, match="no such admission plugin: JobValidation"):
+        names(enabled=["JobValidation"])
 
 
 async def test_plugins_that_are_off_by_default_can_be_asked_for():

@@ -2,9 +2,11 @@
 
 import random
 
+import orjson
 import pytest
 
 from kobune.api.clock import SystemClock
+from kobune.client.transport import Answer
 from kobune.controlplane.apiserver.admission.configuration import read_admission
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import User
@@ -224,3 +226,77 @@ def test_limits_that_cannot_be_are_refused(limits, why):
     version = {"apiVersion": "eventratelimit.admission.k8s.io/v1alpha1", "kind": "Configuration"}
     with pytest.raises(ValueError, match=why):
         configured(EventRateLimit={**version, "limits": limits})
+
+
+class Judge:
+    """The server that judges images: answers as it is told, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked, self.status, self.code = [], {"allowed": True}, 200
+
+    def open(self, path):
+        assert path == "/etc/images"
+        return self
+
+    async def request(self, method, path, *, body=b"", **_):
+        review = orjson.loads(body)
+        self.asked.append(review)
+        return Answer(self.code, orjson.dumps({**review, "status": self.status}), {})
+
+    async def close(self):
+        pass
+
+
+def judged_by(judge, clock=None, **policy):
+    settings = configured(ImagePolicyWebhook={"imagePolicy": {"kubeConfigFile": "/etc/images", **policy}})
+    return started_with("ImagePolicyWebhook", clock=clock, admission=settings, open_kubeconfig=judge.open)
+
+
+async def test_images_are_judged_by_the_server_outside():
+    judge, clock, path = Judge(), VirtualClock(), "/api/v1/namespaces/default/pods"
+    async with judged_by(judge, clock, denyTTL=60) as server:
+        ask = Asker(server)
+        noted = {"metadata": {"name": "a", "annotations": {"x.image-policy.k8s.io/ticket": "7", "other": "y"}}}
+        await ask.create(path, pod(initContainers=[{"name": "i", "image": "first"}]) | noted)
+        assert judge.asked == [{
+            "kind": "ImageReview", "apiVersion": "imagepolicy.k8s.io/v1alpha1", "metadata": {},
+            "spec": {
+                "containers": [{"image": "i"}, {"image": "first"}],
+                "annotations": {"x.image-policy.k8s.io/ticket": "7"},
+                "namespace": "default",
+            },
+            }]  # fmt: skip
+        judge.status = {"allowed": False, "reason": "too old"}
+        for _ in range(2):
+            answer = await ask("POST", path, pod("b"), status=403)
+            assert answer["message"] == (
+                'pods "b" is forbidden: image policy webhook backend denied one or more images: too old'
+            )
+        assert len(judge.asked) == 2  # The answer is kept,
+        await clock.sleep(61)
+        judge.status = {"allowed": False}
+        answer = await ask("POST", path, pod("b"), status=403)  # for so long.
+        assert answer["message"].endswith("one or more images rejected by webhook backend")
+        more = {"spec": {"ephemeralContainers": [{"name": "e", "image": "debug"}]}}
+        strategic = "application/strategic-merge-patch+json"
+        await ask("PATCH", f"{path}/a/ephemeralcontainers", more, content_type=strategic, status=403)
+        assert judge.asked[-1]["spec"]["containers"] == [{"image": "debug"}]
+
+
+@pytest.mark.parametrize(("policy", "status"), [({}, 403), ({"defaultAllow": True}, 201)])
+async def test_without_a_judgement_the_policy_decides(policy, status):
+    judge, path = Judge(), "/api/v1/namespaces/default/pods"
+    judge.code = 400
+    async with judged_by(judge, **policy) as server:
+        made = await Asker(server)("POST", path, pod(), status=status)
+        noted = made["metadata"].get("annotations") or {}
+        assert noted == ({"alpha.image-policy.k8s.io/failed-open": "true"} if policy else {})
+
+
+@pytest.mark.parametrize(("policy", "why"), [
+    ({}, "imagePolicy.kubeConfigFile: Required value"),
+    ({"kubeConfigFile": "/a", "allowTTL": 1801}, "valid value is between 1s and 1800s, got 1801s"),
+])  # fmt: skip
+def test_image_policies_that_cannot_be_are_refused(policy, why):
+    with pytest.raises(ValueError, match=why):
+        configured(ImagePolicyWebhook={"imagePolicy": policy})

@@ -13,6 +13,7 @@ import orjson
 
 from kobune.api.catalogue import Kind
 from kobune.api.clock import SystemClock
+from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings
 from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit
 from kobune.controlplane.apiserver.admission.plugins import NOT_HERE, OFF_BY_DEFAULT, make_plugins
@@ -116,10 +117,14 @@ async def _answers(server: ApiServer, method: str, path: str, *, watch: bool = F
 
 
 def _plugins(server: ApiServer) -> Iterator[tuple[str, ...]]:
+    async def unasked(review: Json) -> Json:
+        return review
+
     settings = AdmissionSettings(event_limits=(EventLimit("Server", 1, 1),))
     every = make_plugins(
-        server.registry, server.webhooks, server.authorization, enabled=OFF_BY_DEFAULT, settings=settings
-    )
+        server.registry, server.webhooks, server.authorization,
+        enabled=OFF_BY_DEFAULT, settings=settings, image_review=unasked,
+    )  # fmt: skip
     for plugin in every:
         on = "if asked for" if plugin.name in OFF_BY_DEFAULT else "yes"
         resources = ", ".join(f"`{one}`" for one in plugin.resources)

@@ -5,7 +5,9 @@ Source: upstream apiserver, pkg/util/webhook.
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 import orjson
 
@@ -15,6 +17,7 @@ from kobune.client.transport import Transport
 
 ATTEMPTS, FIRST_SECONDS, FACTOR, JITTER = 5, 0.5, 1.5, 0.2
 RETRIED = frozenset((429, 500, 504))
+V = TypeVar("V")
 # A review sent and answered. Raises Unanswered.
 Ask = Callable[[Json], Awaitable[Json]]
 
@@ -31,16 +34,23 @@ class Reviewer:
     """One server that answers reviews at the URL of its kubeconfig."""
 
     def __init__(
-        self, transport: Transport, *, clock: Clock, source: random.Random, timeout_seconds: float = 30.0
+        self,
+        transport: Transport,
+        *,
+        clock: Clock,
+        source: random.Random,
+        timeout_seconds: float = 30.0,
+        first_seconds: float = FIRST_SECONDS,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._source = source
         self._timeout_seconds = timeout_seconds
+        self._first_seconds = first_seconds  # Until it is tried again.
 
     async def ask(self, review: Json) -> Json:
         """The review as it comes back; what may pass is tried again. Raises Unanswered."""
-        pause = FIRST_SECONDS
+        pause = self._first_seconds
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(self._timeout_seconds):
@@ -65,3 +75,26 @@ class Reviewer:
 
     async def close(self) -> None:
         await self._transport.close()
+
+
+class Answers(Generic[V]):
+    """What was answered, for as long as it counts; when there are too many the oldest go first."""
+
+    def __init__(self, clock: Clock, most: int) -> None:
+        self._clock = clock
+        self._most = most
+        self._known: OrderedDict[bytes, tuple[float, V]] = OrderedDict()
+
+    def find(self, key: bytes) -> tuple[V] | None:
+        """The answer, in a tuple, for it may be None."""
+        known = self._known.get(key)
+        return (known[1],) if known is not None and known[0] > self._clock.monotonic() else None
+
+    def keep(self, key: bytes, answer: V, seconds: float) -> None:
+        """Zero seconds keep nothing."""
+        if seconds <= 0:
+            return
+        self._known[key] = (self._clock.monotonic() + seconds, answer)
+        self._known.move_to_end(key)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)

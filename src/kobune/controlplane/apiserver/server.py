@@ -21,6 +21,7 @@ from kobune.api.field_selectors import parse_fields
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
+from kobune.controlplane.apiserver.admission.image_policy_webhook import ImagePolicyWebhook
 from kobune.controlplane.apiserver.admission.plugins import make_plugins
 from kobune.controlplane.apiserver.admission.policies.type_checking import keep_checked
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
@@ -67,7 +68,7 @@ from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.rendering import table_render
 from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Response, User
-from kobune.controlplane.apiserver.reviewer import Reviewer
+from kobune.controlplane.apiserver.reviewer import FIRST_SECONDS, Ask, Reviewer
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.ranges import AddressRanges
@@ -172,6 +173,7 @@ class ApiServer:
             disabled=config.disabled_admission_plugins,
             enabled=config.enabled_admission_plugins,
             settings=config.admission,
+            image_review=self._image_review(),
         )
         if self.rbac is not None:
             plugins.insert(0, Escalation(self.rbac, self.authorization))
@@ -418,10 +420,24 @@ class ApiServer:
                 raise ValueError(f"{stage} is not a valid mode of authorization")
         return [*found, *self.config.authorizers]
 
-    def _reviewer(self, kubeconfig: str, timeout_seconds: float = MOST_SECONDS) -> Reviewer:
+    def _image_review(self) -> Ask | None:
+        policy = self.config.admission.image_policy
+        if policy is None or ImagePolicyWebhook.name not in self.config.enabled_admission_plugins:
+            return None
+        return self._reviewer(policy.kubeconfig, first_seconds=policy.retry_seconds).ask
+
+    def _reviewer(
+        self, kubeconfig: str, timeout_seconds: float = MOST_SECONDS, first_seconds: float = FIRST_SECONDS
+    ) -> Reviewer:
         assert self.config.open_kubeconfig is not None, "a webhook needs a way to its server"
         transport = self.config.open_kubeconfig(kubeconfig)
-        reviewer = Reviewer(transport, clock=self.clock, source=self._source, timeout_seconds=timeout_seconds)
+        reviewer = Reviewer(
+            transport,
+            clock=self.clock,
+            source=self._source,
+            timeout_seconds=timeout_seconds,
+            first_seconds=first_seconds,
+        )
         self._reviewers.append(reviewer)
         return reviewer
 

@@ -9,6 +9,11 @@ from typing import Any
 
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit, EventRateLimit, read_event_limits
+from kobune.controlplane.apiserver.admission.image_policy_webhook import (
+    ImagePolicy,
+    ImagePolicyWebhook,
+    read_image_policy,
+)
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
 from kobune.controlplane.apiserver.admission.pod_node_selector import PodNodeSelector, read_node_selectors
 from kobune.controlplane.apiserver.admission.pod_security import PodSecurity
@@ -37,6 +42,7 @@ class AdmissionSettings:
         node_selectors: the nodes that pods are sent to, by namespace (`pod_node_selector`).
         tolerations: what pods tolerate in namespaces that say nothing themselves.
         event_limits: how many Events may be written.
+        image_policy: who judges the images of pods.
         mutating_users, validating_users: as whom the webhooks of each sort are asked.
     """
 
@@ -45,6 +51,7 @@ class AdmissionSettings:
     node_selectors: Mapping[str, str] = field(default_factory=dict)
     tolerations: TolerationSettings = NOTHING_SAID
     event_limits: tuple[EventLimit, ...] = ()
+    image_policy: ImagePolicy | None = None
     mutating_users: WebhookUsers = NOBODY
     validating_users: WebhookUsers = NOBODY
 
@@ -57,6 +64,7 @@ READERS: Mapping[str, tuple[str, Callable[[Json], Any]]] = {
     PodNodeSelector.name: ("node_selectors", read_node_selectors),
     PodTolerationRestriction.name: ("tolerations", read_tolerations),
     EventRateLimit.name: ("event_limits", read_event_limits),
+    ImagePolicyWebhook.name: ("image_policy", read_image_policy),
 }
 # By plugin the setting that says who asks.
 USERS = {MutatingAdmissionWebhook.name: "mutating_users", ValidatingAdmissionWebhook.name: "validating_users"}

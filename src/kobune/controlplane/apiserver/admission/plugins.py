@@ -18,6 +18,7 @@ from kobune.controlplane.apiserver.admission.default_toleration_seconds import D
 from kobune.controlplane.apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
 from kobune.controlplane.apiserver.admission.event_rate_limit import EventRateLimit
 from kobune.controlplane.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
+from kobune.controlplane.apiserver.admission.image_policy_webhook import ImagePolicyWebhook
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_policy import MutatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
@@ -48,15 +49,16 @@ from kobune.controlplane.apiserver.admission.validating_admission_webhook import
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.authorization.authorizer import Authorization
 from kobune.controlplane.apiserver.registry.registry import Registry
+from kobune.controlplane.apiserver.reviewer import Ask
 
 # What upstream has switched off unless it is asked for.
 OFF_BY_DEFAULT = (
     "AlwaysAdmit", "NamespaceAutoProvision", "NamespaceExists", "LimitPodHardAntiAffinityTopology", "AlwaysPullImages",
-    "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
+    "ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
     "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 )  # fmt: skip
 # Upstream's, of which there is nothing here to switch on; to switch them off is to ask for what is so.
-NOT_HERE = frozenset({"ImagePolicyWebhook", "JobValidation"})
+NOT_HERE = frozenset({"JobValidation"})
 # The versions whose features these belong to are on by default.
 SINCE = {
     PodTopologyLabels.name: (1, 35), NodeDeclaredFeatureValidator.name: (1, 36), PodResizeValidator.name: (1, 36),
@@ -71,8 +73,15 @@ def make_plugins(
     disabled: Collection[str] = (),
     enabled: Collection[str] = (),
     settings: AdmissionSettings = AS_USUAL,
+    image_review: Ask | None = None,
 ) -> list[Plugin]:
-    """Those that are on by default and not disabled, and those that are enabled. Raises ValueError for an unknown name."""
+    """Those that are on by default and not disabled, and those that are enabled.
+
+    Args:
+        image_review: the server that judges images.
+    Raises:
+        ValueError: an unknown name, or a plugin that cannot be without the configuration that it has not.
+    """
     policies = MutatingAdmissionPolicy(registry)
     plugins: tuple[Plugin, ...] = (
         AlwaysAdmit(),
@@ -85,6 +94,7 @@ def make_plugins(
         NodeRestriction(registry, authorization),
         TaintNodesByCondition(registry),
         AlwaysPullImages(),
+        ImagePolicyWebhook(settings.image_policy, image_review, registry.clock),
         PodSecurity(registry, settings.pod_security),
         PodNodeSelector(registry, settings.node_selectors),
         Priority(registry),
@@ -120,6 +130,8 @@ def make_plugins(
         raise ValueError(f"no such admission plugin: {', '.join(sorted(unknown))}")
     if EventRateLimit.name in enabled and not settings.event_limits:
         raise ValueError(f"{EventRateLimit.name}: limits: Invalid value: null: must not be empty")
+    if ImagePolicyWebhook.name in enabled and image_review is None:
+        raise ValueError(f"{ImagePolicyWebhook.name}: no config specified")
     off = {*OFF_BY_DEFAULT, *disabled} - set(enabled)
     version = tuple(map(int, registry.version.split(".")))
     off |= {name for name, since in SINCE.items() if version < since}

@@ -5,14 +5,13 @@ Source: upstream apiserver, plugin/pkg/authenticator/token/webhook, and its toke
 
 import hashlib
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kobune.api.clock import Clock
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.request import User
-from kobune.controlplane.apiserver.reviewer import Ask, Unanswered
+from kobune.controlplane.apiserver.reviewer import Answers, Ask, Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +32,12 @@ class WebhookTokens:
         self._settings = settings
         self._ask = ask
         self._audiences = [*audiences]
-        self._clock = clock
-        self._known: OrderedDict[bytes, tuple[float, User | None]] = OrderedDict()  # By the token's digest.
+        self._known: Answers[User | None] = Answers(clock, REMEMBERED)  # By the token's digest.
 
     async def authenticate(self, token: str) -> User | None:
         key = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(key)
-        if known is not None and known[0] > self._clock.monotonic():
-            return known[1]
+        if (known := self._known.find(key)) is not None:
+            return known[0]
         review = {
             "kind": "TokenReview",
             "apiVersion": f"authentication.k8s.io/{self._settings.version}",
@@ -53,10 +50,7 @@ class WebhookTokens:
             log.error("token webhook failed", extra={"why": str(error)})
             return None
         user = user_of(answer.get("status") or {}, self._audiences)
-        if self._settings.cache_seconds > 0:
-            self._known[key] = (self._clock.monotonic() + self._settings.cache_seconds, user)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        self._known.keep(key, user, self._settings.cache_seconds)
         return user
 
 

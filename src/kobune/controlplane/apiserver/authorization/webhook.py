@@ -4,7 +4,7 @@ Source: upstream apiserver, plugin/pkg/authorizer/webhook, and pkg/authorization
 """
 
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
@@ -16,7 +16,7 @@ from kobune.api.field_selectors import parse_fields
 from kobune.api.selectors import parse_labels
 from kobune.controlplane.apiserver.authorization.authorizer import NO_OPINION, Access, Decision, Verdict
 from kobune.controlplane.apiserver.authorization.configuration import Webhook
-from kobune.controlplane.apiserver.reviewer import Ask, Unanswered
+from kobune.controlplane.apiserver.reviewer import Answers, Ask, Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class WebhookAuthorizer:
         self._settings = settings
         self._ask = ask
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[float, Decision]] = OrderedDict()
+        self._known: Answers[Decision] = Answers(clock, REMEMBERED)
         self._on_failure = Decision(Verdict.DENY) if settings.denies_on_failure else NO_OPINION
         self.evaluations: defaultdict[str, int] = defaultdict(int)  # By result.
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -47,9 +47,8 @@ class WebhookAuthorizer:
             if decision is not None:
                 return decision
         key = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
-        known = self._known.get(key)
-        if known is not None and known[0] > self._clock.monotonic():
-            return known[1]
+        if (known := self._known.find(key)) is not None:
+            return known[0]
         return self._asked(access, spec, key)
 
     def _excluded(self, spec: Json) -> Decision | None:
@@ -102,11 +101,8 @@ class WebhookAuthorizer:
         decision = decision_of(answer.get("status") or {})
         allowed = decision.verdict is Verdict.ALLOW
         kept = settings.authorized_seconds if allowed else settings.unauthorized_seconds
-        if kept > 0 and sum(map(len, access[1:9])) < MOST_REMEMBERED_BYTES:
-            self._known[key] = (self._clock.monotonic() + kept, decision)
-            self._known.move_to_end(key)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        if sum(map(len, access[1:9])) < MOST_REMEMBERED_BYTES:
+            self._known.keep(key, decision, kept)
         return decision
 
 
