@@ -36,9 +36,9 @@ def command(
     ] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Point az, the Azure SDKs and Terraform at this machine.
+    """Point az, the SDKs and Terraform at this machine.
 
-    The service is started with its endpoint if it does not answer. In a shell: eval "$(kobune az --env)"."""
+    The service is started with its endpoint if it does not answer. A shell takes what is printed: eval "$(kobune az --env)"."""
     if [configure, undo, env].count(True) != 1:
         fail("one of --configure, --undo and --env")
     layout = layout_of(state_dir)

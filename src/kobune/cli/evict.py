@@ -16,9 +16,9 @@ def command(
     cluster: ClusterName = DEFAULT_CLUSTER,
     state_dir: StateDir = None,
 ) -> None:
-    """Take a spot machine back, pods and all, without a drain.
+    """Take a spot machine back, as Azure does.
 
-    The pool gets another one: there is always capacity again."""
+    It goes with its pods, without a drain. The pool gets another one: there is always capacity again."""
     layout = layout_of(state_dir)
     found, spec = existing_cluster(layout, cluster)
     if not is_served(layout) or not spec.running:

@@ -24,7 +24,12 @@ from kobune.cli.state import StateDir, layout_of
 from kobune.host.endpoint import Endpoint, read_endpoint
 
 SECONDS = 30.0  # For an answer of the service, or of az.
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Tokens for clusters with Entra integration.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 Environment = Annotated[str, typer.Option(help="Taken as kubelogin takes it; there is one cloud on this machine.")]
 
 

@@ -33,7 +33,9 @@ def command(
     kubeconfig: Annotated[Path | None, typer.Option(help="Plan on top of what runs in this cluster.")] = None,
     output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
 ) -> None:
-    """Place manifests on nodes without touching any cluster. Exit status 2: not everything fits."""
+    """Place manifests on nodes, without any cluster.
+
+    Exit status 2: not everything fits."""
     # Late: the scheduler's arrays take a moment to load, and the other commands need none.
     from kobune.controlplane.scheduler.observe import observe
     from kobune.controlplane.scheduler.plan import make_plan, plan_json, render_plan

@@ -109,8 +109,9 @@ def fork(
         problem = asyncio.run(wait_until_ready(new, wanted))
         if problem:
             fail(problem)
-        typer.echo(f"export KUBECONFIG={new.kubeconfig}", err=True)
     _say(f"forked cluster {cluster} as {name}", forked, output)
+    if start:
+        typer.echo(f"export KUBECONFIG={new.kubeconfig}", err=True)
 
 
 def _say(sentence: str, snapshot: Snapshot, output: Output) -> None:

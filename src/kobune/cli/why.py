@@ -28,7 +28,7 @@ def command(
     state_dir: StateDir = None,
     output: Annotated[Output, typer.Option("-o", "--output")] = Output.TEXT,
 ) -> None:
-    """Say why POD has no node, and what would give it one."""
+    """Say why POD has no node, and what would help."""
     # Late: the scheduler's arrays take a moment to load, and the other commands need none.
     from kobune.controlplane.scheduler.observe import explain_pod
     from kobune.controlplane.scheduler.why_text import render_json, render_text
