@@ -1,5 +1,7 @@
 """The scale sets behind agent pools, in the node resource group."""
 
+from dataclasses import replace
+
 import pytest
 
 GROUP = "resourceGroups/MC_rg1_c1_westeurope/providers/Microsoft.Compute/virtualMachineScaleSets"
@@ -35,6 +37,16 @@ def test_a_scale_set_has_its_pools_machines(arm, sets):
 def test_a_spot_machine_is_taken_back(arm, sets):
     assert arm.call("POST", f"{GROUP}/{sets['spot']}/virtualMachines/1/simulateEviction") == (204, None)
     assert arm.fleet.evicted == [("c1-0", arm.fleet.views["c1-0"].nodes[3].name)]
+
+
+def test_a_wish_that_comes_meanwhile_leaves_it_taken_back(arm, sets):
+    view = arm.fleet.views["c1-0"]
+    name = view.nodes[3].name
+    system, spot = view.cluster.pools
+    cluster = replace(view.cluster, pools=(system, replace(spot, evicted=(name,))))
+    arm.fleet.views["c1-0"] = replace(view, cluster=cluster)
+    assert arm.call("POST", f"{arm.path()}/stop")[0] == 202
+    assert arm.fleet.views["c1-0"].cluster.pools[1].evicted == (name,)
 
 
 def test_no_other_machine_is_taken_back(arm, sets):
