@@ -118,3 +118,23 @@ async def test_the_scheduler_may_write_the_groups_condition(ask):
         "resources": ["podgroups/status"],
         "verbs": ["patch", "update"],
     } in rules
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_job_that_is_a_gang_keeps_its_parallelism(ask, named):
+    path = "/apis/batch/v1/namespaces/default/jobs"
+    pods = {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}
+    if named:
+        pods["schedulingGroup"] = {"podGroupName": "g"}
+    job = await ask.create(path, {"metadata": {"name": "j"}, "spec": {"parallelism": 2, "template": {"spec": pods}}})
+    more, merge = {"spec": {"parallelism": 3}}, "application/merge-patch+json"
+    await ask("PATCH", f"{path}/j", more, content_type=merge)
+    made = group(schedulingPolicy=GANG)
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": job["metadata"]["uid"], "controller": True}
+    made["metadata"]["ownerReferences"] = [] if named else [owner]
+    await ask.create(GROUPS, made)
+    await ask("PATCH", f"{path}/j", {"spec": {"suspend": True}}, content_type=merge)
+    answer = await ask("PATCH", f"{path}/j", {"spec": {"parallelism": 4}}, content_type=merge, status=403)
+    assert answer["message"] == (
+        'jobs.batch "j" is forbidden: cannot change parallelism for a Job referencing gang-scheduled PodGroup "g"'
+    )

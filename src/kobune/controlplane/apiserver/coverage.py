@@ -16,7 +16,7 @@ from kobune.api.clock import SystemClock
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.configuration import AdmissionSettings
 from kobune.controlplane.apiserver.admission.event_rate_limit import EventLimit
-from kobune.controlplane.apiserver.admission.plugins import NOT_HERE, OFF_BY_DEFAULT, make_plugins
+from kobune.controlplane.apiserver.admission.plugins import OFF_BY_DEFAULT, make_plugins
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import MASTER, Request
 from kobune.controlplane.apiserver.server import ApiServer
@@ -51,6 +51,7 @@ About 360 requests, most of them wrong in some way, were sent to this server and
   upstream reckons every ten seconds, by what was wanted before, how many each level may have. The bounds
   (`lendablePercent`, `borrowingLimitPercent`) are the same.
 """
+_GATED = "PodGroupProtection, PodGroupWorkloadExists and JobValidation are there with `--feature-gates GenericWorkload=true`.\n"
 _INTRODUCTION = """\
 # The API server
 
@@ -76,10 +77,7 @@ async def render() -> str:
         table = _table(("Kind", "Version", "Verbs", "Subresources"), rows)
         plugins = _table(("Plug-in", "On", "Operations", "Resources"), _plugins(server))
     parts = [_INTRODUCTION.format(version=VERSION), "## Kinds, verbs and subresources\n", table]
-    missing = (
-        f"Upstream also has these, off by default, which cannot be switched on here: {', '.join(sorted(NOT_HERE))}.\n"
-    )
-    return "\n".join([*parts, "## Admission plug-ins, in their order\n", plugins, missing, _DIFFERENCES])
+    return "\n".join([*parts, "## Admission plug-ins, in their order\n", plugins, _GATED, _DIFFERENCES])
 
 
 async def _row(server: ApiServer, kind: Kind) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from kobune.controlplane.apiserver.admission.deny_service_external_ips import De
 from kobune.controlplane.apiserver.admission.event_rate_limit import EventRateLimit
 from kobune.controlplane.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
 from kobune.controlplane.apiserver.admission.image_policy_webhook import ImagePolicyWebhook
+from kobune.controlplane.apiserver.admission.job_validation import JobValidation
 from kobune.controlplane.apiserver.admission.limit_ranger import LimitRanger
 from kobune.controlplane.apiserver.admission.mutating_admission_policy import MutatingAdmissionPolicy
 from kobune.controlplane.apiserver.admission.mutating_admission_webhook import MutatingAdmissionWebhook
@@ -57,8 +58,6 @@ OFF_BY_DEFAULT = (
     "ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
     "OwnerReferencesPermissionEnforcement", "DenyServiceExternalIPs", "AlwaysDeny",
 )  # fmt: skip
-# Upstream's, of which there is nothing here to switch on; to switch them off is to ask for what is so.
-NOT_HERE = frozenset({"JobValidation"})
 # The versions whose features these belong to are on by default.
 SINCE = {
     PodTopologyLabels.name: (1, 35), NodeDeclaredFeatureValidator.name: (1, 36), PodResizeValidator.name: (1, 36),
@@ -117,6 +116,7 @@ def make_plugins(
         PodTopologyLabels(registry),
         PodGroupWorkloadExists(registry),
         NodeDeclaredFeatureValidator(registry),
+        JobValidation(registry),
         PodResizeValidator(registry),
         policies,
         MutatingAdmissionWebhook(registry, webhooks, settings.mutating_users, then=policies.again),
@@ -125,7 +125,7 @@ def make_plugins(
         ResourceQuota(registry, settings.limited_resources),
         AlwaysDeny(),
     )
-    unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins} - (NOT_HERE - set(enabled))
+    unknown = {*disabled, *enabled} - {plugin.name for plugin in plugins}
     if unknown:
         raise ValueError(f"no such admission plugin: {', '.join(sorted(unknown))}")
     if EventRateLimit.name in enabled and not settings.event_limits:
@@ -136,5 +136,5 @@ def make_plugins(
     version = tuple(map(int, registry.version.split(".")))
     off |= {name for name, since in SINCE.items() if version < since}
     if GENERIC_WORKLOAD not in registry.features:
-        off |= {PodGroupProtection.name, PodGroupWorkloadExists.name}
+        off |= {PodGroupProtection.name, PodGroupWorkloadExists.name, JobValidation.name}
     return [plugin for plugin in plugins if plugin.name not in off]
