@@ -65,3 +65,33 @@ def test_an_identity_keeps_its_ids(arm):
     assert arm.call("PUT", path, {"location": "westeurope"})[1]["properties"] == first["properties"]
     assert arm.call("DELETE", path)[0] == 200
     assert arm.call("GET", path)[1]["code"] == "ResourceNotFound"
+
+
+def names(arm, wanted: str = "", path: str = "resources"):
+    status, body = arm.call("GET", path, **({"$filter": wanted} if wanted else {}))
+    assert status == 200, body
+    return [each["name"] for each in body["value"]]
+
+
+def test_resources_are_chosen_by_group_type_name_location_and_tag(arm):
+    arm.created("c1", tags={"team": "a"})
+    arm.group("rg2", "northeurope")
+    assert arm.call("PUT", arm.path("c2", "rg2"), arm.body(location="northeurope"))[0] == 201
+    arm.settle()
+    clusters = "resourceType eq 'Microsoft.ContainerService/managedClusters'"
+    assert names(arm, clusters) == ["c1", "c2"]
+    assert names(arm, "resourceGroup eq 'RG2'") == ["c2"]
+    assert names(arm, f"name eq 'c1' and {clusters}") == ["c1"]
+    assert names(arm, f"location eq 'northeurope' and {clusters}") == ["c2"]
+    assert names(arm, "tagName eq 'team' and tagValue eq 'a'") == ["c1"]
+    assert names(arm, "tagName eq 'team' and tagValue eq 'b'") == []
+    assert arm.call("GET", "resources", **{"$filter": "substringof('c', name)"})[1]["code"] == "BadRequest"
+
+
+def test_a_node_resource_group_has_the_scale_sets_of_its_pools(arm):
+    arm.created()
+    scale_set = f"aks-nodepool1-{arm.fleet.views['c1-0'].cluster.suffix}-vmss"
+    group = "MC_rg1_c1_westeurope"
+    assert names(arm, path=f"resourceGroups/{group}/resources") == [scale_set]
+    assert names(arm, f"resourceGroup eq '{group}'") == [scale_set]
+    assert names(arm, path="resourceGroups/rg1/resources") == ["c1"]

@@ -3,10 +3,9 @@
 Source: REST reference of activity logs, api-version 2015-04-01. Every operation is two events: its start and its end.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from kobune.aks.arm.errors import bad_request
+from kobune.aks.arm.filters import Fields, lets_through, parse_filter
 from kobune.aks.arm.groups import DELETES_GROUP
 from kobune.aks.arm.operations import RUN_COMMAND
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
@@ -22,14 +21,14 @@ ACTIONS = {
     "rotate-certificates": "rotateClusterCertificates/action", "rotate-keys": "rotateServiceAccountSigningKeys/action",
     "node-image": "agentPools/upgradeNodeImageVersion/action", "delete-machines": "agentPools/deleteMachines/action",
 }  # fmt: skip
-_TERM = re.compile(r"\s*(\w+)\s+(eq|ge|gt|le|lt)\s+'?([^']*?)'?\s*", re.IGNORECASE)
 
 
 def list_events(service: ArmService, request: ArmRequest) -> ArmAnswer:
     """The newest first, as far as the filter lets them through."""
-    terms = _parse(request.query.get("$filter", ""))
+    asked = parse_filter(request.query.get("$filter", ""), _FIELDS)
+    terms = [term for term in asked if term.field != "eventchannels"]  # All are of the same channels.
     events = [event for operation in service.store.all_operations() for event in _events(service, operation)]
-    found = [event for event in events if all(_holds(event, *term) for term in terms)]
+    found = [event for event in events if lets_through(terms, event, _FIELDS)]
     return ArmAnswer(200, {"value": sorted(found, key=lambda event: str(event["eventTimestamp"]), reverse=True)})
 
 
@@ -92,19 +91,8 @@ def _named(value: str) -> Json:
     return {"value": value, "localizedValue": value}
 
 
-def _parse(text: str) -> list[tuple[str, str, str]]:
-    """The terms of a filter: field, comparison, value, which az does not always quote. Raises ArmError."""
-    terms = []
-    for part in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE) if text.strip() else ():
-        found = _TERM.fullmatch(part)
-        if found is None or found[1].lower() not in _FIELDS:
-            raise bad_request("BadRequest", f"The filter {part!r} is not understood.", target="$filter")
-        terms.append((found[1].lower(), found[2].lower(), found[3]))
-    return terms
-
-
 # How a filter names the fields of an event.
-_FIELDS: Mapping[str, Callable[[Json], object]] = {
+_FIELDS: Fields = {
     "eventtimestamp": lambda event: event["eventTimestamp"],
     "resourcegroupname": lambda event: event["resourceGroupName"],
     "resourceid": lambda event: event["resourceId"],
@@ -115,22 +103,3 @@ _FIELDS: Mapping[str, Callable[[Json], object]] = {
     "status": lambda event: event["status"]["value"],
     "eventchannels": lambda event: "",
 }
-
-
-def _holds(event: Json, field: str, comparison: str, value: str) -> bool:
-    if field == "eventchannels":
-        return True  # All are of the same channels.
-    left, right = str(_FIELDS[field](event)).lower(), value.lower()
-    if field == "eventtimestamp":
-        left, right = left.removesuffix("z"), right.removesuffix("z")
-    match comparison:
-        case "eq":
-            return left == right
-        case "ge":
-            return left >= right
-        case "gt":
-            return left > right
-        case "le":
-            return left <= right
-        case _:
-            return left < right

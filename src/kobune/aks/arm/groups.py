@@ -9,9 +9,11 @@ from dataclasses import replace
 from kobune.aks.arm.clusters import start_deletion
 from kobune.aks.arm.documents import KEPT
 from kobune.aks.arm.errors import ArmError, bad_request
+from kobune.aks.arm.filters import Fields, lets_through, parse_filter
 from kobune.aks.arm.locations import LOCATIONS, check_location, render_locations
 from kobune.aks.arm.operations import RETRY_AFTER_SECONDS, end
 from kobune.aks.arm.request import ArmAnswer, ArmRequest, check_precondition, normal_location
+from kobune.aks.arm.scale_sets import shown_sets
 from kobune.aks.arm.service import CLUSTERS, GROUPS, ArmService
 from kobune.aks.arm.store import Operation, Resource
 from kobune.api.errors import Json
@@ -80,7 +82,7 @@ def list_groups(service: ArmService, request: ArmRequest) -> ArmAnswer:
 
 def get_group(service: ArmService, request: ArmRequest) -> ArmAnswer:
     name = request.parameters["group"]
-    owner = find_node_group_owner(service, name)
+    owner = service.find_node_group_owner(name)
     if owner is not None:
         return ArmAnswer(200, _node_group(service, owner))
     return ArmAnswer(200, service.get_group(name).document)
@@ -88,7 +90,7 @@ def get_group(service: ArmService, request: ArmRequest) -> ArmAnswer:
 
 def group_exists(service: ArmService, request: ArmRequest) -> ArmAnswer:
     name = request.parameters["group"]
-    there = service.find_group(name) or find_node_group_owner(service, name)
+    there = service.find_group(name) or service.find_node_group_owner(name)
     return ArmAnswer(204 if there else 404)
 
 
@@ -197,17 +199,36 @@ def follow_group_deletions(service: ArmService) -> None:
 
 def list_resources(service: ArmService, request: ArmRequest) -> ArmAnswer:
     """Resources of the subscription or of a group, without their properties."""
-    group = request.parameters.get("group")
-    below = service.get_group(group).key if group else service.scope
     wanted = request.query.get("$filter", "")
-    type_ = re.search(r"resourceType eq '([^']*)'", wanted, re.IGNORECASE)
+    terms = [term for term in parse_filter(wanted, _RESOURCE_FIELDS) if not term.field.startswith("tag")]
+    group = request.parameters.get("group")
+    owner = service.find_node_group_owner(group) if group else None
+    if owner is not None:
+        documents = shown_sets(service, owner)
+    else:
+        below = service.get_group(group).key if group else service.scope
+        kept = (found.document for found in service.store.list_below(below))
+        documents = [document for document in kept if "location" in document and document["type"] != GROUP_TYPE]
+        if not group:
+            documents += [
+                one for cluster in service.store.list(CLUSTERS, below) for one in shown_sets(service, cluster)
+            ]
     shown = [
         {field: document[field] for field in ("id", "name", "type", "location", "tags") if field in document}
-        for document in (found.document for found in service.store.list_below(below))
-        if "location" in document and document["type"] != GROUP_TYPE
-        if not type_ or document["type"].lower() == type_[1].lower()
+        for document in documents
+        if lets_through(terms, document, _RESOURCE_FIELDS) and _matches_tag(document, wanted)
     ]
     return ArmAnswer(200, {"value": shown})
+
+
+_RESOURCE_FIELDS: Fields = {
+    "resourcegroup": lambda resource: resource["id"].split("/")[4],
+    "resourcetype": lambda resource: resource["type"],
+    "name": lambda resource: resource["name"],
+    "location": lambda resource: resource["location"],
+    "tagname": lambda resource: "",  # A name and its value belong together; see `_matches_tag`.
+    "tagvalue": lambda resource: "",
+}
 
 
 def list_providers(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -282,20 +303,8 @@ def _refuse_deleting(group: Resource) -> None:
         )
 
 
-def find_node_group_owner(service: ArmService, name: str) -> Resource | None:
-    """The cluster whose nodes are in this group."""
-    return next(
-        (
-            cluster
-            for cluster in service.store.list(CLUSTERS, service.scope)
-            if cluster.document["properties"]["nodeResourceGroup"].lower() == name.lower()
-        ),
-        None,
-    )
-
-
 def _refuse_node_group(service: ArmService, name: str) -> None:
-    owner = find_node_group_owner(service, name)
+    owner = service.find_node_group_owner(name)
     if owner is not None:
         raise ArmError(
             403,
@@ -324,12 +333,13 @@ def _node_group(service: ArmService, cluster: Resource) -> Json:
     }
 
 
-def _matches_tag(group: Json, wanted: str) -> bool:
+def _matches_tag(resource: Json, wanted: str) -> bool:
     name = re.search(r"tagName eq '([^']*)'", wanted, re.IGNORECASE)
     value = re.search(r"tagValue eq '([^']*)'", wanted, re.IGNORECASE)
     if not name:
         return True
-    return name[1] in group["tags"] and (not value or group["tags"][name[1]] == value[1])
+    tags = resource.get("tags") or {}
+    return name[1] in tags and (not value or tags[name[1]] == value[1])
 
 
 def _namespace(request: ArmRequest) -> str:

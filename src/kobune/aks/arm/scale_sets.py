@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from kobune.aks.arm.errors import ArmError, not_allowed
 from kobune.aks.arm.fleet import Machine, View
-from kobune.aks.arm.groups import find_node_group_owner
 from kobune.aks.arm.request import ArmAnswer, ArmRequest
 from kobune.aks.arm.runtimes import machine_tags
 from kobune.aks.arm.service import ArmService
@@ -38,22 +37,27 @@ class _ScaleSet:
 
 
 def list_sets(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    return ArmAnswer(200, {"value": [_shown(service, request, found) for found in _scale_sets(service, request)]})
+    return ArmAnswer(200, {"value": [_shown(service, found) for found in _scale_sets(service, request)]})
+
+
+def shown_sets(service: ArmService, cluster: Resource) -> list[Json]:
+    """The scale sets of a cluster."""
+    return [_shown(service, found) for found in _of(service, cluster)]
 
 
 def get_set(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    return ArmAnswer(200, _shown(service, request, _find(service, request)))
+    return ArmAnswer(200, _shown(service, _find(service, request)))
 
 
 def list_machines(service: ArmService, request: ArmRequest) -> ArmAnswer:
     found = _find(service, request)
-    shown = [_machine_shown(service, request, found, machine) for machine in found.machines]
+    shown = [_machine_shown(service, found, machine) for machine in found.machines]
     return ArmAnswer(200, {"value": shown})
 
 
 def get_machine(service: ArmService, request: ArmRequest) -> ArmAnswer:
     found = _find(service, request)
-    return ArmAnswer(200, _machine_shown(service, request, found, _machine(found, request)))
+    return ArmAnswer(200, _machine_shown(service, found, _machine(found, request)))
 
 
 def simulate_eviction(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -71,10 +75,14 @@ def simulate_eviction(service: ArmService, request: ArmRequest) -> ArmAnswer:
 
 def _scale_sets(service: ArmService, request: ArmRequest) -> list[_ScaleSet]:
     group = request.parameters["group"]
-    cluster = find_node_group_owner(service, group)
+    cluster = service.find_node_group_owner(group)
     if cluster is None:
         service.get_group(group)
         return []
+    return _of(service, cluster)
+
+
+def _of(service: ArmService, cluster: Resource) -> list[_ScaleSet]:
     view = service.look(cluster)
     pools = cluster.document["properties"]["agentPoolProfiles"]
     return [_ScaleSet(cluster, pool, view) for pool in pools] if view is not None else []
@@ -101,14 +109,14 @@ def _missing(what: str, request: ArmRequest) -> ArmError:
     return ArmError(404, "ResourceNotFound", f"The Resource '{what}' {where} was not found.")
 
 
-def _shown(service: ArmService, request: ArmRequest, found: _ScaleSet) -> Json:
+def _shown(service: ArmService, found: _ScaleSet) -> Json:
     pool = found.pool
     spot = {
         "evictionPolicy": pool.get("scaleSetEvictionPolicy"),
         "billingProfile": {"maxPrice": pool.get("spotMaxPrice")},
     }
     return {
-        "id": _id(service, request, found),
+        "id": _id(service, found),
         "name": found.name,
         "type": SCALE_SETS,
         "location": found.cluster.document["location"],
@@ -129,9 +137,9 @@ def _shown(service: ArmService, request: ArmRequest, found: _ScaleSet) -> Json:
     }
 
 
-def _machine_shown(service: ArmService, request: ArmRequest, found: _ScaleSet, machine: Machine) -> Json:
+def _machine_shown(service: ArmService, found: _ScaleSet, machine: Machine) -> Json:
     return {
-        "id": f"{_id(service, request, found)}/virtualMachines/{machine.number}",
+        "id": f"{_id(service, found)}/virtualMachines/{machine.number}",
         "name": f"{found.name}_{machine.number}",
         "type": f"{SCALE_SETS}/virtualMachines",
         "location": found.cluster.document["location"],
@@ -147,5 +155,6 @@ def _machine_shown(service: ArmService, request: ArmRequest, found: _ScaleSet, m
     }
 
 
-def _id(service: ArmService, request: ArmRequest, found: _ScaleSet) -> str:
-    return f"{service.group_id(request.parameters['group'])}/providers/{SCALE_SETS}/{found.name}"
+def _id(service: ArmService, found: _ScaleSet) -> str:
+    group = found.cluster.document["properties"]["nodeResourceGroup"]
+    return f"{service.group_id(group)}/providers/{SCALE_SETS}/{found.name}"

@@ -76,6 +76,13 @@ class ArmService:
             raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
         return found
 
+    def find_node_group_owner(self, name: str) -> Resource | None:
+        """The cluster whose nodes are in the group of this name."""
+        for cluster in self.store.list(CLUSTERS, self.scope):
+            if cluster.document["properties"]["nodeResourceGroup"].lower() == name.lower():
+                return cluster
+        return None
+
     def find_cluster(self, request: ArmRequest) -> Resource | None:
         return self.store.find(self.cluster_id(request.parameters["group"], request.parameters["cluster"]))
 
