@@ -33,6 +33,16 @@ def lets_through(terms: Sequence[Term], item: Json, fields: Fields) -> bool:
     return all(_holds(str(fields[term.field](item)).lower(), term) for term in terms)
 
 
+def matches_tag(resource: Json, wanted: str) -> bool:
+    """Whether the resource has the tag, with the value, that a filter asks for: `tagName eq 'a' and tagValue eq 'b'`."""
+    name = re.search(r"tagName eq '([^']*)'", wanted, re.IGNORECASE)
+    value = re.search(r"tagValue eq '([^']*)'", wanted, re.IGNORECASE)
+    if not name:
+        return True
+    tags = resource.get("tags") or {}
+    return name[1] in tags and (not value or tags[name[1]] == value[1])
+
+
 def _holds(value: str, term: Term) -> bool:
     if term.comparison == "eq":
         return value == term.value

@@ -1,4 +1,4 @@
-"""Subscriptions, tenants, locations, resource groups, providers and the list of resources.
+"""Subscriptions, tenants, locations and resource groups.
 
 Source: REST reference of Azure Resource Manager, api-versions 2022-12-01 and 2024-11-01.
 """
@@ -9,11 +9,10 @@ from dataclasses import replace
 from kobune.aks.arm.clusters import start_deletion
 from kobune.aks.arm.documents import KEPT
 from kobune.aks.arm.errors import ArmError, bad_request
-from kobune.aks.arm.filters import Fields, lets_through, parse_filter
-from kobune.aks.arm.locations import LOCATIONS, check_location, render_locations
+from kobune.aks.arm.filters import matches_tag
+from kobune.aks.arm.locations import check_location, render_locations
 from kobune.aks.arm.operations import RETRY_AFTER_SECONDS, end
 from kobune.aks.arm.request import ArmAnswer, ArmRequest, check_precondition, normal_location
-from kobune.aks.arm.scale_sets import shown_sets
 from kobune.aks.arm.service import CLUSTERS, GROUPS, ArmService
 from kobune.aks.arm.store import Operation, Resource
 from kobune.api.errors import Json
@@ -21,24 +20,6 @@ from kobune.api.errors import Json
 GROUP_NAME = re.compile(r"[-\w._()]{0,89}[-\w_()]")
 GROUP_TYPE = "Microsoft.Resources/resourceGroups"
 DELETES_GROUP = "group"  # The kind of operation that waits for a group's contents to go.
-# Namespace and the resource types that are served.
-PROVIDERS: dict[str, tuple[str, ...]] = {
-    "Microsoft.Authorization": ("roleAssignments", "roleDefinitions"),
-    "Microsoft.Compute": (
-        "skus", "locations", "locations/vmSizes", "locations/usages", "virtualMachineScaleSets", "virtualMachineScaleSets/virtualMachines",
-    ),
-    "Microsoft.ContainerService": (
-        "managedClusters", "managedClusters/agentPools", "managedClusters/maintenanceConfigurations", "locations",
-        "locations/kubernetesVersions", "locations/operations", "locations/operationresults", "locations/orchestrators",
-    ),
-    "Microsoft.Insights": ("diagnosticSettings", "diagnosticSettingsCategories"),
-    "Microsoft.ManagedIdentity": ("userAssignedIdentities",),
-    "Microsoft.OperationalInsights": ("workspaces",),
-    "Microsoft.Resources": ("resourceGroups", "subscriptions", "tenants"),
-}  # fmt: skip
-API_VERSIONS = {
-    "Microsoft.ContainerService": ["2026-08-01", "2026-06-01", "2026-01-01", "2025-10-01", "2025-05-01", "2024-09-01"]
-}
 
 
 def subscriptions(service: ArmService, request: ArmRequest) -> ArmAnswer:
@@ -76,7 +57,7 @@ def list_groups(service: ArmService, request: ArmRequest) -> ArmAnswer:
     groups = [group.document for group in service.store.list(GROUPS, service.scope)]
     groups += [_node_group(service, cluster) for cluster in service.store.list(CLUSTERS, service.scope)]
     return ArmAnswer(
-        200, {"value": [group for group in groups if _matches_tag(group, request.query.get("$filter", ""))]}
+        200, {"value": [group for group in groups if matches_tag(group, request.query.get("$filter", ""))]}
     )
 
 
@@ -197,78 +178,6 @@ def follow_group_deletions(service: ArmService) -> None:
                 end(service, operation, "Succeeded")
 
 
-def list_resources(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    """Resources of the subscription or of a group, without their properties."""
-    wanted = request.query.get("$filter", "")
-    terms = [term for term in parse_filter(wanted, _RESOURCE_FIELDS) if not term.field.startswith("tag")]
-    group = request.parameters.get("group")
-    owner = service.find_node_group_owner(group) if group else None
-    if owner is not None:
-        documents = shown_sets(service, owner)
-    else:
-        below = service.get_group(group).key if group else service.scope
-        kept = (found.document for found in service.store.list_below(below))
-        documents = [document for document in kept if "location" in document and document["type"] != GROUP_TYPE]
-        if not group:
-            documents += [
-                one for cluster in service.store.list(CLUSTERS, below) for one in shown_sets(service, cluster)
-            ]
-    shown = [
-        {field: document[field] for field in ("id", "name", "type", "location", "tags") if field in document}
-        for document in documents
-        if lets_through(terms, document, _RESOURCE_FIELDS) and _matches_tag(document, wanted)
-    ]
-    return ArmAnswer(200, {"value": shown})
-
-
-_RESOURCE_FIELDS: Fields = {
-    "resourcegroup": lambda resource: resource["id"].split("/")[4],
-    "resourcetype": lambda resource: resource["type"],
-    "name": lambda resource: resource["name"],
-    "location": lambda resource: resource["location"],
-    "tagname": lambda resource: "",  # A name and its value belong together; see `_matches_tag`.
-    "tagvalue": lambda resource: "",
-}
-
-
-def list_providers(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    return ArmAnswer(200, {"value": [_provider(service, name) for name in PROVIDERS]})
-
-
-def get_provider(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    return ArmAnswer(200, _provider(service, _namespace(request)))
-
-
-def register(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    name = _namespace(request)
-    service.store.set(f"unregistered {name}", "")
-    return ArmAnswer(200, _provider(service, name))
-
-
-def unregister(service: ArmService, request: ArmRequest) -> ArmAnswer:
-    name = _namespace(request)
-    if name == "Microsoft.ContainerService" and service.store.list(CLUSTERS, service.scope):
-        raise ArmError(
-            409,
-            "CannotUnregisterNamespaceWithResources",
-            f"The namespace '{name}' still has resources in the subscription.",
-        )
-    service.store.set(f"unregistered {name}", "yes")
-    return ArmAnswer(200, _provider(service, name))
-
-
-def check_registered(service: ArmService, namespace: str) -> None:
-    """Raise ArmError when the subscription has unregistered the provider."""
-    if service.store.setting(f"unregistered {namespace}"):
-        raise ArmError(
-            409,
-            "MissingSubscriptionRegistration",
-            f"The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
-            "register subscriptions.",
-            target=namespace,
-        )
-
-
 def _subscription(service: ArmService) -> Json:
     return {
         "id": service.scope,
@@ -330,43 +239,4 @@ def _node_group(service: ArmService, cluster: Resource) -> Json:
         "managedBy": document["id"],
         "tags": tags,
         "properties": {"provisioningState": "Succeeded"},
-    }
-
-
-def _matches_tag(resource: Json, wanted: str) -> bool:
-    name = re.search(r"tagName eq '([^']*)'", wanted, re.IGNORECASE)
-    value = re.search(r"tagValue eq '([^']*)'", wanted, re.IGNORECASE)
-    if not name:
-        return True
-    tags = resource.get("tags") or {}
-    return name[1] in tags and (not value or tags[name[1]] == value[1])
-
-
-def _namespace(request: ArmRequest) -> str:
-    wanted = request.parameters["namespace"]
-    name = next((known for known in PROVIDERS if known.lower() == wanted.lower()), None)
-    if name is None:
-        raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{wanted}' is invalid.")
-    return name
-
-
-def _provider(service: ArmService, name: str) -> Json:
-    versions = API_VERSIONS.get(name, ["2024-11-01", "2022-04-01"])
-    registered = not service.store.setting(f"unregistered {name}")
-    shown = [location for location, _ in LOCATIONS.values()]
-    return {
-        "id": f"{service.scope}/providers/{name}",
-        "namespace": name,
-        "registrationState": "Registered" if registered else "NotRegistered",
-        "registrationPolicy": "RegistrationRequired",
-        "resourceTypes": [
-            {
-                "resourceType": type_,
-                "locations": shown,
-                "apiVersions": versions,
-                "defaultApiVersion": versions[0],
-                "capabilities": "None",
-            }
-            for type_ in PROVIDERS[name]
-        ],
     }

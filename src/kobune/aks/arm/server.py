@@ -16,9 +16,10 @@ from kobune.aks.arm.access import action_of, grants_of, require, visible
 from kobune.aks.arm.auto_upgrade import follow_auto_upgrades
 from kobune.aks.arm.diagnostics import collect, follow_audit
 from kobune.aks.arm.errors import ArmError, error_body
-from kobune.aks.arm.groups import check_registered, follow_group_deletions
+from kobune.aks.arm.groups import follow_group_deletions
 from kobune.aks.arm.guarding import follow_guards
 from kobune.aks.arm.operations import LOOK_SECONDS, follow
+from kobune.aks.arm.providers import check_registered
 from kobune.aks.arm.request import BODY_LIMIT, ArmAnswer, ArmRequest, Caller, check_api_version
 from kobune.aks.arm.routes import Operation, find_operation, methods_of
 from kobune.aks.arm.service import ArmService
