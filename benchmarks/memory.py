@@ -2,7 +2,7 @@
 
 The control plane is the one of `kobune up`: API server, store, scheduler and controllers in one process.
 
-Usage: python benchmarks/memory.py [--pods 10000]
+Usage: python benchmarks/memory.py [--pods 10000] [--restart]
 """
 
 import argparse
@@ -46,16 +46,22 @@ async def fill(kubeconfig: Path, count: int) -> None:
         await client.transport.close()
 
 
-def resident_mb(pid: int) -> float:
-    """The process's resident memory."""
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """A field of the process's status: what is resident now, or (VmHWM) was at most."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    return int(status.split(f"{field}:")[1].split()[0]) / 1024
+
+
+def say(bench: str, **figures: float) -> None:
+    print(json.dumps({"bench": bench, **{name: round(figure, 2) for name, figure in figures.items()}}), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pods", type=int, default=10_000)
-    count = parser.parse_args().pods
+    parser.add_argument("--restart", action="store_true", help="measure also a control plane that starts with the pods")
+    options = parser.parse_args()
+    count = options.pods
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "KOBUNE_HOME": folder}
 
@@ -63,17 +69,26 @@ def main() -> None:
             command = [sys.executable, "-m", "kobune", *arguments]
             return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
-        kobune("up", "--nodes", "0")
-        try:
+        def up() -> tuple[int, Path]:
+            kobune("up", "--nodes", "0")
             [cluster] = json.loads(kobune("status", "-o", "json"))["clusters"]
-            pid = cluster["processes"][0]["pid"]
             time.sleep(SETTLE_SECONDS)
-            idle = resident_mb(pid)
-            print(json.dumps({"bench": "idle control plane", "megabytes": round(idle, 1)}), flush=True)
-            asyncio.run(fill(Path(cluster["kubeconfig"]), count))
+            return cluster["processes"][0]["pid"], Path(cluster["kubeconfig"])
+
+        try:
+            pid, kubeconfig = up()
+            idle = memory_mb(pid)
+            say("idle control plane", megabytes=idle)
+            asyncio.run(fill(kubeconfig, count))
             time.sleep(SETTLE_SECONDS)
-            each = (resident_mb(pid) - idle) * 1000 / count
-            print(json.dumps({"bench": "1,000 pods in a control plane", "pods": count, "megabytes": round(each, 2)}))
+            full = memory_mb(pid)
+            say("a control plane after so many pods were created", pods=count, megabytes=full)
+            say("1,000 pods in a control plane", pods=count, megabytes=(full - idle) * 1000 / count)
+            if options.restart:
+                kobune("down")
+                pid, _ = up()
+                peak = memory_mb(pid, "VmHWM")
+                say("a control plane started with so many pods", pods=count, megabytes=memory_mb(pid), peak=peak)
         finally:
             kobune("down", "--purge")
 

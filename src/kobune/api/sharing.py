@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from sys import intern
-from typing import TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
 
 V = TypeVar("V", str, str | int | float)
+T = TypeVar("T")
 
 FEW = 8  # Larger maps, as nodes' labels, mostly hold a name of their own: of them the texts alone are shared.
 _REMEMBERED = 4096
 
 NONE: dict[str, str] = {}
+_NOTHING: list[Any] = []
 _maps: dict[tuple[tuple[str, object], ...], object] = {}
 
 
@@ -29,3 +33,31 @@ def shared_map(entries: Mapping[str, V]) -> dict[str, V]:
                 _maps.clear()
             _maps[tuple(found.items())] = found
     return cast("dict[str, V]", found)
+
+
+def nothing() -> list[Any]:
+    """The one empty list."""
+    return _NOTHING
+
+
+def no_entries() -> dict[str, Any]:
+    """The one empty map."""
+    return cast("dict[str, Any]", NONE)
+
+
+class Shared(Generic[T]):
+    """Values of one type, such as the containers of a Deployment's pods: those that say the same are one object."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, T] = {}
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def __call__(self, value: T) -> T:
+        """The one that says the same, which may be this."""
+        key = self._encode(value)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()  # What is in use lives on.
+            self._known[key] = found = value
+        return found

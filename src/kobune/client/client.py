@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from kobune.api.catalogue import Resource, find_builtin
-from kobune.api.errors import ApiError, Json, NotFound, error_from_status
+from kobune.api.errors import ApiError, Gone, Json, NotFound, error_from_status
 from kobune.api.objects.meta import Key, Object
 from kobune.client.transport import Answer, Transport
 
@@ -17,6 +17,9 @@ T = TypeVar("T", bound=Object)
 
 # The newest frames of watches whose views are kept for the next watcher, and how large such a frame may be.
 SHARED_EVENTS, SHARED_BYTES = 512, 16 * 1024
+PAGE = (
+    500  # Objects asked for at a time, so that a large list is never in memory as a whole. Source: client-go's pager.
+)
 
 
 class Patch(StrEnum):
@@ -95,8 +98,19 @@ class Client:
         if limit:
             query["limit"] = str(limit)
         path = (resource or resource_of(view)).path(namespace)
-        page = _list_decoder(view).decode(await self.call("GET", path, query=query))
-        return Listing(page.items, page.metadata.resource_version)
+        decode = _list_decoder(view).decode
+        page = decode(await self.call("GET", path, query={**query, "limit": str(PAGE)}))
+        items, more = page.items, page.metadata.continue_
+        while more:
+            try:
+                page = decode(await self.call("GET", path, query={**query, "limit": str(PAGE), "continue": more}))
+            except Gone:
+                # The state that the pages show is no longer kept: all at once, then.
+                page = decode(await self.call("GET", path, query=query))
+                items.clear()
+            items += page.items
+            more = page.metadata.continue_
+        return Listing(items, page.metadata.resource_version)
 
     async def watch(
         self,

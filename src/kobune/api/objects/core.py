@@ -1,5 +1,6 @@
 """Views of the core group. Each names only the fields that our components read; anyone may add the field they need."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from sys import intern
 from typing import Any, ClassVar
@@ -7,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from kobune.api.objects.meta import GVK, Condition, Object, ObjectMeta, View, find_condition, is_true
-from kobune.api.sharing import shared_map
+from kobune.api.sharing import Shared, nothing, shared_map
 
 Quantities = dict[str, str | int | float]  # By resource name; parse with api/quantity.
 IntOrString = int | str  # A port by number or name; a count or a percentage.
@@ -99,11 +100,6 @@ class Toleration(View):
     value: str = ""
     effect: str = ""  # "" is every effect.
     toleration_seconds: int | None = None
-
-    def __post_init__(self) -> None:
-        # Every pod tolerates the same two taints for a while.
-        self.key, self.operator = intern(self.key), intern(self.operator)
-        self.value, self.effect = intern(self.value), intern(self.effect)
 
 
 class NodeSelectorRequirement(View):
@@ -236,20 +232,34 @@ class PodTemplateSpec(View):
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
 
 
-# Pod: the status.
+# Pod: the status. Of each part there is what every view reads, and the whole.
+
+
+class AnyContainerStateTerminated(View):
+    exit_code: int = 0
+    finished_at: datetime | None = None
+
+
+class AnyContainerState(View):
+    terminated: AnyContainerStateTerminated | None = None
+
+
+class AnyContainerStatus(View):
+    name: str
+    restart_count: int = 0
+    state: AnyContainerState = msgspec.field(default_factory=AnyContainerState)
+    resources: ResourceRequirements | None = None
 
 
 class ContainerStateRunning(View):
     started_at: datetime | None = None
 
 
-class ContainerStateTerminated(View):
-    exit_code: int = 0
+class ContainerStateTerminated(AnyContainerStateTerminated):
     signal: int = 0
     reason: str = ""
     message: str = ""
     started_at: datetime | None = None
-    finished_at: datetime | None = None
     container_id: str = ""
 
 
@@ -258,23 +268,20 @@ class ContainerStateWaiting(View):
     message: str = ""
 
 
-class ContainerState(View):
+class ContainerState(AnyContainerState):
     running: ContainerStateRunning | None = None
     terminated: ContainerStateTerminated | None = None
     waiting: ContainerStateWaiting | None = None
 
 
-class ContainerStatus(View):
-    name: str
+class ContainerStatus(AnyContainerStatus):
     ready: bool = False
     started: bool | None = None
-    restart_count: int = 0
     image: str = ""
     image_id: str = ""
     container_id: str = ""
     state: ContainerState = msgspec.field(default_factory=ContainerState)
     last_state: ContainerState = msgspec.field(default_factory=ContainerState)
-    resources: ResourceRequirements | None = None
 
 
 class PodIP(View):
@@ -290,29 +297,43 @@ class ExtendedResourceClaimStatus(View):
     resource_claim_name: str = ""
 
 
-class PodStatus(View):
+class AnyPodStatus(View):
     phase: str = PENDING
-    conditions: list[Condition] = []
+    conditions: list[Condition] = msgspec.field(default_factory=nothing)
     reason: str = ""
-    message: str = ""
-    host_ip: str = msgspec.field(default="", name="hostIP")
     pod_ip: str = msgspec.field(default="", name="podIP")
-    pod_ips: list[PodIP] = []
+    pod_ips: list[PodIP] = msgspec.field(default_factory=nothing)
     start_time: datetime | None = None
     nominated_node_name: str = ""
-    resource_claim_statuses: list[PodResourceClaimStatus] = []
+    resource_claim_statuses: list[PodResourceClaimStatus] = msgspec.field(default_factory=nothing)
     extended_resource_claim_status: ExtendedResourceClaimStatus | None = None
+    container_statuses: Sequence[AnyContainerStatus] = ()
+    init_container_statuses: Sequence[AnyContainerStatus] = ()
+
+    def __post_init__(self) -> None:
+        self.phase = intern(self.phase)
+        if self.container_statuses:
+            # Those of pods that run well say the same.
+            self.container_statuses = _container_statuses(self.container_statuses)
+
+
+_container_statuses = Shared[Sequence[AnyContainerStatus]]()
+
+
+class PodStatus(AnyPodStatus):
+    message: str = ""
+    host_ip: str = msgspec.field(default="", name="hostIP")
     qos_class: str = ""
-    container_statuses: list[ContainerStatus] = []
-    init_container_statuses: list[ContainerStatus] = []
-    ephemeral_container_statuses: list[ContainerStatus] = []
+    container_statuses: Sequence[ContainerStatus] = ()
+    init_container_statuses: Sequence[ContainerStatus] = ()
+    ephemeral_container_statuses: Sequence[ContainerStatus] = ()
 
 
 class AnyPod(Object):
     """What every view of a pod has, however little of its spec it reads."""
 
     gvk: ClassVar[GVK] = GVK("", "v1", "Pod")
-    status: PodStatus = msgspec.field(default_factory=PodStatus)
+    status: AnyPodStatus = msgspec.field(default_factory=AnyPodStatus)
 
     @property
     def is_finished(self) -> bool:
@@ -337,6 +358,7 @@ class AnyPod(Object):
 
 class Pod(AnyPod):
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
 
     @property
     def node_name(self) -> str:

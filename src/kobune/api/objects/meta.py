@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from kobune.api.sharing import shared_map, shared_texts
+from kobune.api.sharing import Shared, nothing, shared_map, shared_texts
 
 # Words written in capitals inside a camelCase name, as in podCIDR and clusterIP. Source: Kubernetes API conventions.
 ACRONYMS = frozenset(
@@ -55,6 +55,9 @@ class OwnerReference(View):
     block_owner_deletion: bool = False
 
 
+_owners = Shared[list[OwnerReference]]()
+
+
 class ObjectMeta(View):
     name: str = ""
     generate_name: str = ""
@@ -67,11 +70,14 @@ class ObjectMeta(View):
     deletion_grace_period_seconds: int | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    owner_references: list[OwnerReference] = []
-    finalizers: list[str] = []
+    owner_references: list[OwnerReference] = msgspec.field(default_factory=nothing)
+    finalizers: list[str] = msgspec.field(default_factory=nothing)
 
     def __post_init__(self) -> None:
+        self.namespace, self.generate_name = intern(self.namespace), intern(self.generate_name)
         self.labels, self.annotations = shared_map(self.labels), shared_texts(self.annotations)
+        if self.owner_references:
+            self.owner_references = _owners(self.owner_references)
 
     @property
     def controller(self) -> OwnerReference | None:
@@ -104,8 +110,6 @@ class Object(View):
     """A whole object; subclasses add `spec` and `status` and say which kind they are."""
 
     gvk: ClassVar[GVK] = GVK("", "", "")
-    api_version: str = ""
-    kind: str = ""
     metadata: ObjectMeta = msgspec.field(default_factory=ObjectMeta)
 
     @property

@@ -7,7 +7,7 @@ resources, Pod Overhead; upstream component-helpers resource.PodRequests.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from kobune.api.objects.core import ContainerStatus, Quantities
+from kobune.api.objects.core import AnyContainerStatus, Quantities
 from kobune.api.objects.scheduling import Pod, PodContainer, PodSpec
 from kobune.api.quantity import cpu_millicores, to_bytes
 
@@ -97,7 +97,7 @@ def _resized(pod: Pod) -> Mapping[str, Amounts]:
     return {**_given(pod.status.container_statuses), **_given(pod.status.init_container_statuses)}
 
 
-def _given(statuses: Sequence[ContainerStatus]) -> dict[str, Amounts]:
+def _given(statuses: Sequence[AnyContainerStatus]) -> dict[str, Amounts]:
     return {
         status.name: amounts_of(status.resources.requests)
         for status in statuses

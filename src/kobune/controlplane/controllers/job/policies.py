@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from kobune.api.objects.batch import Job, OnExitCodes, PodFailurePolicy, PodFailureRule
-from kobune.api.objects.core import ContainerStatus
+from kobune.api.objects.core import AnyContainerStatus
 from kobune.api.objects.lean import Pod
 from kobune.controlplane.controllers.job.indexes import parse_indexes
 
@@ -64,7 +64,7 @@ def _match(rule: PodFailureRule, pod: Pod) -> str | None:
     return None
 
 
-def _failing_code(status: ContainerStatus, wanted: OnExitCodes) -> int | None:
+def _failing_code(status: AnyContainerStatus, wanted: OnExitCodes) -> int | None:
     ended = status.state.terminated
     if ended is None or ended.exit_code == 0 or wanted.container_name not in (None, status.name):
         return None
