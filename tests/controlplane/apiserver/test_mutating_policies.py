@@ -124,6 +124,17 @@ async def test_an_expression_that_does_not_compile_is_refused(ask):
     assert cause["message"].startswith('Invalid value: "nix(": compilation failed: ERROR: <input>:1:5: Syntax error')
 
 
+@pytest.mark.parametrize(("mutation", "message"), [
+    (apply('{"a": 1}'), 'Invalid value: "{\\"a\\": 1}": must evaluate to Object but got map(string, int)'),
+    (patch("object.a"), 'Invalid value: "object.a": must evaluate to list(JSONPatch) but got dyn'),
+    (apply(" Foo{}"), "Invalid value: \"Foo{}\": compilation failed: ERROR: <input>:1:4: undeclared reference to 'Foo' "
+     "(in container '')\n | Foo{}\n | ...^"),
+])  # fmt: skip
+async def test_an_expression_of_another_type_is_refused(ask, mutation, message):
+    answer = await ask("POST", f"{ROOT}/mutatingadmissionpolicies", policy(mutation), status=422)
+    assert [cause["message"] for cause in answer["details"]["causes"]] == [message]
+
+
 async def test_a_policy_looks_again_when_a_later_one_has_changed_the_object(ask, bind):
     count = 'Object{data: {"n": string(object.data.size())}}'
     await bind(policy(apply(count), name="a", reinvocationPolicy="IfNeeded"))

@@ -29,6 +29,10 @@ _WELL_KNOWN = (any_pb2, duration_pb2, struct_pb2, timestamp_pb2)
 _NUMBERS = r"'_(?:<|<=|>|>=)_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'"
 # What the engine says when an evaluation goes through too many elements.
 _ENDLESS = "Iteration budget exceeded"
+_UNDECLARED = re.compile(
+    r"(?P<head>ERROR: <input>:\d+:)(?P<column>\d+)"
+    r"(?P<rest>: undeclared reference to '(?P<name>[\w.]+)' \(in container ''\)\n \| (?P<line>.*)\n \| )\.*\^"
+)
 _STRUCT = re.compile(r" not found in struct '[^']*'")
 
 
@@ -134,7 +138,16 @@ class Checker:
 def compile_message(text: str) -> str:
     """The compiler's complaint without what its library wraps around it."""
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    return read_back(_STRUCT.sub("", text))
+    return _UNDECLARED.sub(_at_brace, read_back(_STRUCT.sub("", text)).replace("\\u003F", "?"))
+
+
+def _at_brace(complaint: re.Match[str]) -> str:
+    """An unknown type is told at the brace behind it, as upstream tells it."""
+    line, name, column = complaint["line"], complaint["name"], int(complaint["column"])
+    brace = re.compile(rf"{re.escape(name)}\s*(?={{)").match(line, column - 1)
+    if brace is None:
+        return complaint[0]
+    return f"{complaint['head']}{brace.end() + 1}{complaint['rest']}{'.' * brace.end()}^"
 
 
 def _compares_numbers(complaint: str) -> bool:

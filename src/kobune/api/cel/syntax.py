@@ -130,6 +130,8 @@ def _type(data: bytes) -> Type:
         return Type("map", (_inner(given[7][0], 1), _inner(given[7][0], 2)))
     if 9 in given:
         return Type(given[9][0].decode())
+    if 11 in given:
+        return Type("type", (_type(given[11][0]),))
     if 14 in given:
         opaque = _fields(given[14][0])
         return Type(_text(opaque, 1), tuple(_type(one) for one in opaque.get(2, ())))

@@ -3,10 +3,9 @@
 import re
 
 from kobune.api import names
-from kobune.api.cel.mutations import with_maps
 from kobune.api.errors import Json
 from kobune.api.field_errors import duplicate, forbidden, invalid, not_supported, required
-from kobune.api.validation.admission_expressions import check_expression
+from kobune.api.validation.admission_expressions import check_expression, check_mutation
 from kobune.api.validation.admission_rules import (
     FAILURE_POLICIES,
     OPERATIONS,
@@ -29,6 +28,7 @@ ACTIONS = ("Audit", "Deny", "Warn")
 REINVOCATION = ("IfNeeded", "Never")
 # Patch types, each with the field that holds it.
 PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+PATCH_TYPES = {"ApplyConfiguration": "Object", "JSONPatch": "list(JSONPatch)"}  # What their expressions give.
 MUTABLE = tuple(operation for operation in OPERATIONS if operation != "DELETE")
 BOTH = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"
 EXCLUSIVE = "name and selector are mutually exclusive"
@@ -231,8 +231,7 @@ def _check_mutation(mutation: Json, path: str, errors: Errors) -> None:
         else:
             text, at = part.get("expression") or "", f"{path}.{field}.expression"
             if check_present(text.strip(), at, errors):
-                params = True  # Whoever names parameters where there are none fails when it is evaluated.
-                check_expression(with_maps(text), (), at, errors, params=params, variables=True, written=text)
+                check_mutation(text.strip(), PATCH_TYPES[kind], at, errors)
 
 
 def _check_expression(part: Json, expected: tuple[str, ...], path: str, errors: Errors, *, params: bool) -> None:
