@@ -102,3 +102,21 @@ def test_events_go_once_though_two_groups_serve_them(tell):
         return [each for each in left if each["metadata"]["namespace"] == "gone"], deletions
 
     assert tell(story, ONLY) == ([], ["/api/v1/namespaces/gone/events"])
+
+
+def test_the_last_pod_that_goes_lets_the_rest_go_at_once(tell):
+    async def story(world):
+        await world.create("namespaces", {"metadata": {"name": "gone"}}, "")
+        spec = {"containers": [{"name": "c", "image": "i"}]}
+        for name in ("a", "b"):
+            await world.create(
+                "pods", {"metadata": {"name": name, "finalizers": ["example.com/wait"]}, "spec": spec}, "gone"
+            )
+        await world.delete("namespaces", "gone", "")
+        await world.sleep(21)
+        for name in ("a", "b"):
+            await world.patch("pods", name, {"metadata": {"finalizers": None}}, "gone")
+        await world.sleep(0.1)
+        return await world.find("namespaces", "gone", "")
+
+    assert tell(story, ONLY) is None

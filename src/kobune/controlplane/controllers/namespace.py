@@ -11,12 +11,13 @@ from typing import NamedTuple
 from kobune.api.catalogue import Resource
 from kobune.api.errors import ApiError, Json, MethodNotAllowed, NotFound
 from kobune.api.objects.core import Namespace
-from kobune.api.objects.lean import AnyObject
+from kobune.api.objects.lean import AnyObject, Pod
 from kobune.api.objects.meta import Condition, Key
 from kobune.client.client import Client
 from kobune.client.discovery import discover
 from kobune.controlplane.controllers.conditions import to_json
-from kobune.controlplane.controllers.controller import Context, Controller, For
+from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
+from kobune.controlplane.controllers.ownership import index_by_namespace
 
 FINALIZER = "kubernetes"
 PODS, EVENTS_AGAIN = ("", "pods"), ("events.k8s.io", "events")  # These are the core group's events by another name.
@@ -177,4 +178,21 @@ def _name(resource: Resource) -> tuple[str, str]:
     return resource.group, resource.plural
 
 
-CONTROLLER = Controller("namespace-controller", (For(Namespace),), reconcile, workers=10)
+def _emptied(context: Context, old: Pod | None, new: Pod | None) -> tuple[Key, ...]:
+    """The last pod of a namespace that goes is what everything else in it has waited for."""
+    if new is not None or old is None:
+        return ()
+    key = Key("", old.metadata.namespace)
+    namespace = context.informer(Namespace).get(key)
+    if namespace is None or not namespace.is_deleting or context.informer(Pod).index_size("namespace", key.name):
+        return ()
+    return (key,)
+
+
+def _prepare(context: Context) -> None:
+    index_by_namespace(context, Pod)
+
+
+CONTROLLER = Controller(
+    "namespace-controller", (For(Namespace), Maps(Pod, _emptied)), reconcile, workers=10, prepare=_prepare
+)
