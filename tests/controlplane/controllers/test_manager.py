@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kobune.api.errors import NotFound
+from kobune.api.errors import FieldError, Forbidden, NotFound
 from kobune.client.client import Client
 from kobune.client.leases import LeadershipLost
 from kobune.controlplane.controllers.all import CONTROLLERS
@@ -105,6 +105,26 @@ def test_an_object_that_went_while_it_was_looked_at_is_let_go_without_another_tr
     writes, metrics = tell(story, "replicaset-controller", faults=faults)
     assert writes == 1
     assert 'kobune_reconcile_total{controller="replicaset-controller",outcome="gone"} 1' in metrics
+    assert not caplog.records
+
+
+def test_what_a_namespace_that_goes_takes_in_no_more_is_not_tried_again(tell, caplog):
+    def faults(_world):
+        terminating = FieldError("metadata.namespace", "NamespaceTerminating", "namespace default is being terminated")
+        refusal = Forbidden("unable to create new content in namespace default", terminating)
+        return lambda method, path: refusal if method == "POST" and path.endswith(("/replicasets", "/pods")) else None
+
+    async def story(world):
+        await world.create("deployments", workload("deployments", "web", 3))
+        await world.create("jobs", {"metadata": {"name": "sum"}, "spec": {"completions": 8, "parallelism": 2, "template": {
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}})  # fmt: skip
+        await world.sleep(60)
+        return sum(
+            method == "POST" and path.endswith(("/replicasets", "/pods")) for method, path in world.transport.log
+        )
+
+    attempts = tell(story, "deployment-controller,job-controller", faults=faults)
+    assert 2 <= attempts <= 6
     assert not caplog.records
 
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from kobune.api.errors import ApiError, Json, NotFound
+from kobune.api.errors import Json, NotFound
 from kobune.api.objects.core import EndpointAddress, Endpoints, Service
 from kobune.api.objects.meta import Key
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
-from kobune.controlplane.controllers.pods import Unseen, controller_reference, is_namespace_terminating
+from kobune.controlplane.controllers.pods import Unseen, controller_reference
 from kobune.controlplane.controllers.slices import (
     Endpoint,
     EndpointConditions,
@@ -141,12 +141,7 @@ async def _create(
         "endpoints": _content(wanted.endpoints),
         "ports": _content(wanted.ports),
     }
-    try:
-        created = await context.client.create(EndpointSlice, manifest)
-    except ApiError as error:
-        if not is_namespace_terminating(error):
-            raise
-        return
+    created = await context.client.create(EndpointSlice, manifest)
     context.own(Unseen).wrote(endpoints.key, created, context.clock.monotonic())
 
 

@@ -20,6 +20,7 @@ from kobune.client.queue import QueueMetrics, WorkQueue
 from kobune.controlplane.controllers.all import CONTROLLERS
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps, Owns, Settings
 from kobune.controlplane.controllers.former_names import FORMER_NAMES
+from kobune.controlplane.controllers.pods import is_namespace_terminating
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +156,8 @@ class ControllerManager:
             outcome = "conflict"  # Our copy was old; the news is on its way.
             raise
         except (ApiError, ExceptionGroup) as error:
-            if _is_gone(error, controller, key):
-                outcome = "gone"  # While we looked. The news of it, on its way, wakes the key.
+            if _is_moot(error, controller, key):
+                outcome = "gone"
                 return None
             log.warning(
                 "reconcile failed", extra={"controller": controller.name, "key": str(key), "error": explain(error)}
@@ -198,8 +199,15 @@ def _current(word: str) -> str:
     return f"{word[: len(word) - len(name)]}{FORMER_NAMES.get(name, name)}"
 
 
-def _is_gone(error: Exception, controller: Controller, key: Key) -> bool:
-    """The object that the key stands for was not found; what else may be missing is worth another try."""
+def _is_moot(error: Exception, controller: Controller, key: Key) -> bool:
+    """Another try is for nothing: the key's own object has gone while we looked, or its namespace goes and takes nothing in.
+
+    The news of that, on its way, wakes the key. Of other objects, one that is missing may yet come.
+    """
+    if isinstance(error, ExceptionGroup):
+        return all(_is_moot(each, controller, key) for each in error.exceptions)
+    if isinstance(error, ApiError) and is_namespace_terminating(error):
+        return True
     if not isinstance(error, NotFound) or error.name != key.name:
         return False
     kept = (resource_of(watch.view) for watch in controller.watches if isinstance(watch, For))

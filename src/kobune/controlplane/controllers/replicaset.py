@@ -23,7 +23,6 @@ from kobune.controlplane.controllers.pods import (
     first_to_delete,
     index_by_controller,
     is_available,
-    is_namespace_terminating,
     next_availability,
     pod_manifest,
     slow_start,
@@ -74,7 +73,7 @@ async def reconcile(view: type[ReplicaSet], key: Key, context: Context) -> float
     status = replica_status(rs, live, len(terminating), failure, now_utc)
     if status is not None:
         await context.client.patch_status(view, key, status)
-    if failure is not None and not (isinstance(failure, ApiError) and is_namespace_terminating(failure)):
+    if failure is not None:
         raise failure
     return next_availability(live, rs.spec.min_ready_seconds, now_utc)
 

@@ -1,10 +1,11 @@
 """Keeps the cluster's CA in a ConfigMap `kube-root-ca.crt` of every namespace, for pods to trust the API server by."""
 
-from kobune.api.errors import AlreadyExists, ApiError
+from contextlib import suppress
+
+from kobune.api.errors import AlreadyExists
 from kobune.api.objects.core import ConfigMap, Namespace
 from kobune.api.objects.meta import Key
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
-from kobune.controlplane.controllers.pods import is_namespace_terminating
 from kobune.controlplane.controllers.service_account import namespace_of
 
 NAME, ENTRY = "kube-root-ca.crt", "ca.crt"
@@ -31,13 +32,8 @@ async def reconcile(key: Key, context: Context) -> None:
     known = context.informer(RootCa).get(where)
     if known is None:
         metadata = {"name": NAME, "namespace": namespace.name, "annotations": DESCRIPTION}
-        try:
+        with suppress(AlreadyExists):
             await context.client.create(RootCa, {"metadata": metadata, "data": {ENTRY: root_ca}})
-        except AlreadyExists:
-            return
-        except ApiError as error:
-            if not is_namespace_terminating(error):
-                raise
         return
     described = DESCRIPTION.items() <= known.metadata.annotations.items()
     if known.data == {ENTRY: root_ca} and described:

@@ -1,11 +1,12 @@
 """Keeps a ServiceAccount `default` in every namespace."""
 
-from kobune.api.errors import AlreadyExists, ApiError
+from contextlib import suppress
+
+from kobune.api.errors import AlreadyExists
 from kobune.api.objects.core import Namespace
 from kobune.api.objects.lean import AnyObject
 from kobune.api.objects.meta import GVK, Key
 from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
-from kobune.controlplane.controllers.pods import is_namespace_terminating
 
 DEFAULT = "default"
 
@@ -24,14 +25,9 @@ async def reconcile(key: Key, context: Context) -> None:
     account = Key(namespace.name, DEFAULT)
     if context.informer(DefaultServiceAccount).get(account) is not None:
         return
-    try:
+    with suppress(AlreadyExists):
         manifest = {"metadata": {"name": DEFAULT, "namespace": namespace.name}}
         await context.client.create(DefaultServiceAccount, manifest)
-    except AlreadyExists:
-        return
-    except ApiError as error:
-        if not is_namespace_terminating(error):
-            raise
 
 
 def namespace_of(_context: Context, old: AnyObject | None, new: AnyObject | None) -> tuple[Key, ...]:

@@ -38,7 +38,6 @@ from kobune.controlplane.controllers.pods import (
     delete_pod,
     first_to_delete,
     index_by_controller,
-    is_namespace_terminating,
     pod_manifest,
     watch_deletions,
 )
@@ -125,7 +124,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
             end = Verdict("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
     ready = sum(pod.is_ready for pod in now.active) if end is None and not job.spec.suspend else 0
     await _account(context, job, pods, now, end, Numbers(active, min(ready, active), terminating))
-    if failure is not None and not _is_quiet(failure):
+    if failure is not None:
         raise failure
     return retry
 
@@ -420,12 +419,6 @@ async def _free_pods(context: Context, key: Key, job: Job | None) -> None:
     async with asyncio.TaskGroup() as group:
         for pod in context.informer(Pod).index("tracked", key):
             group.create_task(_free(context, pod, job))
-
-
-def _is_quiet(failure: BaseException) -> bool:
-    if isinstance(failure, BaseExceptionGroup):
-        return all(_is_quiet(each) for each in failure.exceptions)
-    return isinstance(failure, ApiError) and is_namespace_terminating(failure)
 
 
 def _tracked(pod: Pod) -> tuple[Key, ...]:
