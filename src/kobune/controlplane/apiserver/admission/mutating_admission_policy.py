@@ -88,9 +88,7 @@ class MutatingAdmissionPolicy:
         assert obj is not None
         new = await self._registry.in_version(new, kind, call.kind)
         if not call.subresource or call.subresource == "status":
-            new = checked_object(
-                new, call.kind, self._registry.schema(call.kind), validation="Ignore", warnings=[], repeated=[]
-            )
+            new = checked_object(new, call.kind, self._registry.schema(call.kind))
             self._registry.default(call.kind, new)
         obj.clear()
         obj.update(new)

@@ -67,9 +67,7 @@ class MutatingAdmissionWebhook:
         seen = await self._registry.in_version(before, own, kind)
         new = await self._registry.in_version(jsonpatch.apply(seen, verdict.patch), kind, own)
         if not attributes.call.subresource or attributes.call.subresource == "status":
-            new = checked_object(
-                new, own, self._registry.schema(own), validation="Ignore", warnings=[], repeated=[]
-            )  # fmt: skip
+            new = checked_object(new, own, self._registry.schema(own))
             self._registry.default(own, new)
         obj.clear()
         obj.update(new)

@@ -69,7 +69,7 @@ async def apply_patch(
         if given and given != old["metadata"]["resourceVersion"]:
             raise call.conflict(MODIFIED)
         made = decide(old, wanted, force=call.options.force)
-        checked_object(made.obj, kind, registry.schema(kind), validation="Ignore", warnings=[], repeated=[])
+        checked_object(made.obj, kind, registry.schema(kind))
         registry.default(kind, made.obj)
         _say(made)
         return made.obj
@@ -93,10 +93,7 @@ def _read(registry: "Registry", call: Call, document: Any) -> Json:
     if isinstance(meta, dict) and meta.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
     unknown: list[str] = []
-    config = checked_object(
-        document, call.kind, registry.schema(call.kind),
-        validation="Ignore", warnings=call.warnings, repeated=[], unknown=unknown,
-    )  # fmt: skip
+    config = checked_object(document, call.kind, registry.schema(call.kind), unknown=unknown)
     if unknown:
         raise _not_declared(call, unknown)
     config["metadata"].setdefault("name", call.name)

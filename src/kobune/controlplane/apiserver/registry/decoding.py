@@ -28,23 +28,27 @@ def decode_object(
     repeated: list[str] = []
     if validation != "Ignore" and media_type_of(content_type) in (JSON, ""):
         repeated = duplicates.duplicate_fields(body, document)
-    return checked_object(document, kind, schema, validation=validation, warnings=warnings, repeated=repeated)
+    unknown: list[str] = []
+    obj = checked_object(document, kind, schema, unknown=unknown)
+    if unknown or repeated:
+        problems = [*map(decode.unknown_field, unknown), *map(decode.duplicate_field, repeated)]
+        tell(problems, kind, validation=validation, warnings=warnings)
+    return obj
 
 
-def checked_object(
-    document: Any,
-    kind: Kind,
-    schema: Schema | None,
-    *,
-    validation: str,
-    warnings: list[str],
-    repeated: list[str],
-    unknown: list[str] | None = None,
-) -> Json:
+def tell(problems: list[str], kind: Kind, *, validation: str, warnings: list[str]) -> None:
+    """Refuse an object with these problems, warn of them or let them pass, as the client asks."""
+    if problems and validation == "Strict":
+        raise decode.strict_error(kind.name, kind.version, problems)
+    if validation == "Warn":
+        warnings.extend(problems)
+
+
+def checked_object(document: Any, kind: Kind, schema: Schema | None, *, unknown: list[str] | None = None) -> Json:
     """The document as an object of `kind`, checked against the schema in place. Raises BadRequest.
 
     Args:
-        unknown: takes the paths of the unknown fields, for callers that judge them themselves.
+        unknown: takes the paths of the fields that were dropped because there are none of their names.
     """
     if document is None:
         document = {}  # To Go's reader null is an object without fields.
@@ -72,11 +76,6 @@ def checked_object(
             dropped = decode.check(schema, document, kind=kind.name, version=kind.version)
         if unknown is not None:
             unknown.extend(dropped)
-        if (dropped or repeated) and validation != "Ignore":
-            problems = [*map(decode.unknown_field, dropped), *map(decode.duplicate_field, repeated)]
-            if validation == "Strict":
-                raise decode.strict_error(kind.name, kind.version, problems)
-            warnings.extend(problems)
     if not isinstance(document["metadata"], dict):
         raise BadRequest(
             f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: metadata is no object'

@@ -86,7 +86,7 @@ def patched_object(
     unknown: list[str] = []
     try:
         new = _applied(patch, obj, schema)
-        new = checked_object(new, kind, schema, validation="Ignore", warnings=[], repeated=[], unknown=unknown)
+        new = checked_object(new, kind, schema, unknown=unknown)
     except BadRequest as error:
         if DECODING not in str(error):
             raise

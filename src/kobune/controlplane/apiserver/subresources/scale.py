@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from kobune.api.catalogue import Kind
+from kobune.api.decode import unknown_field
 from kobune.api.errors import Json, MethodNotAllowed, invalid
 from kobune.api.field_errors import invalid as invalid_field
 from kobune.api.selectors import labels_from_json, labels_from_map
@@ -13,7 +14,7 @@ from kobune.controlplane.apiserver.answers import document
 from kobune.controlplane.apiserver.negotiation import accepted, media_type_of
 from kobune.controlplane.apiserver.registry import applying, patching, reading
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.decoding import checked_object
+from kobune.controlplane.apiserver.registry.decoding import checked_object, tell
 from kobune.controlplane.apiserver.registry.update import MODIFIED, change, check_name, whole
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
@@ -55,10 +56,10 @@ async def serve_scale(server: "ApiServer", request: Request, info: RequestInfo, 
     elif info.verb == "patch" and media_type_of(request.headers.get("content-type") or "") in applying.APPLY_PATCHES:
 
         def wanted_of(document: object) -> Json:
-            asked = checked_object(
-                document, SCALE, schema_of(server, SCALE),
-                validation=call.options.field_validation, warnings=call.warnings, repeated=[],
-            )  # fmt: skip
+            unknown: list[str] = []
+            asked = checked_object(document, SCALE, schema_of(server, SCALE), unknown=unknown)
+            problems = list(map(unknown_field, unknown))
+            tell(problems, SCALE, validation=call.options.field_validation, warnings=call.warnings)
             check_name(call, asked["metadata"])
             empty = {"apiVersion": call.kind.api_version, "kind": call.kind.name, "metadata": {}, "spec": {}}
             return view.take(empty, _replicas(call, asked))
