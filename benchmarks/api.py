@@ -1,8 +1,12 @@
-"""How fast is the API server? Starts one with the embedded store, and prints one JSON line per question.
+"""How fast is the API server? Starts one with the embedded store, and prints one JSON line per question and round.
 
 The load comes from this process over TLS keep-alive connections, as a user whom RBAC judges; the server has its own.
+In the end comes a table beside the targets: the least and the greatest of the rounds, the processor time that one answer
+or event took on either side, and the server's resident memory. Each question is first asked for a while uncounted.
+Where the rate times the client's time comes near a second, the client was the limit.
 
-Usage: python benchmarks/api.py [start get list create watch] [--seconds 5] [--connections 16] [--pods 5000] [--audit Metadata]
+Usage: python benchmarks/api.py [start get list create watch] [--rounds 3] [--seconds 4] [--connections 16] [--pods 5000]
+       python benchmarks/api.py get create --audit Metadata
        python benchmarks/api.py get list create watch --server 127.0.0.1:6443 --pids 123,124
 
 With --server the same load goes to an API server that runs already, upstream's for instance; it must have been started
@@ -13,22 +17,31 @@ import argparse
 import asyncio
 import json
 import os
-import ssl
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import uvloop
+from load.client import Watch, call, cpu_seconds, load, open_watch, request
+from load.server import OwnServer, Server
 
-QUESTIONS = ("start", "get", "list", "create", "watch")
 PODS = "/api/v1/namespaces/default/pods"
-TOKENS = 'root,root,1,"system:masters"\nbench,bench,2,"bench"\n'
-WATCHERS, WATCHED = 50, 1000
-LAST_CHUNK = b"\r\n0\r\n\r\n"
+WATCHERS, WRITERS, WARM_UP = 50, 32, 500
+ALONE = 200  # Single events on a server that has nothing else to do.
+
+
+TARGETS = {
+    # The measure, the figure among those printed, and its least; negative: its most.
+    "start": ("start to /readyz, s", "seconds", -0.6),
+    "get": ("GET one pod, a second", "per_second", 9_000),
+    "create": ("CREATE pods, durable, a second", "per_second", 3_000),
+    "list": ("LIST of all pods, MB/s", "MB_per_second", 400),
+    "watch": ("watch events delivered, a second", "per_second", 100_000),
+}
 
 
 def pod(name: str) -> bytes:
@@ -40,167 +53,21 @@ def pod(name: str) -> bytes:
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}).encode()
 
 
-def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
-    head = (
-        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-        f"Accept: application/json\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+def post(name: str) -> bytes:
+    return request("POST", PODS, "bench", pod(name))
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection that sends what `next_request` gives as soon as the answer before is complete."""
-
-    def __init__(self, next_request: Callable[[], bytes | None]) -> None:
-        self._next = next_request
-        self._head = b""
-        self._missing = -1  # Bytes of the body; -1: still reading the head.
-        self._tail: bytes | None = None  # The last bytes of a body that comes in chunks.
-        self.answers = self.bytes = self.failures = 0
-        self.done = asyncio.get_running_loop().create_future()
-        self._sent = 0.0
-        self.latencies: list[float] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._send()
-
-    def data_received(self, data: bytes) -> None:
-        self.bytes += len(data)
-        if self._missing < 0:
-            self._head += data
-            end = self._head.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head, rest = self._head[:end].lower(), self._head[end + 4 :]
-            if head[9:10] != b"2":
-                self.failures += 1
-            if b"transfer-encoding: chunked" in head:
-                self._missing, self._tail, data = 1, b"", rest
-            else:
-                at = head.index(b"content-length:") + 15
-                self._missing = int(head[at:].split(b"\r\n", 1)[0]) - len(rest)
-        elif self._tail is None:
-            self._missing -= len(data)
-        if self._tail is not None:
-            self._tail = (self._tail + data)[-len(LAST_CHUNK) :]
-            if self._tail == LAST_CHUNK:
-                self._missing, self._tail = 0, None
-        if self._missing <= 0:
-            self._head, self._missing = b"", -1
-            self.answers += 1
-            self.latencies.append(time.perf_counter() - self._sent)
-            self._send()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def _send(self) -> None:
-        data = self._next()
-        if data is None:
-            self._transport.close()
-            return
-        self._sent = time.perf_counter()
-        self._transport.write(data)
-
-
-async def load(
-    server: "Server", connections: int, seconds: float, make: Callable[[], bytes | None]
-) -> dict[str, float]:
-    """Keep `connections` busy; what came of it, and the processor time that each answer cost the server."""
-    loop, spent = asyncio.get_running_loop(), server.cpu_seconds()
-    end = time.perf_counter() + seconds
-
-    def next_request() -> bytes | None:
-        return make() if time.perf_counter() < end else None
-
-    start = time.perf_counter()
-    pairs = [
-        await loop.create_connection(lambda: Connection(next_request), server.host, server.port, ssl=server.tls)
-        for _ in range(connections)
-    ]
-    opened = [connection for _, connection in pairs]
-    for connection in opened:
-        await connection.done
-    took = time.perf_counter() - start
-    answers = sum(connection.answers for connection in opened)
-    latencies = sorted(one for connection in opened for one in connection.latencies)
-    return {
-        "per_second": round(answers / took),
-        "MB_per_second": round(sum(connection.bytes for connection in opened) / took / 1e6, 1),
-        "p50_ms": round(latencies[len(latencies) // 2] * 1000, 2),
-        "p99_ms": round(latencies[len(latencies) * 99 // 100] * 1000, 2),
-        "server_cpu_us": round((server.cpu_seconds() - spent) / max(answers, 1) * 1e6, 1),
-        "failures": sum(connection.failures for connection in opened),
-    }
-
-
-async def call(server: "Server", data: bytes) -> bytes:
-    """One answer's head and body."""
-    reader, writer = await asyncio.open_connection(server.host, server.port, ssl=server.tls)
-    writer.write(data.replace(b"Accept:", b"Connection: close\r\nAccept:", 1))
-    answer = await reader.read()
-    writer.close()
-    return answer
-
-
-class Server:
-    """An API server that runs already."""
-
-    def __init__(self, host: str, port: int, pids: Sequence[int]) -> None:
-        self.host, self.port, self.pids = host, port, pids
-        self.tls = ssl.create_default_context()
-        self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
-
-    def memory_mb(self) -> float:
-        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids]
-        return sum(int(status.split("VmRSS:")[1].split()[0]) for status in statuses) / 1024
-
-    def cpu_seconds(self) -> float:
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids]
-        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        """It is not ours."""
-
-
-class OwnServer(Server):
-    """An API server in a process of its own."""
-
-    def __init__(self, directory: Path, port: int, audit: str = "") -> None:
-        (directory / "tokens.csv").write_text(TOKENS)
-        arguments = [
-            "kube-apiserver", "--secure-port", str(port), "--bind-address", "127.0.0.1", "--cert-dir", str(directory),
-            "--store", f"sqlite:{directory / 'state.db'}", "--token-auth-file", str(directory / "tokens.csv"),
-        ]  # fmt: skip
-        if audit:
-            policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": audit}]}
-            (directory / "audit.json").write_text(json.dumps(policy))
-            arguments += ["--audit-policy-file", str(directory / "audit.json")]
-            arguments += ["--audit-log-path", str(directory / "audit.log")]
-        command = [sys.executable, "-c", "from kobune.cli.main import main; main()", *arguments]
-        self._log = (directory / "server.log").open("ab")
-        self.started = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        super().__init__("127.0.0.1", port, [self.process.pid])
-
-    async def ready(self) -> float:
-        """Seconds until /readyz was good."""
-        data = request("GET", "/readyz", "root")
-        while True:
-            if self.process.poll() is not None:
-                raise SystemExit("the server ended; its log says why")
-            try:
-                if (await call(self, data)).startswith(b"HTTP/1.1 200"):
-                    return time.perf_counter() - self.started
-            except OSError:
-                await asyncio.sleep(0.005)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-        self._log.close()
+async def ready(server: OwnServer) -> float:
+    """Seconds until /readyz was good."""
+    data = request("GET", "/readyz", "root")
+    while True:
+        if server.has_ended():
+            raise SystemExit("the server ended; its log says why")
+        try:
+            if (await call(server, data)).startswith(b"HTTP/1.1 200"):
+                return time.perf_counter() - server.started
+        except OSError:
+            await asyncio.sleep(0.005)
 
 
 async def grant(server: Server) -> None:
@@ -214,101 +81,176 @@ async def grant(server: Server) -> None:
     await call(server, request("POST", "/api/v1/namespaces/default/serviceaccounts", "root", account))
 
 
-async def fill(server: Server, count: int, prefix: str = "full") -> None:
-    names = iter(range(count))
-
-    def make() -> bytes | None:
-        number = next(names, None)
-        return None if number is None else request("POST", PODS, "bench", pod(f"{prefix}-{number:06}"))
-
-    await load(server, 32, 600, make)
+async def empty(server: Server) -> None:
+    await call(server, request("DELETE", PODS, "bench"))
 
 
-async def watch(server: Server) -> dict[str, float]:
-    """WATCHERS connections see WATCHED pods being made."""
-    frames, readers = 0, []
+async def fill(server: Server, requests: Sequence[bytes]) -> None:
+    waiting = iter(requests)
+    await load(server, WRITERS, 600, lambda: next(waiting, None))
+
+
+class Load(NamedTuple):
+    """How hard each question is asked."""
+
+    rounds: int
+    seconds: float
+    connections: int
+    pods: int
+
+
+async def get(server: Server, how: Load) -> AsyncIterator[dict[str, float]]:
+    await call(server, post("one"))
+    data = request("GET", f"{PODS}/one", "bench")
+    await load(server, how.connections, how.seconds / 4, lambda: data)
+    for _ in range(how.rounds):
+        yield await load(server, how.connections, how.seconds, lambda: data)
+    await empty(server)
+
+
+async def create(server: Server, how: Load) -> AsyncIterator[dict[str, float]]:
+    names = (f"new-{number:07}" for number in count())
+    await load(server, how.connections, how.seconds / 4, lambda: post(next(names)))
+    for _ in range(how.rounds):
+        yield await load(server, how.connections, how.seconds, lambda: post(next(names)))
+        await empty(server)
+
+
+async def list_all(server: Server, how: Load) -> AsyncIterator[dict[str, float]]:
+    before = server.memory_mb()
+    await fill(server, [post(f"full-{number:06}") for number in range(how.pods)])
+    per_1000 = round((server.memory_mb() - before) / how.pods * 1000, 1)
+    data = request("GET", PODS, "bench")
+    await load(server, 2, how.seconds / 4, lambda: data)
+    for _ in range(how.rounds):
+        yield {"pods": how.pods, "MB_per_1000_pods": per_1000, **await load(server, 2, how.seconds, lambda: data)}
+    await empty(server)
+
+
+async def watch(server: Server, how: Load) -> AsyncIterator[dict[str, float]]:
+    """WATCHERS connections see pods being made by WRITERS others, as fast as the server makes them."""
     listing = await call(server, request("GET", f"{PODS}?limit=1", "bench"))
     revision = listing.split(b'"resourceVersion":"')[1].split(b'"')[0].decode()
-    query = f"?watch=true&resourceVersion={revision}"
-    for _ in range(WATCHERS):
-        reader, writer = await asyncio.open_connection(server.host, server.port, ssl=server.tls, limit=1 << 24)
-        writer.write(request("GET", PODS + query, "bench"))
-        await reader.readuntil(b"\r\n\r\n")
-        readers.append((reader, writer))
+    data = request("GET", f"{PODS}?watch=true&resourceVersion={revision}", "bench")
+    watches = [await open_watch(server, data) for _ in range(WATCHERS)]
+    names = (f"watched-{number:07}" for number in count())
+    made = await delivered(server, watches, 0, [post(next(names)) for _ in range(WARM_UP)])
+    for _ in range(how.rounds):
+        # As many as fit into the time, by the round before.
+        wanted = max(WARM_UP, round(made["per_second"] / WATCHERS * how.seconds))
+        made = await delivered(server, watches, watches[0].events, [post(next(names)) for _ in range(wanted)])
+        yield {"watchers": WATCHERS, **made, **await alone(server, watches, names)}
+    for one in watches:
+        one.transport.close()
+    await empty(server)
 
-    async def count(reader: asyncio.StreamReader) -> None:
-        nonlocal frames
-        seen = 0
-        while seen < WATCHED:
-            data = await reader.read(1 << 20)
-            found = data.count(b'{"type":"')
-            seen += found
-            frames += found
 
-    first = time.perf_counter()
+async def delivered(server: Server, watches: Sequence[Watch], before: int, posts: Sequence[bytes]) -> dict[str, float]:
+    """What delivering the events of these posts to all watches took, once all have come everywhere."""
+    spent, own, first = server.cpu_seconds(), cpu_seconds(), time.perf_counter()
+    bytes_before = sum(one.bytes for one in watches)
     async with asyncio.TaskGroup() as tasks:
-        for reader, _ in readers:
-            tasks.create_task(count(reader))
-        tasks.create_task(fill(server, WATCHED, "watched"))
+        for one in watches:
+            tasks.create_task(one.have(before + len(posts)))
+        tasks.create_task(fill(server, posts))
     took = time.perf_counter() - first
-    for _, writer in readers:
-        writer.close()
-    return {"watchers": WATCHERS, "events": frames, "events_per_second": round(frames / took)}
+    events = len(posts) * len(watches)
+    return {
+        "events": events,
+        "per_second": round(events / took),
+        "MB_per_second": round((sum(one.bytes for one in watches) - bytes_before) / took / 1e6, 1),
+        "server_cpu_us": round((server.cpu_seconds() - spent) / events * 1e6, 2),
+        "client_cpu_us": round((cpu_seconds() - own) / events * 1e6, 2),
+    }
 
 
-def say(bench: str, **figures: float) -> None:
-    print(json.dumps({"bench": bench, **figures}), flush=True)
+async def alone(server: Server, watches: Sequence[Watch], names: Iterator[str]) -> dict[str, float]:
+    """From one write on an idle server until the first and the last of its watches have the event."""
+    latencies: list[tuple[float, float]] = []
+    reader, writer = await asyncio.open_connection(server.host, server.port, ssl=server.tls)
+    for _ in range(ALONE):
+        wanted, data = watches[0].events + 1, post(next(names))
+        sent = time.perf_counter()
+        writer.write(data)
+        arrived = [asyncio.ensure_future(one.have(wanted)) for one in watches]
+        await asyncio.wait(arrived, return_when=asyncio.FIRST_COMPLETED)
+        first = time.perf_counter()
+        await asyncio.gather(*arrived)
+        latencies.append(((first - sent) * 1000, (time.perf_counter() - sent) * 1000))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.read(1 << 20)
+    writer.close()
+    return {
+        "alone_first_p50_ms": round(statistics.median(first for first, _ in latencies), 2),
+        "alone_last_p50_ms": round(statistics.median(last for _, last in latencies), 2),
+    }
 
 
-async def ask(server: Server, questions: Sequence[str], seconds: float, connections: int, pods: int) -> None:
-    await grant(server)
-    if "get" in questions:
-        await call(server, request("POST", PODS, "bench", pod("one")))
-        data = request("GET", f"{PODS}/one", "bench")
-        say("get", **await load(server, connections, seconds, lambda: data))
-    if "create" in questions:
-        numbers = iter(range(10_000_000))
-        made = await load(
-            server, connections, seconds, lambda: request("POST", PODS, "bench", pod(f"new-{next(numbers):07}"))
-        )
-        say("create", **made)
-        # Gone again, so that lists have a known length.
-        await call(server, request("DELETE", PODS, "bench"))
-    if "list" in questions:
-        await call(server, request("DELETE", PODS, "bench"))
-        before = server.memory_mb()
-        await fill(server, pods)
-        grown = server.memory_mb() - before
-        data = request("GET", PODS, "bench")
-        found = await load(server, 2, seconds, lambda: data)
-        say("list", pods=pods, MB_per_1000_pods=round(grown / pods * 1000, 1), **found)
-    if "watch" in questions:
-        say("watch", **await watch(server))
+QUESTIONS = {"get": get, "create": create, "list": list_all, "watch": watch}
 
 
-async def main(
-    questions: Sequence[str], other: Server | None, seconds: float, connections: int, pods: int, audit: str
-) -> None:
+class Answers:
+    """Prints what is found at once, and all of it in the end."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[dict[str, float]]] = {}
+
+    def say(self, bench: str, server: Server, figures: dict[str, float]) -> None:
+        figures = {**figures, "memory_MB": round(server.memory_mb())}
+        self._found.setdefault(bench, []).append(figures)
+        print(json.dumps({"bench": bench, **figures}), flush=True)
+
+    def table(self) -> Iterator[str]:
+        rows = [("", "target", "measured", "server µs", "client µs", "RSS MB")]
+        for bench, rounds in self._found.items():
+            measure, figure, least = TARGETS[bench]
+            limit = f"≥ {least:,}" if least > 0 else f"≤ {-least:,}"
+            columns = [span(rounds, name) for name in (figure, "server_cpu_us", "client_cpu_us", "memory_MB")]
+            rows.append((measure, limit, *columns))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for first, *others in rows:
+            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            yield "  ".join([first.ljust(widths[0]), *cells])
+
+
+def span(rounds: Sequence[dict[str, float]], figure: str) -> str:
+    """The least and the greatest."""
+    values = sorted(one[figure] for one in rounds if figure in one)
+    return " – ".join(f"{value:,}" for value in dict.fromkeys((values[0], values[-1]))) if values else ""
+
+
+async def main(questions: Sequence[str], other: Server | None, how: Load, audit: str) -> None:
+    answers = Answers()
+
+    async def ask(server: Server) -> None:
+        await grant(server)
+        for name, question in QUESTIONS.items():
+            if name in questions:
+                async for figures in question(server, how):
+                    answers.say(name, server, figures)
+
     if other is not None:
-        await ask(other, questions, seconds, connections, pods)
-        return
-    with tempfile.TemporaryDirectory() as name:
-        server = OwnServer(Path(name), 20_000 + os.getpid() % 20_000, audit)
-        try:
-            await server.ready()  # The first start also makes keys and certificates.
-            if "start" in questions:
+        await ask(other)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            server = OwnServer(Path(name), 20_000 + os.getpid() % 20_000, audit)
+            try:
+                await ready(server)  # The first start also makes keys and certificates.
+                for _ in range(how.rounds if "start" in questions else 0):
+                    server.stop()
+                    server = OwnServer(Path(name), server.port, audit)
+                    answers.say("start", server, {"seconds": round(await ready(server), 3)})
+                await ask(server)
+            finally:
                 server.stop()
-                server = OwnServer(Path(name), server.port, audit)
-                say("start", seconds=round(await server.ready(), 3), memory_MB=round(server.memory_mb()))
-            await ask(server, questions, seconds, connections, pods)
-        finally:
-            server.stop()
+    print("\n".join(answers.table()))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("questions", nargs="*")
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="of a round")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--pods", type=int, default=5000)
     parser.add_argument("--server", default="", help="HOST:PORT of a server that runs already")
@@ -319,5 +261,6 @@ if __name__ == "__main__":
     if options.server:
         host, _, number = options.server.rpartition(":")
         running = Server(host, int(number), [int(pid) for pid in options.pids.split(",") if pid])
-    asked = options.questions or list(QUESTIONS)
-    uvloop.run(main(asked, running, options.seconds, options.connections, options.pods, options.audit))
+    asked = options.questions or list(TARGETS)
+    strength = Load(options.rounds, options.seconds, options.connections, options.pods)
+    uvloop.run(main(asked, running, strength, options.audit))
