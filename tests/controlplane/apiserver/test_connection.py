@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -164,6 +165,64 @@ async def test_a_client_that_takes_nothing_is_answered_no_more_until_it_does():
         while transport.written.count(b"HTTP/1.1 200") < 3:
             await asyncio.sleep(0)
         connection.connection_lost(None)
+
+
+async def test_a_watch_whose_client_is_slow_at_times_misses_nothing_and_keeps_the_order():
+    async with ApiServer(CONFIG, MemoryStore(), clock=SystemClock()) as server, asyncio.TaskGroup() as tasks:
+        front = Front(server, tasks)
+        watching, seen = front(), Slow()
+        watching.connection_made(seen)
+        watching.data_received(request("GET", f"{MAPS}?watch=1"))
+        while not seen.written:
+            await asyncio.sleep(0)
+        writing, told = front(), Slow()
+        writing.connection_made(told)
+        for number in range(30):
+            if number % 10 == 4:
+                watching.pause_writing()
+            elif number % 10 == 8:
+                watching.resume_writing()
+            writing.data_received(request("POST", MAPS, b'{"metadata":{"name":"a%02d"}}' % number))
+            while told.written.count(b"HTTP/1.1 201") <= number:
+                await asyncio.sleep(0)
+        while seen.written.count(b"ADDED") < 30:
+            await asyncio.sleep(0)
+        names = re.findall(rb'"ADDED".*?"name":"(a\d\d)"', seen.written)
+        assert names == [b"a%02d" % number for number in range(30)]
+        assert whole(seen.written.split(b"\r\n\r\n", 1)[1]).count(b"\n") == 30
+        writing.connection_lost(None)
+        watching.connection_lost(None)
+
+
+async def test_watchers_of_the_same_are_sent_the_same_bytes_and_none_after_it_has_gone():
+    async with ApiServer(CONFIG, MemoryStore(), clock=SystemClock()) as server, asyncio.TaskGroup() as tasks:
+        front, transports = Front(server, tasks), [Slow() for _ in range(4)]
+        connections = [front() for _ in transports]
+        for connection, transport in zip(connections, transports, strict=True):
+            connection.connection_made(transport)
+        for connection in connections[1:]:
+            connection.data_received(request("GET", f"{MAPS}?watch=1"))
+        while not all(transport.written for transport in transports[1:]):
+            await asyncio.sleep(0)
+        heads = [len(transport.written) for transport in transports]
+        connections[3].connection_lost(None)
+        connections[0].data_received(request("POST", MAPS, b'{"metadata":{"name":"a"}}'))
+        while not all(b"ADDED" in transport.written for transport in transports[1:3]):
+            await asyncio.sleep(0)
+        sent = [transport.written[head:] for transport, head in zip(transports, heads, strict=True)]
+        assert sent[1] == sent[2]
+        assert sent[3] == b""
+        for connection in connections[:3]:
+            connection.connection_lost(None)
+
+
+def whole(chunked: bytes) -> bytes:
+    """A body that came in chunks, as far as it has."""
+    body = b""
+    while chunked:
+        size, _, rest = chunked.partition(b"\r\n")
+        body, chunked = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body
 
 
 def test_the_date_is_as_http_writes_it():

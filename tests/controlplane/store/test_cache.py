@@ -20,7 +20,7 @@ from kobune.controlplane.store.encoding import bookmark
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.controlplane.store.selection import Selection
-from kobune.controlplane.store.watchers import MAX_PENDING, Watcher
+from kobune.controlplane.store.watchers import MAX_PENDING, Frames, Watcher
 
 SELECTABLE = ("spec.nodeName", "status.phase")
 BOOKMARK = partial(bookmark, "Pod", "v1")
@@ -360,6 +360,33 @@ async def test_waiting_for_frames(pods: Cache) -> None:
         await put(pods, pod("a"))
         (frame,) = await asyncio.wait_for(waiting, 1)
         assert b'"ADDED"' in frame
+
+
+async def test_frames_go_the_short_way_only_to_one_who_waits_and_takes_them(pods: Cache) -> None:
+    taken: list[bytes] = []
+    willing = True
+
+    def take(frames: Frames) -> bool:
+        if willing:
+            taken.extend(frames)
+        return willing
+
+    with pods.watch(render=lambda event, body: orjson.loads(body)["metadata"]["name"].encode()) as watcher:
+        watcher.short_way = take
+        await put(pods, pod("a"))
+        assert await anext(watcher) == [b"a"]
+        waiting = asyncio.ensure_future(anext(watcher))
+        await asyncio.sleep(0)
+        await put(pods, pod("b"))
+        await put(pods, pod("c"))
+        assert taken == [b"b", b"c"]
+        assert not waiting.done()
+        willing = False
+        await put(pods, pod("d"))
+        willing = True
+        await put(pods, pod("e"))
+        assert [*await waiting, *watcher.take()] == [b"d", b"e"]
+        assert taken == [b"b", b"c"]
 
 
 async def test_a_watcher_that_reads_too_slowly_is_cut_off(pods: Cache) -> None:

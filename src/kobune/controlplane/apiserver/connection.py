@@ -18,11 +18,13 @@ from kobune.controlplane.apiserver.wire import (
     NotPlain,
     Plain,
     date_of,
+    framed,
     head_of,
     plain_head,
     read_plain,
     request_of,
 )
+from kobune.controlplane.store.watchers import Frames
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.general import General
@@ -49,8 +51,7 @@ class Front:
         self.open: set[Connection] = set()
         self._general: General | None = None
         self._date, self._date_until = "", 0.0
-        self._chunk: bytes | None = None
-        self._framed = b""
+        self._due: dict[Connection, list[Frames]] = {}
         self._loop = asyncio.get_running_loop()
 
     def __call__(self) -> "Connection":
@@ -63,16 +64,21 @@ class Front:
             self._date, self._date_until = date_of(moment), now + 1 - moment.microsecond / 1e6
         return self._date
 
-    def framed(self, chunk: bytes) -> bytes:
-        """A chunk as it goes out. Many watchers get the same one at the same time, so the last one is kept for a moment."""
-        if chunk is not self._chunk:
-            if self._chunk is None:
-                self._loop.call_soon(self._forget_chunk)
-            self._chunk, self._framed = chunk, b"%x\r\n%b\r\n" % (len(chunk), chunk)
-        return self._framed
+    def send_soon(self, connection: "Connection", frames: Frames) -> None:
+        """Send frames after all others, and after the answers that are ready: writers wait for these, and write again."""
+        if not self._due:
+            self._loop.call_soon(self._send_due)
+        self._due.setdefault(connection, []).append(frames)
 
-    def _forget_chunk(self) -> None:
-        self._chunk, self._framed = None, b""
+    def _send_due(self) -> None:
+        due, self._due = self._due, {}
+        last: list[Frames] = []
+        data = b""
+        for connection, batches in due.items():
+            # Many watchers get the same, which is joined and framed once.
+            if batches != last:
+                last, data = batches, framed([frame for batch in batches for frame in batch])
+            connection.send(data)
 
     async def general(self) -> "General":
         """The server for what is not plain."""
@@ -192,6 +198,18 @@ class Connection(asyncio.Protocol):
         elif self._streaming and self._task is not None:
             self._task.cancel()
 
+    def takes(self, frames: Frames) -> bool:
+        """Whether the frames of the watch under way are sent without its task; that waits for a slow client."""
+        if self._blocked is not None:
+            return False
+        self._front.send_soon(self, frames)
+        return True
+
+    def send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
     def abort(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -288,6 +306,8 @@ class Connection(asyncio.Protocol):
         if self._ending:
             headers["Connection"] = "close"
         if not isinstance(body, bytes):
+            if response.watcher is not None:
+                response.watcher.short_way = self.takes
             await self._stream(response.status, headers, body)
             return
         if len(body) >= GZIP_FROM_BYTES and "gzip" in encodings:
@@ -313,8 +333,7 @@ class Connection(asyncio.Protocol):
             self._open_transport().write(head_of(status, self._front.date(self._loop.time()), headers))
             async for part in parts:
                 if part:
-                    chunk = part if isinstance(part, bytes) else part.whole
-                    self._open_transport().write(self._front.framed(chunk))
+                    self._open_transport().write(framed((part,) if isinstance(part, bytes) else part))
                     await self._drain()
             self._open_transport().write(b"0\r\n\r\n")
         finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from kobune.controlplane.store.watchers import Frames
+from kobune.controlplane.store.watchers import Frames, Watcher
 
 # What a stream is sent as: pieces of any size, or the frames of a watch that go out together.
 Part = bytes | Frames
@@ -65,3 +65,5 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     # The front end's own response, when a stage has taken over the connection, or the tunnel that is to take it over.
     taken: object = None
+    # Of a watch: a front end may have its frames past the iterator, which serves all who do not know of that.
+    watcher: Watcher | None = None

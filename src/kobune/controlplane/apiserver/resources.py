@@ -101,10 +101,10 @@ async def watch(server: "ApiServer", request: Request, info: RequestInfo) -> Res
     form = accepted(request.headers.get("accept") or "")
     options = list_options(request.query, watching=True)
     render, mark = watch_render(server, info.kind, form, request.query)
-    frames = await reading.watch(
+    begun = await reading.watch(
         server.registry, info.kind, info.namespace, info.name, options, render=render, mark=mark
     )
-    return Response(200, server.watching(frames))
+    return Response(200, begun.frames, watcher=begun.watcher)
 
 
 async def create_one(server: "ApiServer", request: Request, info: RequestInfo) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,7 +67,7 @@ from kobune.controlplane.apiserver.paths import find_path
 from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.rendering import table_render
-from kobune.controlplane.apiserver.request import NOTHING, Part, Request, Response, User
+from kobune.controlplane.apiserver.request import NOTHING, Request, Response, User
 from kobune.controlplane.apiserver.reviewer import FIRST_SECONDS, Ask, Reviewer
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
@@ -390,10 +390,6 @@ class ApiServer:
         from kobune.controlplane.apiserver.usage.sampler import UsageSampler
 
         return UsageSampler(self.kubelets, self.clock)
-
-    def watching(self, frames: AsyncIterator[Part]) -> AsyncIterator[Part]:
-        """The frames of a watch being served."""
-        return frames
 
     def _flow(self) -> FlowLimits:
         config = self.config

@@ -141,6 +141,11 @@ def plain_head(status: int, date: str, content_type: str, length: int, more: Map
     ).encode()
 
 
+def framed(pieces: Sequence[bytes]) -> bytes:
+    """Some of a body whose length is not known before, as one chunk."""
+    return b"".join((b"%x\r\n" % sum(map(len, pieces)), *pieces, b"\r\n"))
+
+
 def _value(lower: bytes, name: bytes) -> bytes | None:
     """What the first header of that name says; None without one."""
     at = lower.find(name)

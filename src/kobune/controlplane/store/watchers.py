@@ -90,6 +90,9 @@ class Watcher:
         self._pending_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
+        # Offered frames that come while `__anext__` waits, when all that it gave before is on its way: true when it
+        # took them, and nobody need be woken.
+        self.short_way: Callable[[Frames], bool] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -129,12 +132,14 @@ class Watcher:
 
     def push(self, frames: Frames, size: int) -> None:
         """Frames to send after all others; `size` bytes together."""
+        waiter, short_way = self._waiter, self.short_way
+        if short_way is not None and waiter is not None and not waiter.done() and frames and short_way(frames):
+            return
         self._pending = Frames((*self._pending, *frames)) if self._pending else frames
         self._pending_bytes += size
         if len(self._pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
             self.too_slow = True
             self.close()
-        waiter = self._waiter
         if waiter is not None:
             self._waiter = None
             if not waiter.done():

@@ -32,6 +32,13 @@ AS_OF_NOW = -1  # In a token: go on, whatever has changed since. Source: upstrea
 SHORTEST_WATCH_SECONDS = 1800.0  # Without timeoutSeconds a watch ends at random between this and twice this.
 
 
+class Watching(NamedTuple):
+    """A watch that has begun."""
+
+    frames: AsyncIterator[Part]
+    watcher: Watcher | None = None  # Where `frames` come from as they are.
+
+
 class Results(NamedTuple):
     """A list: the bodies in the version asked for, and the list's metadata."""
 
@@ -141,7 +148,7 @@ async def watch(
     *,
     render: Render = frame,
     mark: Bookmark | None = None,
-) -> AsyncIterator[Part]:
+) -> Watching:
     """The frames of a watch, until its time is over, the client goes, or it falls too far behind.
 
     Args:
@@ -159,7 +166,7 @@ async def watch(
         try:
             await reach(registry, wanted)
         except Timeout as error:
-            return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
+            return Watching(_one(frame(b"ERROR", orjson.dumps(status_of(error)))))
     from_now = initial is False and not wanted
     after = cache.revision if from_now else (wanted or None)
     if initial:
@@ -186,11 +193,12 @@ async def watch(
                 return
 
     if not initial and wanted > registry.feed.revision:
-        return _in_future(registry, wanted, seconds, lambda: frames(begin()))
+        return Watching(_in_future(registry, wanted, seconds, lambda: frames(begin())))
     try:
-        return frames(begin())
+        watcher = begin()
     except Gone as error:
-        return _one(frame(b"ERROR", orjson.dumps(status_of(error))))
+        return Watching(_one(frame(b"ERROR", orjson.dumps(status_of(error)))))
+    return Watching(frames(watcher), watcher if asked is None else None)
 
 
 async def _in_future(
