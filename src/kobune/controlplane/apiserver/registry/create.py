@@ -54,9 +54,13 @@ async def create(registry: "Registry", call: Call, obj: Json) -> bytes:
 async def _finish(registry: "Registry", call: Call, obj: Json, attributes: Attributes, base: str, given: str) -> bytes:
     """Judge the object and store it."""
     kind, meta = call.kind, obj["metadata"]
-    faults = registry.validate_create(kind, obj)
+    seen = call.seen
+    sound = seen is not None and seen.sound is not None and obj.get("spec") == seen.sound
+    faults = registry.validate_create(kind, obj, sound_spec=sound)
     if faults:
         raise invalid(kind.name, call.name, *faults, group=kind.group)
+    if seen is not None and not sound:
+        seen.note_sound(obj["spec"])
     await registry.admission.validate(attributes)
     for attempt in range(NAME_ATTEMPTS):
         if attempt:

@@ -81,7 +81,16 @@ def keep_account(registry: "Registry", call: Call, new: Json, old: Json | None) 
     if old is None or entries:
         manager = Manager(manager_name(call), "Update", call.kind.api_version, call.subresource)
         rule = rule_of_object(registry.schema(call.kind))
-        entries = track(entries, old, new, rule, manager, time_of(call), reach(call.kind, call.subresource))
+        entries = track(
+            entries,
+            old,
+            new,
+            rule,
+            manager,
+            time_of(call),
+            reach(call.kind, call.subresource),
+            call.seen.fields if call.seen else None,
+        )
     if entries:
         meta["managedFields"] = entries
     else:

@@ -18,6 +18,7 @@ from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.registry.call import Call
+from kobune.controlplane.apiserver.registry.seen_specs import SeenSpecs
 from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL, EVENTS
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.feed import Feed
@@ -74,6 +75,7 @@ class Registry:
         self._caches: dict[str, Cache] = {}
         self._schemas: Schemas | None = None
         self.custom = CustomKinds(catalogue, version)
+        self.specs = SeenSpecs()
 
     # Kinds
 
@@ -97,8 +99,11 @@ class Registry:
         else:
             apply_defaults(kind, obj)
 
-    def validate_create(self, kind: Kind, obj: Json) -> list[FieldError]:
-        return self.custom.validate_create(kind, obj) if kind.custom else validate_create(kind, obj)
+    def validate_create(self, kind: Kind, obj: Json, *, sound_spec: bool = False) -> list[FieldError]:
+        """Args: sound_spec: the object's spec is known to have no fault."""
+        if kind.custom:
+            return self.custom.validate_create(kind, obj)
+        return validate_create(kind, obj, sound_spec=sound_spec)
 
     def validate_update(self, kind: Kind, new: Json, old: Json, *, subresource: str = "") -> list[FieldError]:
         if kind.custom:
