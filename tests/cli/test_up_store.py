@@ -1,4 +1,4 @@
-"""What `kobune up` says of stores and tiers that do not go together; nothing is started."""
+"""What `kobune up` makes of stores, tiers and nodes that are asked for or were there; nothing is started."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from kobune.aks.clusters import Cluster, NodePool, check_cluster
-from kobune.cli.up import StoreKind, Tier, store_and_tier
+from kobune.cli.up import StoreKind, Tier, chosen_pools, store_and_tier
 from kobune.host import etcd_members
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.spec import Spec
@@ -65,3 +65,15 @@ def test_a_missing_etcd_is_named_with_its_package(layout, monkeypatch, capsys):
     with pytest.raises((SystemExit, typer.Exit)):
         store_and_tier(layout, None, None, Tier.STANDARD)
     assert "etcd-server" in capsys.readouterr().err
+
+
+def test_a_cluster_started_again_has_the_nodes_it_had(monkeypatch):
+    monkeypatch.setattr("kobune.cli.up.find_missing", list)
+    before = spec("sqlite")
+    assert chosen_pools(before, None, None, None, None) == before.cluster.pools
+    assert [(pool.name, pool.count) for pool in chosen_pools(None, None, None, None, None)] == [("nodepool1", 1)]
+    asked = chosen_pools(before, 2, 5, None, 30)
+    assert [(pool.name, pool.count, pool.max_pods, pool.mode) for pool in asked] == [
+        ("nodepool1", 2, 30, "System"),
+        ("simulated", 5, 30, "User"),
+    ]

@@ -58,13 +58,21 @@ class NetworkPolicyEngine(StrEnum):
 def command(
     *,
     cluster: ClusterName = DEFAULT_CLUSTER,
-    kubernetes_version: Annotated[str, typer.Option(help="1.34 to 1.37, or a full version.")] = DEFAULT_VERSION,
-    nodes: Annotated[int, typer.Option(metavar="N", help="Nodes that run real containers.", min=0)] = 1,
-    vm_size: Annotated[str, typer.Option(metavar="SIZE", help="The nodes' VM size.")] = DEFAULT_VM_SIZE,
+    kubernetes_version: Annotated[
+        str | None, typer.Option(help=f"1.34 to 1.37, or a full version.  [default: {DEFAULT_VERSION}]")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(metavar="N", help="Nodes that run real containers.  [default: 1]", min=0)
+    ] = None,
+    vm_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help=f"The nodes' VM size.  [default: {DEFAULT_VM_SIZE}]")
+    ] = None,
     simulated_nodes: Annotated[
-        int, typer.Option(metavar="N", help="Nodes without containers, as many as you like.", min=0)
-    ] = 0,
-    max_pods: Annotated[int, typer.Option(metavar="N", help="The most pods of a node.")] = DEFAULT_MAX_PODS,
+        int | None, typer.Option(metavar="N", help="Nodes without containers, as many as you like.", min=0)
+    ] = None,
+    max_pods: Annotated[
+        int | None, typer.Option(metavar="N", help=f"The most pods of a node.  [default: {DEFAULT_MAX_PODS}]")
+    ] = None,
     network_policy: Annotated[
         NetworkPolicyEngine | None,
         typer.Option(
@@ -103,7 +111,7 @@ def command(
     ] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Start a cluster, and return when it is Ready.
+    """Start a cluster, and return when it is Ready. One that is started again is what it was, where nothing else is said.
 
     Prints the line that points kubectl at it."""
     began = time.monotonic()
@@ -119,29 +127,14 @@ def command(
         except BadStore as error:
             fail(str(error))
     policy = network_policy.value if network_policy else previous.cluster.network_policy if previous else "none"
-    missing = find_missing() if nodes else []
-    if missing:
-        typer.echo(f"kobune: {' '.join(missing)} Going on with simulated nodes.", err=True)
-        nodes, simulated_nodes = 0, simulated_nodes + nodes
-    if nodes > MOST_REAL_NODES:
-        fail(
-            f"--nodes {nodes}: at most {MOST_REAL_NODES} real nodes fit on one machine; --simulated-nodes has room for thousands"
-        )
-    pools = []
-    if nodes:
-        pools.append(NodePool("nodepool1", nodes, vm_size, max_pods))
-    if simulated_nodes:
-        pools.append(
-            NodePool(
-                "simulated", simulated_nodes, vm_size, max_pods, mode="User" if pools else "System", simulated=True
-            )
-        )
+    pools = chosen_pools(previous, nodes, simulated_nodes, vm_size, max_pods)
+    before = previous.cluster if previous else Cluster(cluster, DEFAULT_VERSION, pools)
     try:
         wanted = check_cluster(
-            Cluster(
-                cluster,
-                kubernetes_version,
-                tuple(pools),
+            replace(
+                before,
+                kubernetes_version=kubernetes_version or before.kubernetes_version,
+                pools=pools,
                 tier=chosen_tier.capitalize(),
                 network_policy=policy,
             )
@@ -181,6 +174,30 @@ def command(
         err=True,
     )
     typer.echo(f"export KUBECONFIG={found.kubeconfig}")
+
+
+def chosen_pools(
+    previous: Spec | None, nodes: int | None, simulated_nodes: int | None, vm_size: str | None, max_pods: int | None
+) -> tuple[NodePool, ...]:
+    """The pools that were asked for; where nothing is said of nodes, those that the cluster had."""
+    if previous is not None and (nodes, simulated_nodes, vm_size, max_pods) == (None,) * 4:
+        return previous.cluster.pools
+    real, simulated = 1 if nodes is None else nodes, simulated_nodes or 0
+    if real and (missing := find_missing()):
+        typer.echo(f"kobune: {' '.join(missing)} Going on with simulated nodes.", err=True)
+        real, simulated = 0, simulated + real
+    if real > MOST_REAL_NODES:
+        fail(
+            f"--nodes {real}: at most {MOST_REAL_NODES} real nodes fit on one machine; --simulated-nodes has room for thousands"
+        )
+    size, most = vm_size or DEFAULT_VM_SIZE, DEFAULT_MAX_PODS if max_pods is None else max_pods
+    pools = []
+    if real:
+        pools.append(NodePool("nodepool1", real, size, most))
+    if simulated:
+        mode = "User" if pools else "System"
+        pools.append(NodePool("simulated", simulated, size, most, mode=mode, simulated=True))
+    return tuple(pools)
 
 
 def _settings(given: list[str] | None, previous: tuple[str, ...]) -> tuple[str, ...]:
