@@ -24,10 +24,13 @@ class Resource(NamedTuple):
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of the collection, of one object, or of one object's subresource."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        scope = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
-        rest = "".join(f"/{part}" for part in (name, subresource) if part)
-        return f"{root}{scope}/{self.plural}{rest}"
+        path = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        path = (
+            f"{path}/namespaces/{namespace}/{self.plural}" if namespace and self.namespaced else f"{path}/{self.plural}"
+        )
+        if name:
+            path = f"{path}/{name}"
+        return f"{path}/{subresource}" if subresource else path
 
 
 class Subresource(NamedTuple):

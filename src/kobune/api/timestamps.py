@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 LAYOUT = "2006-01-02T15:04:05Z07:00"  # How upstream names the form in its errors.
 MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
@@ -14,6 +15,7 @@ _PARTS = (  # What must stand next, and the part of the layout that says so.
 )  # fmt: skip
 
 
+@lru_cache(maxsize=256)  # A request writes its own moment several times.
 def format_time(moment: datetime) -> str:
     """`2026-01-02T03:04:05Z`; a fraction of a second is dropped."""
     if moment.tzinfo is not UTC:
@@ -45,6 +47,7 @@ def parse_time(text: str, layout: str = LAYOUT) -> datetime:
     return moment.astimezone(UTC)
 
 
+@lru_cache(maxsize=1024)  # One object has the same few times in many places, and so have those written with it.
 def canonical_time(text: str) -> str:
     """A `Time` as upstream writes it back.
 

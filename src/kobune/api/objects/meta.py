@@ -82,6 +82,8 @@ class ObjectMeta(View):
     @property
     def controller(self) -> OwnerReference | None:
         """The owner that manages this object, if any."""
+        if not self.owner_references:
+            return None
         return next((owner for owner in self.owner_references if owner.controller), None)
 
 

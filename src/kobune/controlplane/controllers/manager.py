@@ -18,7 +18,7 @@ from kobune.client.informer import Informer
 from kobune.client.leases import LeaderElection
 from kobune.client.queue import QueueMetrics, WorkQueue
 from kobune.controlplane.controllers.all import CONTROLLERS
-from kobune.controlplane.controllers.controller import Context, Controller, For, Maps, Owns, Settings
+from kobune.controlplane.controllers.controller import Context, Controller, For, Maps, Owns, Settings, leads_nowhere
 from kobune.controlplane.controllers.former_names import FORMER_NAMES
 from kobune.controlplane.controllers.pods import is_namespace_terminating
 
@@ -142,7 +142,8 @@ class ControllerManager:
         if controller.prepare is not None:
             controller.prepare(context)
         for watch in controller.watches:
-            self._informers[watch.view].on_change(_listener(watch, kept, context))
+            if not isinstance(watch, Maps) or watch.keys is not leads_nowhere:
+                self._informers[watch.view].on_change(_listener(watch, kept, context))
         return context
 
     async def _handle(self, controller: Controller, context: Context, key: Key) -> float | None:
@@ -238,6 +239,8 @@ def _listener(watch: For | Owns | Maps, kept: type[Object] | None, context: Cont
 
 
 def _add_owners(add: Callable[[Key], None], group: str, kind: str, old: Object | None, new: Object | None) -> None:
+    if old is not None and new is not None and old.metadata.owner_references == new.metadata.owner_references:
+        old = None  # It leads where the new one does.
     for item in (old, new):
         owner = item.metadata.controller if item is not None else None
         if item is not None and owner is not None and owner.kind == kind:

@@ -1,11 +1,12 @@
 """Gives every node a range of pod addresses of its own."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kobune.api.objects.core import Node
 from kobune.api.objects.meta import Key
-from kobune.controlplane.controllers.controller import Context, Controller, For, Settings
+from kobune.controlplane.controllers.controller import Context, Controller, Maps, Settings
 
 RETRY_SECONDS = 30.0  # While no range is free.
 
@@ -48,7 +49,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
     """Give the node a range if it has none."""
     node = context.informer(Node).get(key)
     ranges = context.own(Ranges)
-    if not context.settings.allocate_node_cidrs or node is None or node.is_deleting or node.spec.pod_cidr:
+    if node is None or node.is_deleting or node.spec.pod_cidr:
         return None
     cidr = ranges.by_node.get(node.name) or ranges.allocate(context.settings)
     if cidr is None:
@@ -57,6 +58,11 @@ async def reconcile(key: Key, context: Context) -> float | None:
     ranges.take(node.name, cidr)  # Before the request, so that no other node gets it meanwhile.
     await context.client.patch(Node, key, {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}})
     return None
+
+
+def _nodes_without(context: Context, _old: Node | None, new: Node | None) -> Iterable[Key]:
+    """The node itself, if it is for us to give it a range."""
+    return (new.key,) if context.settings.allocate_node_cidrs and new is not None and not new.spec.pod_cidr else ()
 
 
 def _prepare(context: Context) -> None:
@@ -73,5 +79,10 @@ def _prepare(context: Context) -> None:
 
 
 CONTROLLER = Controller(
-    "node-ipam-controller", (For(Node),), reconcile, workers=1, prepare=_prepare, component="cidrAllocator"
+    "node-ipam-controller",
+    (Maps(Node, _nodes_without),),
+    reconcile,
+    workers=1,
+    prepare=_prepare,
+    component="cidrAllocator",
 )

@@ -1,6 +1,7 @@
 """Watches nodes' heartbeats: a silent node becomes Unknown, its pods not ready, and taints keep pods off or drive them out."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 
 from kobune.api.errors import NotFound
@@ -10,7 +11,7 @@ from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Key, ObjectMeta, find_condition
 from kobune.api.timestamps import format_time
 from kobune.client.client import Patch
-from kobune.controlplane.controllers.controller import Context, Controller, For, Maps
+from kobune.controlplane.controllers.controller import Context, Controller, Maps
 from kobune.controlplane.controllers.node_health import (
     OURS_NO_EXECUTE,
     Health,
@@ -24,10 +25,6 @@ from kobune.controlplane.controllers.pods import index_by_node
 
 STARTUP_GRACE_SECONDS = 60.0  # For a node that has never posted. Source: upstream --node-startup-grace-period.
 LEASES = "kube-node-lease"
-
-
-class NodeLease(Lease):
-    """The leases by which nodes say that they live."""
 
 
 async def reconcile(key: Key, context: Context) -> float | None:
@@ -127,17 +124,30 @@ def _prepare(context: Context) -> None:
             for key in context.informer(Node).items:
                 context.queue.add(key)
 
-    def on_lease(old: NodeLease | None, new: NodeLease | None) -> None:
-        if new is not None and (old is None or old.spec.renew_time != new.spec.renew_time):
+    def on_lease(old: Lease | None, new: Lease | None) -> None:
+        if new is not None and new.namespace == LEASES and (old is None or old.spec.renew_time != new.spec.renew_time):
             health.seen[new.name] = context.clock.monotonic()
 
     context.informer(Node).on_change(on_node)
-    context.informer(NodeLease).on_change(on_lease)
+    context.informer(Lease).on_change(on_lease)
+
+
+def _nodes_to_judge(_context: Context, old: Node | None, new: Node | None) -> Iterable[Key]:
+    """The node itself, unless it has only given a sign of life, which is noted as it comes, or changed in what is nothing here."""
+    node = new or old
+    if node is None or (old is not None and new is not None and _judged(old) == _judged(new)):
+        return ()
+    return (node.key,)
+
+
+def _judged(node: Node) -> tuple[object, ...]:
+    return node.spec.taints, node.spec.unschedulable, [(each.type, each.status) for each in node.status.conditions]
 
 
 CONTROLLER = Controller(
     "node-lifecycle-controller",
-    (For(Node), Maps(NodeLease, namespace=LEASES), Maps(Pod)),
+    # All leases, of which nearly all are nodes': the garbage collector looks at every one of them anyway.
+    (Maps(Node, _nodes_to_judge), Maps(Lease), Maps(Pod)),
     reconcile,
     workers=8,
     prepare=_prepare,
