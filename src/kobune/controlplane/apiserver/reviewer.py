@@ -39,8 +39,8 @@ class Reviewer:
         *,
         clock: Clock,
         source: random.Random,
-        timeout_seconds: float = 30.0,
-        first_seconds: float = FIRST_SECONDS,
+        timeout_seconds: float,
+        first_seconds: float,
     ) -> None:
         self._transport = transport
         self._clock = clock
@@ -75,6 +75,27 @@ class Reviewer:
 
     async def close(self) -> None:
         await self._transport.close()
+
+
+class Reviewers:
+    """The servers that are asked, until they are let go of. `way` leads to the server of a kubeconfig, by its path."""
+
+    def __init__(self, way: Callable[[str], Transport] | None, clock: Clock, source: random.Random) -> None:
+        self._way, self._clock, self._source = way, clock, source
+        self._open: list[Reviewer] = []
+
+    def open(self, kubeconfig: str, *, timeout_seconds: float = 30.0, first_seconds: float = FIRST_SECONDS) -> Ask:
+        assert self._way is not None, "a webhook needs a way to its server"
+        reviewer = Reviewer(
+            self._way(kubeconfig), clock=self._clock, source=self._source,
+            timeout_seconds=timeout_seconds, first_seconds=first_seconds,
+        )  # fmt: skip
+        self._open.append(reviewer)
+        return reviewer.ask
+
+    async def close(self) -> None:
+        for reviewer in self._open:
+            await reviewer.close()
 
 
 class Answers(Generic[V]):

@@ -12,17 +12,14 @@ from kobune.api.catalogue import METRICS_KINDS, Kind, builtin
 from kobune.api.clock import Clock
 from kobune.api.errors import (
     ApiError,
-    BadRequest,
     InsufficientStorage,
     MethodNotAllowed,
     ServiceUnavailable,
 )
-from kobune.api.field_selectors import parse_fields
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver import bootstrap, resources
 from kobune.controlplane.apiserver.admission.chain import Admission
-from kobune.controlplane.apiserver.admission.image_policy_webhook import ImagePolicyWebhook
-from kobune.controlplane.apiserver.admission.plugins import make_plugins
+from kobune.controlplane.apiserver.admission.plugins import image_review, make_plugins
 from kobune.controlplane.apiserver.admission.policies.type_checking import keep_checked
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.aggregation.aggregator import Aggregator
@@ -37,17 +34,17 @@ from kobune.controlplane.apiserver.authentication.service_accounts import Servic
 from kobune.controlplane.apiserver.authentication.webhook import WebhookTokens
 from kobune.controlplane.apiserver.authorization.authorizer import (
     Access,
-    AlwaysAllow,
-    AlwaysDeny,
     Authorization,
     Authorizer,
     Verdict,
     refusal,
 )
-from kobune.controlplane.apiserver.authorization.configuration import MOST_SECONDS, Webhook, label_of
+from kobune.controlplane.apiserver.authorization.configuration import label_of
 from kobune.controlplane.apiserver.authorization.escalation import Escalation
 from kobune.controlplane.apiserver.authorization.node import NodeAuthorizer
 from kobune.controlplane.apiserver.authorization.rbac import Rbac
+from kobune.controlplane.apiserver.authorization.requested import access_of, path_access
+from kobune.controlplane.apiserver.authorization.stages import authorizers_of
 from kobune.controlplane.apiserver.authorization.webhook import WebhookAuthorizer, metrics_of
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.customresources.definitions import Definitions
@@ -68,7 +65,7 @@ from kobune.controlplane.apiserver.registry.reading import plain_render
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.apiserver.rendering import table_render
 from kobune.controlplane.apiserver.request import NOTHING, Request, Response, User
-from kobune.controlplane.apiserver.reviewer import FIRST_SECONDS, Ask, Reviewer
+from kobune.controlplane.apiserver.reviewer import Reviewers
 from kobune.controlplane.apiserver.routes import RequestInfo, Routes
 from kobune.controlplane.apiserver.services.allocator import ServiceAllocator
 from kobune.controlplane.apiserver.services.ranges import AddressRanges
@@ -92,10 +89,6 @@ log = logging.getLogger(__name__)
 
 LASTING = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 BOOKMARK_SECONDS = 60.0
-VERB_OF_METHOD = {
-    "GET": "get", "HEAD": "head", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete",
-    "OPTIONS": "options",
-}  # fmt: skip
 
 
 class ApiServer:
@@ -146,10 +139,9 @@ class ApiServer:
         tokens.append(BootstrapTokens(self.registry, clock).authenticate)
         tokens += [Oidc(one, clock=clock, fetch=fetch).authenticate for one in config.issuers]
         tokens += config.token_authenticators
-        self._reviewers: list[Reviewer] = []
-        self._source = source or random.SystemRandom()
+        self._reviewers = Reviewers(config.open_kubeconfig, clock, source or random.SystemRandom())
         if config.token_webhook is not None:
-            asked = self._reviewer(config.token_webhook.kubeconfig).ask
+            asked = self._reviewers.open(config.token_webhook.kubeconfig)
             webhook = WebhookTokens(config.token_webhook, asked, audiences=config.audiences, clock=clock)
             tokens.append(webhook.authenticate)
         self.authenticator = Authenticator(
@@ -161,8 +153,9 @@ class ApiServer:
         modes = {label_of(stage)[0] for stage in config.authorization_mode}
         self.rbac = Rbac(self.registry) if "RBAC" in modes else None
         self.node_authorizer = NodeAuthorizer(self.registry) if "Node" in modes else None
-        self.authorization_webhooks: dict[str, WebhookAuthorizer] = {}
-        self.authorization = Authorization(self._authorizers())
+        known: dict[str, Authorizer | None] = {"Node": self.node_authorizer, "RBAC": self.rbac}
+        stages = authorizers_of(config.authorization_mode, known, self._reviewers, clock)
+        self.authorization = Authorization([*stages, *config.authorizers])
         self.registry.may = self.authorization.decide_now
         self.webhooks = WebhookClient(self.registry)
         self.registry.custom.send, self.registry.custom.new_uid = self.webhooks.convert, self.registry.mint.uid
@@ -173,7 +166,7 @@ class ApiServer:
             disabled=config.disabled_admission_plugins,
             enabled=config.enabled_admission_plugins,
             settings=config.admission,
-            image_review=self._image_review(),
+            image_review=image_review(config.admission, config.enabled_admission_plugins, self._reviewers),
         )
         if self.rbac is not None:
             plugins.insert(0, Escalation(self.rbac, self.authorization))
@@ -197,8 +190,9 @@ class ApiServer:
         # Authorizers that are passed in stand for the one webhook that upstream's flags could name.
         labels = [*map(label_of, config.authorization_mode), *(("Webhook", "default") for _ in config.authorizers)]
         self.metrics.neighbours.append(partial(self.authorization.metrics, labels))
-        if self.authorization_webhooks:
-            self.metrics.neighbours.append(partial(metrics_of, self.authorization_webhooks))
+        webhooks = [one for one in stages if isinstance(one, WebhookAuthorizer)]
+        if webhooks:
+            self.metrics.neighbours.append(partial(metrics_of, webhooks))
         self.auditor: Auditor | None = None
         if config.audit_policy is not None and config.audit_sink is not None:
             policy = Policy(config.audit_policy)
@@ -213,8 +207,7 @@ class ApiServer:
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self.webhooks.close)
         self._stack.push_async_callback(self.aggregator.forwarder.close)
-        for reviewer in self._reviewers:
-            self._stack.push_async_callback(reviewer.close)
+        self._stack.push_async_callback(self._reviewers.close)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._tasks = [
             group.create_task(self.feed.run(), name="store feed"),
@@ -399,44 +392,6 @@ class ApiServer:
         seats = config.max_requests_inflight + config.max_mutating_requests_inflight
         return FlowControl(self.registry, seats=seats, request_seconds=config.request_timeout)
 
-    def _authorizers(self) -> list[Authorizer]:
-        """In the order of the configuration. Raises ValueError for a mode that is none."""
-        known: dict[str, Authorizer | None] = {
-            "Node": self.node_authorizer, "RBAC": self.rbac, "AlwaysAllow": AlwaysAllow(), "AlwaysDeny": AlwaysDeny(),
-        }  # fmt: skip
-        found: list[Authorizer] = []
-        for stage in self.config.authorization_mode:
-            if isinstance(stage, Webhook):
-                asked = self._reviewer(stage.kubeconfig, stage.timeout_seconds).ask
-                webhook = self.authorization_webhooks[stage.name] = WebhookAuthorizer(stage, asked, self.clock)
-                found.append(webhook)
-            elif (mode := known.get(label_of(stage)[0])) is not None:
-                found.append(mode)
-            else:
-                raise ValueError(f"{stage} is not a valid mode of authorization")
-        return [*found, *self.config.authorizers]
-
-    def _image_review(self) -> Ask | None:
-        policy = self.config.admission.image_policy
-        if policy is None or ImagePolicyWebhook.name not in self.config.enabled_admission_plugins:
-            return None
-        return self._reviewer(policy.kubeconfig, first_seconds=policy.retry_seconds).ask
-
-    def _reviewer(
-        self, kubeconfig: str, timeout_seconds: float = MOST_SECONDS, first_seconds: float = FIRST_SECONDS
-    ) -> Reviewer:
-        assert self.config.open_kubeconfig is not None, "a webhook needs a way to its server"
-        transport = self.config.open_kubeconfig(kubeconfig)
-        reviewer = Reviewer(
-            transport,
-            clock=self.clock,
-            source=self._source,
-            timeout_seconds=timeout_seconds,
-            first_seconds=first_seconds,
-        )
-        self._reviewers.append(reviewer)
-        return reviewer
-
     def _schema_beside(self, kind: Kind) -> Mapping[str, Any] | None:
         """The schema of a kind that has none among the built-in ones'."""
         return self.registry.custom.raw_schema(kind) if kind.custom else usage_schema(kind)
@@ -469,30 +424,3 @@ def is_lasting(request: Request, info: RequestInfo | None) -> bool:
     if info is None or not info.subresource:
         return False
     return info.subresource in LASTING and (info.subresource != "log" or "follow" in request.query)
-
-
-def _named(fields: str) -> str:
-    """The only name that a field selector lets through; empty when there may be others."""
-    try:
-        return parse_fields(fields).exact("metadata.name") or ""
-    except BadRequest:
-        return ""  # It is refused when it is read.
-
-
-def access_of(user: User, info: RequestInfo, query: Mapping[str, str] = NOTHING) -> Access:
-    """What a request for a resource wants to do."""
-    fields = query.get("fieldSelector", "") if query else ""
-    labels = query.get("labelSelector", "") if query else ""
-    name = info.name
-    if not name and fields and info.verb in ("list", "watch"):
-        # Who may see one object may list it. Source: upstream RequestInfoFactory.
-        name = _named(fields)
-    return Access(
-        user, info.verb, info.group, info.version, info.plural, info.subresource, info.namespace, name, "", fields,
-        labels,
-    )  # fmt: skip
-
-
-def path_access(user: User, request: Request) -> Access:
-    """What a request that names no resource wants to do."""
-    return Access(user, VERB_OF_METHOD.get(request.method, request.method.lower()), path=request.path)

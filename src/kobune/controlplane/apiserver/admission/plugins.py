@@ -50,7 +50,7 @@ from kobune.controlplane.apiserver.admission.validating_admission_webhook import
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.authorization.authorizer import Authorization
 from kobune.controlplane.apiserver.registry.registry import Registry
-from kobune.controlplane.apiserver.reviewer import Ask
+from kobune.controlplane.apiserver.reviewer import Ask, Reviewers
 
 # What upstream has switched off unless it is asked for.
 OFF_BY_DEFAULT = (
@@ -138,3 +138,11 @@ def make_plugins(
     if GENERIC_WORKLOAD not in registry.features:
         off |= {PodGroupProtection.name, PodGroupWorkloadExists.name, JobValidation.name}
     return [plugin for plugin in plugins if plugin.name not in off]
+
+
+def image_review(settings: AdmissionSettings, enabled: Collection[str], reviewers: Reviewers) -> Ask | None:
+    """The server that judges images, where one is to."""
+    policy = settings.image_policy
+    if policy is None or ImagePolicyWebhook.name not in enabled:
+        return None
+    return reviewers.open(policy.kubeconfig, first_seconds=policy.retry_seconds)

@@ -5,7 +5,7 @@ Source: upstream apiserver, plugin/pkg/authorizer/webhook, and pkg/authorization
 
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -30,6 +30,7 @@ LABEL_OPERATORS = {
 
 class WebhookAuthorizer:
     def __init__(self, settings: Webhook, ask: Ask, clock: Clock) -> None:
+        self.name = settings.name
         self._settings = settings
         self._ask = ask
         self._clock = clock
@@ -155,10 +156,10 @@ def _selectors(access: Access) -> Json:
     return found
 
 
-def metrics_of(webhooks: Mapping[str, WebhookAuthorizer]) -> str:
-    """What the webhooks, by name, have counted, in Prometheus' text form."""
+def metrics_of(webhooks: Sequence[WebhookAuthorizer]) -> str:
+    """What the webhooks have counted, in Prometheus' text form."""
     prefix, lines = "apiserver_authorization_webhook", list[str]()
-    for name, one in webhooks.items():
+    for one in webhooks:
         by_result: tuple[tuple[str, Mapping[str, float]], ...] = (
             ("evaluations_total", one.evaluations),
             ("duration_seconds_sum", one.seconds),
@@ -166,11 +167,11 @@ def metrics_of(webhooks: Mapping[str, WebhookAuthorizer]) -> str:
             ("evaluations_fail_open_total", one.failed_open),
         )
         lines += [
-            f'{prefix}_{metric}{{name="{name}",result="{result}"}} {value}'
+            f'{prefix}_{metric}{{name="{one.name}",result="{result}"}} {value}'
             for metric, values in by_result
             for result, value in values.items()
         ]
-        label, conditions = f'{{name="{name}",type="Webhook"}}', "apiserver_authorization_match_condition"
+        label, conditions = f'{{name="{one.name}",type="Webhook"}}', "apiserver_authorization_match_condition"
         lines.append(f"{conditions}_exclusions_total{label} {one.exclusions}")
         lines.append(f"{conditions}_evaluation_errors_total{label} {one.condition_errors}")
     return "\n".join(lines) + "\n"
