@@ -2,7 +2,7 @@
 
 import pytest
 
-from kobune.aks.clusters import Cluster, NodePool, check_cluster, cluster_from_json
+from kobune.aks.clusters import Cluster, NodePool, check_cluster
 from kobune.aks.nodes import allocatable, capacity, node_shapes
 from kobune.aks.reservations import NodeOs
 from kobune.api.errors import Invalid
@@ -48,11 +48,6 @@ def test_zones_are_dealt_in_turn():
 def test_windows_names_have_no_digits_of_the_cluster():
     [shape] = shapes(NodePool("win", 1, os=NodeOs.WINDOWS))
     assert shape.name == "akswin000000"
-
-
-def test_a_cluster_survives_its_json():
-    cluster = Cluster("demo", "1.36.1", (NodePool("np1", 3, zones=("1",), taints=("a=b:NoSchedule",)),))
-    assert cluster_from_json(cluster.as_json()) == cluster
 
 
 def test_taints_are_read_as_aks_writes_them():

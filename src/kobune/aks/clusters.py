@@ -2,14 +2,12 @@
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass, field, replace
-
-import msgspec
+from dataclasses import dataclass, field, replace
 
 from kobune.aks.reservations import OS_DISK_GIB, PODS_AT_LEAST, PODS_AT_MOST, NodeOs
 from kobune.aks.versions import resolve_version
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE, get_vm_size
-from kobune.api.errors import FieldError, Invalid, Json
+from kobune.api.errors import FieldError, Invalid
 
 DEFAULT_LOCATION = "westeurope"
 DEFAULT_RESOURCE_GROUP = "kobune"
@@ -117,15 +115,6 @@ class Cluster:
         """Eight digits in the names of the cluster's nodes; all pools share them."""
         digest = hashlib.sha256(f"{self.subscription}/{self.node_resource_group}".encode()).digest()
         return f"{int.from_bytes(digest[:8], 'big') % 100_000_000:08d}"
-
-    def as_json(self) -> Json:
-        """The form in which the service keeps it."""
-        return asdict(self)
-
-
-def cluster_from_json(data: Json) -> Cluster:
-    """The cluster that `Cluster.as_json` wrote."""
-    return msgspec.convert(data, Cluster)
 
 
 def check_cluster(cluster: Cluster) -> Cluster:

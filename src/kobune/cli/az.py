@@ -40,7 +40,7 @@ def command(
 
     The service is started with its endpoint if it does not answer. A shell takes what is printed: eval "$(kobune az --env)"."""
     if [configure, undo, env].count(True) != 1:
-        fail("one of --configure, --undo and --env")
+        fail("say what to do: --configure, --undo or --env")
     layout = layout_of(state_dir)
     if undo:
         _undo(layout)

@@ -29,7 +29,6 @@ from kobune.aks.arm.tokens import check_bearer
 
 log = logging.getLogger(__name__)
 
-IDENTITY_VERSION = "2019-08-01"  # Of the managed identity endpoint.
 SHUTDOWN_SECONDS = 2.0
 AFTER_FAULT_SECONDS = 2.0
 SELDOM_SECONDS = 10.0  # Between two looks at the clusters' logs when nobody asks, and at what is due.
