@@ -10,7 +10,7 @@ from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Conflict, NotFound
 from kobune.api.features import GENERIC_WORKLOAD
 from kobune.api.objects.core import Node
-from kobune.api.objects.meta import Key, Object
+from kobune.api.objects.meta import Object
 from kobune.api.objects.scheduling import Pod
 from kobune.client.client import Client, Patch
 from kobune.client.informer import Informer
@@ -21,15 +21,7 @@ from kobune.controlplane.scheduler.events import ClusterEvent
 from kobune.controlplane.scheduler.extended_choice import choose_with_extenders
 from kobune.controlplane.scheduler.extended_eviction import ask_about_evictions
 from kobune.controlplane.scheduler.extender import Extender, ExtenderError, bound_by_extender, open_extenders
-from kobune.controlplane.scheduler.group_cycle import (
-    ASKED_TO_WAIT,
-    GroupOutcome,
-    Tried,
-    Verdict,
-    in_order,
-    several_schedulers,
-    try_group,
-)
+from kobune.controlplane.scheduler.group_attempts import GroupAttempts
 from kobune.controlplane.scheduler.ingest import Ingest
 from kobune.controlplane.scheduler.listers import GATED, KINDS, Listers
 from kobune.controlplane.scheduler.metrics import SchedulerMetrics, attempts_label, set_pending
@@ -40,12 +32,7 @@ from kobune.controlplane.scheduler.pod_info import PodInfo
 from kobune.controlplane.scheduler.preemption import Room
 from kobune.controlplane.scheduler.profiles import Running, build_profiles
 from kobune.controlplane.scheduler.queue import QueuedPod, SchedulingQueue
-from kobune.controlplane.scheduler.reports import (
-    SCHEDULER_ERROR,
-    UNSCHEDULABLE,
-    group_condition,
-    preempted,
-)
+from kobune.controlplane.scheduler.reports import SCHEDULER_ERROR, UNSCHEDULABLE, preempted
 from kobune.controlplane.scheduler.writes import Writes
 
 log = logging.getLogger(__name__)
@@ -67,7 +54,7 @@ class Scheduler:
         config: Configuration = DEFAULT,
         host: str = "",  # The machine's name, for its events.
     ) -> None:
-        self._client, self._clock, self._rng = client, clock, rng
+        self._client, self.clock, self._rng = client, clock, rng
         self.table = NodeTable()
         self.nominated = Nominations()
         self.listers = Listers()
@@ -82,10 +69,9 @@ class Scheduler:
         self._ingest = Ingest(
             self.table, self.queue, self.nominated, self.listers, scheduler_names=self.profiles.keys()
         )
-        self._writes = Writes(client, clock, self.profiles.keys(), host=host)
+        self.writes = Writes(client, clock, self.profiles.keys(), host=host)
         self.metrics = SchedulerMetrics()
         self.diagnoses: dict[str, Diagnosis] = {}  # By uid, of pods that fitted nowhere when last tried.
-        self._scheduled_groups: dict[Key, str] = {}  # Groups that were scheduled once, and their uids.
         self._ready = asyncio.Event()
         self.queue.on_ready = self._ready.set
         self.queue.on_incoming = self.metrics.incoming.add
@@ -94,21 +80,22 @@ class Scheduler:
         self._ingest.on_classes_changed = self._forget_verdicts
         self._features = config.features
         self._tries_groups = GENERIC_WORKLOAD in config.features
+        self._groups = GroupAttempts(self)
         self._extender_configs = config.extenders
         self._extenders: tuple[Extender, ...] = ()
 
     async def run(self) -> None:
         """Schedule for ever."""
         served = [name for name in await served_kinds(self._client) if GATED.get(name, "") in ("", *self._features)]
-        pods = Informer(self._client, Pod, fields=RUNNING_PODS, clock=self._clock, rng=self._rng)
-        nodes = Informer(self._client, Node, clock=self._clock, rng=self._rng)
+        pods = Informer(self._client, Pod, fields=RUNNING_PODS, clock=self.clock, rng=self._rng)
+        nodes = Informer(self._client, Node, clock=self.clock, rng=self._rng)
         others: dict[str, Informer[Object]] = {
-            name: Informer(self._client, KINDS[name], clock=self._clock, rng=self._rng) for name in served
+            name: Informer(self._client, KINDS[name], clock=self.clock, rng=self._rng) for name in served
         }
         async with AsyncExitStack() as stack:
             self._extenders = await open_extenders(self._extender_configs, self._client, stack)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            self._writes.begin(tasks)
+            self.writes.begin(tasks)
             for name, informer in others.items():
                 setattr(self.listers, name, informer.items)
                 informer.on_change(self._ingest.other_changed(KINDS[name].gvk.kind))
@@ -128,7 +115,7 @@ class Scheduler:
 
     async def _tick(self) -> None:
         while True:
-            await self._clock.sleep(TICK_SECONDS)
+            await self.clock.sleep(TICK_SECONDS)
             self.queue.tick()
 
     # The cycle.
@@ -137,8 +124,8 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         turn = loop.time()
         while True:
-            if self._writes.are_many:
-                await self._writes.fewer()
+            if self.writes.are_many:
+                await self.writes.fewer()
                 turn = loop.time()
             queued = self.queue.pop()
             if queued is None:
@@ -148,7 +135,7 @@ class Scheduler:
                 continue
             try:
                 if self._tries_groups and queued.pod.pod.spec.scheduling_group is not None:
-                    await self._attempt_group(queued)
+                    await self._groups.attempt(queued)
                 elif self._extenders:
                     await self._attempt_with_extenders(queued)
                 else:
@@ -165,31 +152,31 @@ class Scheduler:
         """Try one pod: pick a node and start binding, or park it and say why."""
         pod = queued.pod
         running = self.profiles[pod.pod.spec.scheduler_name]
-        if self._is_skipped(queued):
+        if self.is_skipped(queued):
             return
-        began = self._clock.monotonic()
+        began = self.clock.monotonic()
         row = running.profile.find_node(pod, self.table, self.nominated, self._rng)
-        self.metrics.algorithm_seconds.observe(self._clock.monotonic() - began)
+        self.metrics.algorithm_seconds.observe(self.clock.monotonic() - began)
         if row is None:
             self._refuse(queued, running)
-            self._count_attempt("unschedulable", pod, began)
+            self.count_attempt("unschedulable", pod, began)
             return
-        self._place(queued, running, row, began)
+        self.place(queued, running, row, began)
 
-    def _place(self, queued: QueuedPod, running: Running, row: int, began: float) -> None:
+    def place(self, queued: QueuedPod, running: Running, row: int, began: float) -> None:
         """The pod goes to this node: count it there and start binding."""
         pod, node_name = queued.pod, self.table.names[row]
         self.diagnoses.pop(pod.uid, None)
         for plugin in running.reserves:
             plugin.reserve(pod, self.table, row)
         self._ingest.assume(pod, node_name)
-        self._writes.start(self._bind(queued, node_name, running, began))
+        self.writes.start(self._bind(queued, node_name, running, began))
 
-    def _is_skipped(self, queued: QueuedPod) -> bool:
+    def is_skipped(self, queued: QueuedPod) -> bool:
         """Whether the pod is being deleted: it is not placed any more."""
         pod = queued.pod
         if pod.deleting:
-            self._writes.record(
+            self.writes.record(
                 pod, "Warning", "FailedScheduling", "Scheduling", f"skip schedule deleting pod: {pod.key}"
             )
             self.queue.remove(pod.uid)
@@ -199,25 +186,25 @@ class Scheduler:
         """Try one pod, asking the extenders about the nodes that the plugins accept."""
         pod = queued.pod
         running = self.profiles[pod.pod.spec.scheduler_name]
-        began = self._clock.monotonic()
-        if self._is_skipped(queued):
+        began = self.clock.monotonic()
+        if self.is_skipped(queued):
             return
         try:
-            found = await self._find(pod, running)
+            found = await self.find(pod, running)
         except ExtenderError as error:
-            self._fail(queued, str(error), began)
+            self.fail(queued, str(error), began)
             return
         if self.queue.get(pod.uid) is not queued:
             return  # Deleted while the extenders were asked.
         if isinstance(found, Outcome):
             self._follow(queued, running, found, began)
-            self._count_attempt("unschedulable", pod, began)
+            self.count_attempt("unschedulable", pod, began)
         elif running.profile.accepts_beside(pod, self.table, found, self.nominated):
-            self._place(queued, running, found, began)
+            self.place(queued, running, found, began)
         else:
             self.queue.failed(queued)  # The node has changed meanwhile.
 
-    async def _find(self, pod: PodInfo, running: Running) -> int | Outcome:
+    async def find(self, pod: PodInfo, running: Running) -> int | Outcome:
         """The row of the best node, or what can be done when there is none. Waits only for extenders; raises ExtenderError."""
         profile = running.profile
         if not self._extenders:
@@ -233,85 +220,15 @@ class Scheduler:
         outcome = self._after_filters(pod, running, found)
         return await ask_about_evictions(outcome, pod, self.table, self._extenders)
 
-    async def _attempt_group(self, first: QueuedPod) -> None:
-        """Try all pods of a group that have no node: bind those that fit, if enough of them do, or put all of them off."""
-        group, began = first.pod.scheduling_group, self._clock.monotonic()
-        assert group is not None
-        others = (self.queue.take(uid) for uid in self.listers.members.waiting(group) if uid != first.pod.uid)
-        pods = in_order([first, *(queued for queued in others if queued is not None)])
-        names = list(dict.fromkeys(queued.pod.pod.spec.scheduler_name for queued in pods))
-        if len(names) > 1:
-            for queued in pods:
-                self._fail(queued, several_schedulers(names), began)
-            return
-        pods = [queued for queued in pods if not self._is_skipped(queued)]
-        if not pods:
-            return
-        running = self.profiles[names[0]]
-        try:
-            outcome = await try_group(
-                pods, running, self.table, self.listers.members, lambda pod: self._find(pod, running)
-            )
-        except (LookupError, ExtenderError) as error:
-            for queued in pods:
-                self._fail(queued, f"failed to schedule other pod from a pod group: {error}", began)
-            self._report_group(group, "error", SCHEDULER_ERROR, str(error), began, names[0])
-            return
-        self.metrics.group_algorithm_seconds.observe(self._clock.monotonic() - began)
-        for tried in outcome.tried:
-            if self.queue.get(tried.queued.pod.uid) is tried.queued:  # Not deleted while extenders were asked.
-                self._settle(tried, outcome, running, began)
-        reason = "Scheduled" if outcome.verdict is Verdict.SCHEDULED else UNSCHEDULABLE
-        self._report_group(group, outcome.verdict.value, reason, outcome.message, began, names[0])
-
-    def _settle(self, tried: Tried, whole: GroupOutcome, running: Running, began: float) -> None:
-        """What becomes of one pod of a group that was tried."""
-        queued, fits = tried.queued, tried.row is not None and tried.outcome is None
-        if fits and whole.verdict is Verdict.SCHEDULED:
-            assert tried.row is not None
-            self._place(queued, running, tried.row, began)
-            return
-        message, plugins, nominated = whole.message, frozenset[str](), ""
-        if tried.outcome is not None and (tried.row is None or whole.verdict is Verdict.WAITING):
-            diagnosis = tried.outcome.diagnosis
-            self.diagnoses[queued.pod.uid] = diagnosis
-            message, plugins, nominated = diagnosis.message(), diagnosis.plugins, tried.outcome.nominated or ""
-            if tried.outcome.room is not None:
-                self._evict(queued.pod, tried.outcome.room, running)
-        elif whole.verdict is Verdict.WAITING:
-            assert tried.row is not None
-            nominated = self.table.names[tried.row]
-        else:
-            message = f"{message}, {tried.waits}, {ASKED_TO_WAIT}"
-        self.nominated.put(queued.pod, nominated)
-        self.queue.put_off(queued, plugins)
-        self._writes.report(queued.pod, UNSCHEDULABLE, message, nominated)
-        self._count_attempt("unschedulable", queued.pod, began)
-
-    def _report_group(self, key: Key, result: str, reason: str, message: str, began: float, profile: str) -> None:
-        self.metrics.group_attempts.add(result, profile)
-        self.metrics.group_attempt_seconds.observe(self._clock.monotonic() - began, result, profile)
-        group = self.listers.pod_groups.get(key)
-        if group is None:
-            self._scheduled_groups.pop(key, None)
-            return
-        if reason == "Scheduled":
-            self._scheduled_groups[key] = group.metadata.uid
-        elif self._scheduled_groups.get(key) == group.metadata.uid:
-            return  # The group may not say so yet.
-        condition = group_condition(group, reason, message, self._clock.now())
-        if condition is not None:
-            self._writes.start(self._writes.patch_group(key, condition))
-
-    def _fail(self, queued: QueuedPod, message: str, began: float) -> None:
+    def fail(self, queued: QueuedPod, message: str, began: float) -> None:
         """The attempt ended in an error: say so, and try again after a pause."""
-        self._count_attempt("error", queued.pod, began)
+        self.count_attempt("error", queued.pod, began)
         self.queue.failed(queued)
-        self._writes.report(queued.pod, SCHEDULER_ERROR, message, None)
+        self.writes.report(queued.pod, SCHEDULER_ERROR, message, None)
 
     def _refuse(self, queued: QueuedPod, running: Running) -> None:
         """No node will do: make room if that helps, park the pod, and say why."""
-        began = self._clock.monotonic()
+        began = self.clock.monotonic()
         outcome = self._after_filters(queued.pod, running, self._diagnose(queued.pod, running))
         self._follow(queued, running, outcome, began)
 
@@ -330,9 +247,9 @@ class Scheduler:
         if outcome.tried_eviction:
             self.metrics.preemptions.add()
         if outcome.room is not None:
-            self._evict(pod, outcome.room, running)
+            self.evict(pod, outcome.room, running)
         if outcome.released is not None:
-            self._writes.start(self._writes.release(outcome.released))
+            self.writes.start(self.writes.release(outcome.released))
         if outcome.diagnosis.nodes:
             self._observe_point("PostFilter", "Success" if outcome.room else "Unschedulable", pod, began)
         if outcome.nominated is not None:
@@ -343,19 +260,20 @@ class Scheduler:
         """Park the pod until something may help it, and say why."""
         self.diagnoses[queued.pod.uid] = diagnosis
         self.queue.refused(queued, diagnosis.plugins)
-        self._writes.report(queued.pod, UNSCHEDULABLE, diagnosis.message(), nominated)
+        self.writes.report(queued.pod, UNSCHEDULABLE, diagnosis.message(), nominated)
 
-    def _count_attempt(self, result: str, pod: PodInfo, began: float) -> None:
+    def count_attempt(self, result: str, pod: PodInfo, began: float) -> None:
+        """For the metrics: "scheduled", "unschedulable" or "error", and how long it took."""
         name = pod.pod.spec.scheduler_name
         self.metrics.attempts.add(result, name)
-        self.metrics.attempt_seconds.observe(self._clock.monotonic() - began, result, name)
+        self.metrics.attempt_seconds.observe(self.clock.monotonic() - began, result, name)
 
     def _observe_point(self, point: str, status: str, pod: PodInfo, began: float) -> None:
-        seconds = self._clock.monotonic() - began
+        seconds = self.clock.monotonic() - began
         self.metrics.extension_point_seconds.observe(seconds, point, status, pod.pod.spec.scheduler_name)
 
     def _observe_plugin(self, plugin: str, point: str, began: float) -> None:
-        self.metrics.plugin_seconds.observe(self._clock.monotonic() - began, plugin, point, "Success")
+        self.metrics.plugin_seconds.observe(self.clock.monotonic() - began, plugin, point, "Success")
 
     def render_metrics(self) -> str:
         """The text of /metrics."""
@@ -364,30 +282,30 @@ class Scheduler:
         metrics.cache_size.set("nodes", to=len(self.table))
         metrics.cache_size.set("pods", to=int(self.table.pod_count.sum()))
         metrics.cache_size.set("assumed_pods", to=len(self._ingest.assumed))
-        metrics.goroutines.set("binding", to=self._writes.count)
+        metrics.goroutines.set("binding", to=self.writes.count)
         metrics.unschedulable.values.clear()
         for queued in self.queue.pods():
             for plugin in queued.plugins:
                 metrics.unschedulable.add(plugin, queued.pod.pod.spec.scheduler_name)
         return metrics.render()
 
-    def _evict(self, pod: PodInfo, room: Room, running: Running) -> None:
+    def evict(self, pod: PodInfo, room: Room, running: Running) -> None:
         """Start the evictions that make room for the pod; it is not tried again before they are under way."""
         victims = [victim for victim in room.victims if not victim.deleting]
         displaced = [one for one in self.nominated.on(room.node_name) if one.priority < pod.priority]
         self.metrics.victims.observe(len(room.victims))
         if running.preempting is not None and victims:
             running.preempting.evicting_for.add(pod.uid)
-        self._writes.start(self._make_room(pod, room.node_name, victims, displaced, running))
+        self.writes.start(self._make_room(pod, room.node_name, victims, displaced, running))
 
     async def _make_room(
         self, pod: PodInfo, node_name: str, victims: list[PodInfo], displaced: list[PodInfo], running: Running
     ) -> None:
-        succeeded, began = True, self._clock.monotonic()
+        succeeded, began = True, self.clock.monotonic()
         for other in displaced:
             # Less important pods expected on that node look for another one.
             self.nominated.remove(other.uid)
-            await self._writes.patch_status(other, {"nominatedNodeName": None})
+            await self.writes.patch_status(other, {"nominatedNodeName": None})
         try:
             async with asyncio.TaskGroup() as tasks:
                 for victim in victims:
@@ -397,7 +315,7 @@ class Scheduler:
             log.info("eviction failed", extra={"for": str(pod.key), "failure": str(errors.exceptions[0])})
         result = "success" if succeeded else "error"
         self.metrics.evictions.add(result)
-        self.metrics.eviction_seconds.observe(self._clock.monotonic() - began, result)
+        self.metrics.eviction_seconds.observe(self.clock.monotonic() - began, result)
         if running.preempting is not None:
             running.preempting.evicting_for.discard(pod.uid)
         row = self.table.row_of.get(node_name)
@@ -407,14 +325,14 @@ class Scheduler:
 
     async def _evict_one(self, victim: PodInfo, pod: PodInfo, node_name: str) -> None:
         name = pod.pod.spec.scheduler_name
-        status = preempted(name, victim.pod.metadata.generation, self._clock.now())
+        status = preempted(name, victim.pod.metadata.generation, self.clock.now())
         try:
             await self._client.patch_status(Pod, victim.key, status, how=Patch.STRATEGIC)
             await self._client.delete(Pod, victim.key, uid=victim.uid)
         except (NotFound, Conflict):
             return  # Gone already, or another pod of that name.
         message = f"Preempted by pod {pod.uid} on node {node_name}"
-        self._writes.record(victim, "Normal", "Preempted", "Preempting", message, related=pod)
+        self.writes.record(victim, "Normal", "Preempted", "Preempting", message, related=pod)
 
     async def _bind(self, queued: QueuedPod, node_name: str, running: Running, began: float) -> None:
         pod = queued.pod
@@ -425,18 +343,18 @@ class Scheduler:
             "target": {"kind": "Node", "name": node_name},
         }
         doing = 'Bind plugin "DefaultBinder"'
-        binding_began = self._clock.monotonic()
+        binding_began = self.clock.monotonic()
         try:
             for plugin in running.reserves:
                 if plugin.prepares(pod):
                     doing = f'PreBind plugin "{plugin.name}"'
-                    tell = partial(self._writes.record, pod, "Normal")
-                    preparing = self._clock.monotonic()
-                    await plugin.prepare(pod, node_name, self._client, self._clock, tell)
+                    tell = partial(self.writes.record, pod, "Normal")
+                    preparing = self.clock.monotonic()
+                    await plugin.prepare(pod, node_name, self._client, self.clock, tell)
                     self._observe_plugin(plugin.name, "PreBind", preparing)
                     self._observe_point("PreBind", "Success", pod, preparing)
             if not await bound_by_extender(self._extenders, pod, node_name):
-                writing = self._clock.monotonic()
+                writing = self.clock.monotonic()
                 await self._client.create_subresource(Pod, pod.key, "binding", binding)
                 self._observe_plugin("DefaultBinder", "Bind", writing)
         except (ApiError, ExtenderError) as error:
@@ -447,20 +365,20 @@ class Scheduler:
                 self.queue.remove(pod.uid)
                 return
             log.info("binding failed", extra={"pod": str(pod.key), "node": node_name, "failure": str(error)})
-            self._count_attempt("error", pod, began)
+            self.count_attempt("error", pod, began)
             self._observe_point("Bind", "Error", pod, binding_began)
             self.queue.failed(queued)
-            self._writes.report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
+            self.writes.report(pod, SCHEDULER_ERROR, f"running {doing}: {error}", None)
             return
         self.queue.done(pod.uid)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         self._observe_point("Bind", "Success", pod, binding_began)
-        self._count_attempt("scheduled", pod, began)
+        self.count_attempt("scheduled", pod, began)
         self.metrics.pod_attempts.observe(queued.attempts)
         if queued.was_flushed:
             self.metrics.after_flush.add()
         self.metrics.sli_seconds.observe(now - queued.first_attempt, attempts_label(queued.attempts))
-        self._writes.record(pod, "Normal", "Scheduled", "Binding", f"Successfully assigned {pod.key} to {node_name}")
+        self.writes.record(pod, "Normal", "Scheduled", "Binding", f"Successfully assigned {pod.key} to {node_name}")
 
     # What the queue asks.
 
