@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kobune.api.timestamps import canonical_micro, canonical_time, format_micro, format_time, parse_time
+from kobune.api.timestamps import canonical_micro, canonical_time, format_micro, format_time, parse_duration, parse_time
 
 
 def test_times_are_written_in_utc():
@@ -38,3 +38,14 @@ def test_what_is_no_time_is_refused_in_upstreams_words(text, message):
 def test_micro_times_round_trip(moment):
     assert parse_time(format_micro(moment)) == moment
     assert parse_time(format_time(moment)) == moment.replace(microsecond=0)
+
+
+def test_durations_are_read_as_go_reads_them():
+    given = ("1h2m3.5s", "-1.5s", "0", "250us", "2562047h47m16s")
+    assert [parse_duration(text).total_seconds() for text in given] == [3723.5, -1.5, 0, 0.00025, 9223372036]
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1d", "1 s", "2562047h47m17s", "9" * 400 + "h"])
+def test_what_is_no_duration_or_longer_than_go_can_count_is_refused(text):
+    with pytest.raises(ValueError, match=f'time: invalid duration "{text}"'):
+        parse_duration(text)

@@ -87,6 +87,7 @@ def _out_of_range(text: str) -> str:
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 2**63 / 1e9  # Seconds: Go counts nanoseconds in 64 bits.
 
 
 def parse_duration(text: str) -> timedelta:
@@ -98,4 +99,6 @@ def parse_duration(text: str) -> timedelta:
             return timedelta()
         raise ValueError(f'time: invalid duration "{text}"')
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total >= _LONGEST:
+        raise ValueError(f'time: invalid duration "{text}"')
     return timedelta(seconds=-total if text.startswith("-") else total)

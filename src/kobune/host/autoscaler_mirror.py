@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kobune.api.clock import Clock
 from kobune.api.errors import ApiError, Json
@@ -54,7 +54,7 @@ class ClusterMirror:
         self._budgets = budgets.items
         for name, informer in others.items():
             setattr(self._listers, name, informer.items)
-        every: list[Informer[Object]] = [*others.values(), nodes, pods, daemons, budgets, priorities]  # type: ignore[list-item]
+        every: list[Informer[Any]] = [*others.values(), nodes, pods, daemons, budgets, priorities]
         async with asyncio.TaskGroup() as tasks:
             for informer in every:
                 tasks.create_task(informer.run(), name=f"autoscaler: watch {informer.resource.plural}")

@@ -97,7 +97,15 @@ def test_a_life_is_read_from_annotations(annotations: dict[str, str], life: Life
 
 
 @pytest.mark.parametrize(
-    "name, value", [("exit-after", "5"), ("exit-after", ""), ("exit-code", "256"), ("cpu", "1"), ("memory", "1GB")]
+    "name, value",
+    [
+        ("exit-after", "5"),
+        ("exit-after", ""),
+        ("exit-after", "-5s"),
+        ("exit-code", "256"),
+        ("cpu", "1"),
+        ("memory", "1GB"),
+    ],
 )
 def test_an_annotation_that_cannot_be_read_keeps_the_pod_from_starting(name: str, value: str):
     life = read_life({f"kobune.local/sim-{name}": value})

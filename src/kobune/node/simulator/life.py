@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from kobune.api.timestamps import parse_duration
+
 PREFIX = "kobune.local/sim-"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,11 @@ def read_life(annotations: Mapping[str, str]) -> Life:
 
 
 def _seconds(text: str) -> float:
-    parts = _DURATION.findall(text)
-    if "".join(number + unit for number, unit in parts) != text or not text:
-        raise ValueError(f"{text!r} is not a duration such as 5s, 1m30s or 200ms")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    with suppress(ValueError):
+        seconds = parse_duration(text).total_seconds()
+        if seconds >= 0:
+            return seconds
+    raise ValueError(f"{text!r} is not a duration such as 5s, 1m30s or 200ms")
 
 
 def _exit_code(text: str) -> int:
