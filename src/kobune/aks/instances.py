@@ -136,6 +136,12 @@ def runs_containers(pool: NodePool) -> bool:
     return not pool.simulated and pool.os is NodeOs.LINUX and get_vm_size(pool.vm_size).arch == "amd64"
 
 
+def simulated_instead(cluster: Cluster, instances: Instances) -> int:
+    """How many machines are simulated though their pools were to run containers: the machine under us carries no more."""
+    real = {pool.name for pool in cluster.pools if runs_containers(pool)}
+    return sum(machine.simulated and machine.pool in real for machine in instances.machines)
+
+
 def new_instances(
     cluster: Cluster, pool: NodePool, count: int, known: Instances, *, now: float, room: int, surge: bool = False
 ) -> list[Instance]:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from kobune.aks.clusters import DEFAULT_MAX_PODS, Cluster, NodePool, check_cluster
+from kobune.aks.instances import simulated_instead
 from kobune.aks.versions import DEFAULT_VERSION, check_version_change
 from kobune.aks.vm_sizes import DEFAULT_VM_SIZE
 from kobune.api.errors import ApiError, Invalid
@@ -24,6 +25,7 @@ from kobune.client.kubeconfig import load_kubeconfig
 from kobune.host.background import NotStarted, start_service
 from kobune.host.capacity import MOST_REAL_NODES
 from kobune.host.etcd_members import REDUNDANT, is_installed, members
+from kobune.host.instances import read_instances
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.pki import write_private
 from kobune.host.placement import DEFAULT_PORT, PORTS_TRIED, SLOTS, find_port, find_slot, is_free
@@ -173,6 +175,8 @@ def command(
         f"cluster {cluster}: Kubernetes {wanted.kubernetes_version}, {count} node{'s' * (count != 1)} Ready after {seconds:.1f} s",
         err=True,
     )
+    if simulated := simulated_instead(wanted, read_instances(found)):
+        typer.echo(f"kobune: this machine carries no more real nodes; {simulated} simulated in their place", err=True)
     typer.echo(f"export KUBECONFIG={found.kubeconfig}")
 
 
