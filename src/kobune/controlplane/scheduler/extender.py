@@ -86,7 +86,8 @@ class Extender:
         if accepted is None:
             items = _folded(answer.get("nodes") or {}).get("items") or ()
             accepted = [item["metadata"]["name"] for item in items]
-        strange = next((name for name in accepted if name not in set(names)), None)
+        asked = set(names)
+        strange = next((name for name in accepted if name not in asked), None)
         if strange is not None:
             raise ExtenderError(
                 f'extender "{self.config.url_prefix}" claims a filtered node "{strange}" '
