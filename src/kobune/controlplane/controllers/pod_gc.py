@@ -9,10 +9,9 @@ from kobune.api.errors import Json, NotFound
 from kobune.api.objects.core import Node
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Key
-from kobune.api.timestamps import format_time
 from kobune.client.client import Patch
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
-from kobune.controlplane.controllers.pods import index_by_node
+from kobune.controlplane.controllers.pods import disruption_target, index_by_node
 from kobune.controlplane.controllers.rounds import every
 
 log = logging.getLogger(__name__)
@@ -70,13 +69,7 @@ async def _remove_orphans(context: Context, candidates: Candidates, name: str) -
     if await context.client.find(Node, Key("", name)) is not None:
         candidates.nodes_gone.pop(name, None)
         return
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByPodGC",
-        "message": "PodGC: node no longer exists",
-        "lastTransitionTime": format_time(context.clock.now()),
-    }
+    condition = disruption_target("DeletionByPodGC", "PodGC: node no longer exists", context.clock.now())
     for pod in context.informer(Pod).index("node", name):
         await _remove(context, pod, condition)
     if not context.informer(Pod).index_size("node", name):

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from kobune.api.errors import ApiError, Json, NotFound
 from kobune.api.objects.core import PENDING, RUNNING, AnyPod
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Key, Object
+from kobune.api.timestamps import format_time
+from kobune.client.client import Patch
 from kobune.client.informer import Informer
 from kobune.controlplane.controllers.controller import Context
 
@@ -207,6 +210,26 @@ async def delete_pod(context: Context, owner: Object, pod: Pod) -> None:
         context.events.warning(owner, "FailedDelete", f"Error deleting: {error}")
         raise
     context.events.normal(owner, "SuccessfulDelete", f"Deleted pod: {pod.name}")
+
+
+def disruption_target(reason: str, message: str, now: datetime) -> Json:
+    """The condition that says why a pod is about to be taken from its owner."""
+    return {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": format_time(now),
+    }
+
+
+async def disrupt(context: Context, pod: Pod, reason: str, message: str) -> None:
+    """Delete a pod that has done nothing wrong, its condition saying why; one that is gone already needs nothing."""
+    condition = disruption_target(reason, message, context.clock.now())
+    patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+    with suppress(NotFound):
+        await context.client.patch(Pod, pod.key, patch, how=Patch.STRATEGIC, subresource="status")
+        await context.client.delete(Pod, pod.key, uid=pod.uid)
 
 
 def is_namespace_terminating(error: ApiError) -> bool:

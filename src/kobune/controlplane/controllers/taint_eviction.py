@@ -1,17 +1,13 @@
 """Deletes pods from nodes with NoExecute taints that they do not tolerate, or no longer."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from kobune.api.errors import NotFound
 from kobune.api.objects.core import Node, Taint, Toleration
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Key
-from kobune.api.timestamps import format_time
-from kobune.client.client import Patch
 from kobune.controlplane.controllers.controller import Context, Controller, Maps
-from kobune.controlplane.controllers.pods import index_by_node
+from kobune.controlplane.controllers.pods import disrupt, index_by_node
 
 FOR_EVER = float("inf")
 
@@ -43,16 +39,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
         return left
     del since[pod.uid]
     context.events.normal(pod, "TaintManagerEviction", f"Marking for deletion Pod {key}")
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByTaintManager",
-        "message": "Taint manager: deleting due to NoExecute taint",
-        "lastTransitionTime": format_time(context.clock.now()),
-    }
-    with suppress(NotFound):
-        await context.client.patch_status(Pod, key, {"conditions": [condition]}, how=Patch.STRATEGIC)
-        await context.client.delete(Pod, key, uid=pod.uid)
+    await disrupt(context, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
     return None
 
 

@@ -6,11 +6,9 @@ Source: upstream's devicetainteviction.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from kobune.api.errors import NotFound
 from kobune.api.objects.lean import Pod
 from kobune.api.objects.meta import Key, find_condition
 from kobune.api.timestamps import format_time
@@ -31,6 +29,7 @@ from kobune.controlplane.controllers.devices.taints import (
     newest,
     pool_of,
 )
+from kobune.controlplane.controllers.pods import disrupt
 
 STATUS_SECONDS = 10.0  # Between two reports about one rule. Source: upstream ruleStatusPeriod.
 CONDITION = "EvictionInProgress"
@@ -74,17 +73,8 @@ async def reconcile(key: Key, context: Context) -> float | None:
 
 async def _evict(pod: Pod, context: Context) -> None:
     context.events.normal(pod, "DeviceTaintManagerEviction", "Marking for deletion")
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByDeviceTaintManager",
-        "message": "Device Taint manager: deleting due to NoExecute taint",
-        "lastTransitionTime": format_time(context.clock.now()),
-    }
-    with suppress(NotFound):
-        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-        await context.client.patch(Pod, pod.key, patch, how=Patch.STRATEGIC, subresource="status")
-        await context.client.delete(Pod, pod.key, uid=pod.uid)
+    message = "Device Taint manager: deleting due to NoExecute taint"
+    await disrupt(context, pod, "DeletionByDeviceTaintManager", message)
 
 
 def pod_eviction(context: Context, pod: Pod, rules: Sequence[DeviceTaintRule]) -> Eviction | None:
