@@ -106,11 +106,15 @@ class Store(Protocol):
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
         """Every change under `prefix` with a revision greater than `after`, in order, in batches, for ever.
 
-        The embedded engines deliver a change before its `write` returns.
+        The embedded engines deliver a change before its `write` returns. A change without a key is none: of an engine that
+        others use too it says to a watch of everything that all up to its revision has been delivered.
 
         Raises:
             Compacted: changes after `after` have been compacted away.
         """
+
+    async def progress(self) -> None:
+        """Have the watches of everything told soon how far they are. Nothing to do where each revision is a change of theirs."""
 
     async def compact(self, revision: int) -> None:
         """Forget the changes up to and including `revision`; the state at `revision` is the oldest that `list` still shows.

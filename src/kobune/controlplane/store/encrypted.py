@@ -53,6 +53,9 @@ class EncryptedStore:
                 for change in batch
             ]
 
+    async def progress(self) -> None:
+        await self._store.progress()
+
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)
 

@@ -1,11 +1,11 @@
 """The engine for more than one machine: the same promises, kept by an etcd v3 cluster.
 
-Revisions are etcd's own. Needs nothing newer than etcd 3.4: watches learn how far they are from events alone, never from
-progress notifications, so the cluster should hold nothing else that is written while the control plane is idle.
+Revisions are etcd's own. Needs nothing newer than etcd 3.4; how far watches are where others write too: see etcd_progress.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import grpc
@@ -15,6 +15,7 @@ from kobune.controlplane.store import etcd_pb2 as pb
 from kobune.controlplane.store.contract import Change, Compacted, Conflict, Entry, Full, Page, Unavailable
 from kobune.controlplane.store.etcd_calls import EtcdCalls, Refused, Tls
 from kobune.controlplane.store.etcd_leases import Leases
+from kobune.controlplane.store.etcd_progress import PROGRESS, Progress
 
 M = TypeVar("M", bound=Message)
 
@@ -40,6 +41,7 @@ class EtcdStore:
         self._calls = EtcdCalls(endpoints, tls)
         self._root = root.encode()
         self._leases = Leases(self._calls)
+        self._progress = Progress(self._calls, self._root)
         self._begins_after = begins_after
 
     async def revision(self) -> int:
@@ -114,14 +116,21 @@ class EtcdStore:
             start = pb.WatchCreateRequest(key=key, range_end=end, start_revision=max(after - self._begins_after, 1))
             request = pb.WatchRequest(create_request=start)
             try:
-                async with self._calls.stream("Watch/Watch", request, pb.WatchResponse) as read:
+                async with AsyncExitStack() as stack:
+                    stream = await stack.enter_async_context(
+                        self._calls.stream("Watch/Watch", request, pb.WatchResponse)
+                    )
+                    if not prefix:
+                        await stack.enter_async_context(self._progress.following(stream))
                     while True:
-                        answer = await read()
+                        answer = await stream.read()
                         if answer.compact_revision:
                             raise Compacted(answer.compact_revision + self._begins_after)
                         if answer.canceled:
                             raise Unavailable(answer.cancel_reason)
-                        found = map(self._change, answer.events)
+                        found = [self._change(event) for event in answer.events]
+                        if answer.watch_id == PROGRESS:
+                            found.append(Change("", None, answer.header.revision + self._begins_after))
                         changes = [change for change in found if change.revision > after]
                         if changes:
                             after = changes[-1].revision
@@ -130,6 +139,12 @@ class EtcdStore:
                 # Another member, or the same one later, goes on after the last change seen.
                 self._calls.check_open()
                 await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def progress(self) -> None:
+        try:
+            await self._progress.ask()
+        except Refused as refused:
+            raise _translated(refused) from refused
 
     async def compact(self, revision: int) -> None:
         revision = min(revision, await self.revision()) - self._begins_after
@@ -200,6 +215,8 @@ class EtcdStore:
 
     def _change(self, event: pb.Event) -> Change:
         key, value, revision = self._entry(event.kv)
+        if self._progress.is_mark(event.kv.key):
+            return Change("", None, revision)
         return Change(key, None if event.type == pb.Event.DELETE else value, revision)
 
 

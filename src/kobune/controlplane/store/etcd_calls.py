@@ -1,11 +1,11 @@
 """Calls to an etcd cluster: to the endpoint that answered last, or to the next one when it fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -92,7 +92,7 @@ class EtcdCalls:
                 self.check_open()
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                     raise Refused(error.code(), error.details() or "") from error
-                self._leave(at)
+                self.leave(at)
                 failures += 1
                 may_repeat = repeatable or any(text in (error.details() or "") for text in _NOT_EXECUTED)
                 if not may_repeat or asyncio.get_running_loop().time() > give_up:
@@ -105,20 +105,20 @@ class EtcdCalls:
     async def problems(self, method: str, request: Message, answer: type[M]) -> Sequence[str]:
         """What each member says against a request, "" when it answers."""
 
-        async def ask(at: int) -> str:
+        async def problem(at: int) -> str:
             try:
-                await self._stub(at, method, type(request), answer)(request, timeout=HEALTH_SECONDS)
+                await self.ask(at, method, request, answer)
             except grpc.aio.AioRpcError as error:
                 return str(error.details() or error.code().name)
             return ""
 
         async with asyncio.TaskGroup() as tasks:
-            asked = [tasks.create_task(ask(at), name="etcd health") for at in range(len(self._channels))]
+            asked = [tasks.create_task(problem(at), name="etcd health") for at in range(len(self._channels))]
         return [one.result() for one in asked]
 
     @asynccontextmanager
-    async def stream(self, method: str, request: Message, answer: type[M]) -> AsyncIterator[Callable[[], Awaitable[M]]]:
-        """A stream begun with `request`; the function given reads the next answer. Raises Unavailable when it breaks."""
+    async def stream(self, method: str, request: Message, answer: type[M]) -> AsyncIterator["Stream[M]"]:
+        """A stream begun with `request`. Raises Unavailable when it breaks."""
         self.check_open()
         at = self._current
         call = self._channels[at].stream_stream(
@@ -126,35 +126,17 @@ class EtcdCalls:
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )(metadata=_NEEDS_LEADER)
-
-        async def read() -> M:
-            try:
-                message = await call.read()
-            except grpc.aio.AioRpcError as error:
-                self.check_open()
-                self._leave(at)
-                raise Unavailable(f"etcd: {error.details()}") from error
-            except asyncio.CancelledError:
-                # Closing the channel cancels what is under way on it.
-                self.check_open()
-                raise
-            if message is grpc.aio.EOF:
-                self.check_open()
-                self._leave(at)
-                raise Unavailable("etcd ended the stream")
-            result: M = message
-            return result
-
+        stream = Stream[M](self, at, call)
         try:
-            try:
-                await call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-                self.check_open()
-                self._leave(at)
-                raise Unavailable(f"etcd: {error}") from error
-            yield read
+            await stream.write(request)
+            yield stream
         finally:
             call.cancel()
+
+    async def ask(self, at: int, method: str, request: Message, answer: type[M]) -> M:
+        """One request to one endpoint. Raises AioRpcError when that does not answer."""
+        result: M = await self._stub(at, method, type(request), answer)(request, timeout=HEALTH_SECONDS)
+        return result
 
     async def close(self) -> None:
         self._closed = True
@@ -165,7 +147,7 @@ class EtcdCalls:
         if self._closed:
             raise Closed
 
-    def _leave(self, failed: int) -> None:
+    def leave(self, failed: int) -> None:
         """Go to the next endpoint, unless another call has done so."""
         if self._current == failed:
             self._current = (failed + 1) % len(self._channels)
@@ -179,6 +161,43 @@ class EtcdCalls:
                 response_deserializer=answer.FromString,
             )
         return stub
+
+
+class Stream(Generic[M]):
+    """Messages both ways with the endpoint `at`."""
+
+    def __init__(self, calls: EtcdCalls, at: int, call: Any) -> None:
+        self.at = at
+        self._calls = calls
+        self._call = call
+
+    async def read(self) -> M:
+        """The next answer."""
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            self._calls.check_open()
+            self._calls.leave(self.at)
+            raise Unavailable(f"etcd: {error.details()}") from error
+        except asyncio.CancelledError:
+            # Closing the channel cancels what is under way on it.
+            self._calls.check_open()
+            raise
+        if message is grpc.aio.EOF:
+            self._calls.check_open()
+            self._calls.leave(self.at)
+            raise Unavailable("etcd ended the stream")
+        result: M = message
+        return result
+
+    async def write(self, request: Message) -> None:
+        """One more request."""
+        try:
+            await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            self._calls.check_open()
+            self._calls.leave(self.at)
+            raise Unavailable(f"etcd: {error}") from error
 
 
 class Refused(Exception):

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 ROOT = "/registry/"  # Where every cache's prefix begins.
 RETRY_SECONDS = 0.5
+PROGRESS_SECONDS = 0.1  # Source: upstream's progress requester.
 PAGE = 2000  # Entries loaded at a time.
 
 
@@ -86,12 +87,21 @@ class Feed:
 
     async def caught_up(self) -> None:
         """Return once everything that was committed before this call has been applied, whoever wrote it."""
-        await self.reached(await self.store.revision())
+        await self._settled(await self.store.revision())
 
     def bookmark(self) -> None:
         """Send a bookmark to every watcher that wants them. To be called about once a minute."""
         for cache in self._caches.values():
             cache.watchers.bookmark(self.revision)
+
+    async def _settled(self, revision: int) -> None:
+        """`reached`, of a revision that may be somebody else's, which the watch is not shown."""
+        while revision > self.revision:
+            try:
+                async with asyncio.timeout(PROGRESS_SECONDS):
+                    await self.reached(revision)
+            except TimeoutError:
+                await self.store.progress()
 
     def _apply(self, batch: Sequence[Change]) -> None:
         caches, by_cache = self._caches, dict[Cache, list[Change]]()
@@ -126,7 +136,7 @@ class Feed:
                 start_agains = self._start_agains
                 missed = self._loading[cache.prefix] = []
                 self._caches[cache.prefix] = cache
-                await self.reached(await self._fill(cache))
+                await self._settled(await self._fill(cache))
                 if start_agains == self._start_agains:
                     break
             cache.loaded(self.revision, missed)

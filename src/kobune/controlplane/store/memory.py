@@ -75,6 +75,9 @@ class MemoryStore:
         finally:
             self._listeners.stop(listener)
 
+    async def progress(self) -> None:
+        self._check_open()
+
     async def compact(self, revision: int) -> None:
         self._check_open()
         self._forget(min(revision, self._revision))

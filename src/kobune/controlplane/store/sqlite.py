@@ -172,6 +172,9 @@ class SqliteStore:
         previous = await self._expect(key, expected, absent=False)
         return await self._commit(Row(self._numbered + 1, previous, key, None), True)
 
+    async def progress(self) -> None:
+        self._check_open()
+
     async def compact(self, revision: int) -> None:
         await self._flush(self._visible)
         self._compacted = max(self._compacted, min(revision, self._flushed))
