@@ -46,6 +46,23 @@ async def test_each_engine_by_its_name(tmp_path: Path) -> None:
     await etcd.close()
 
 
+@pytest.mark.etcd
+async def test_clusters_with_prefixes_of_their_own_share_one_etcd(etcd: str) -> None:
+    name = uuid.uuid4().hex
+    stores = [await open_store(StoreFlags(etcd_servers=[etcd], etcd_prefix=prefix)) for prefix in (name, f"/{name}2/")]
+    raw = EtcdStore([etcd], root=f"/{name}")
+    for number, store in enumerate(stores):
+        await store.write("/registry/pods/default/a", b"%d" % number, expected=0)
+    assert (await raw.read("/pods/default/a")).value == b"0"  # type: ignore[union-attr]
+    for number, store in enumerate(stores):
+        for prefix in ("", "/registry/", "/registry/pods/"):
+            found = (await store.list(prefix)).entries
+            assert [(entry.key, entry.value) for entry in found] == [("/registry/pods/default/a", b"%d" % number)]
+        assert not (await store.list("", after="/registry/pods/default/a")).entries
+    for store in (*stores, raw):
+        await store.close()
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kobune.controlplane.store.encryption import Encryption
 
 
+REGISTRY = "/registry"  # Where all keys are. Source: upstream's default of --etcd-prefix.
+
+
 class BadStore(Exception):
     """What was said about the store cannot be used; one sentence."""
 
@@ -30,6 +33,7 @@ class StoreFlags:
     etcd_cafile: Path | None = flag(None, "Who signed etcd's certificates.")
     etcd_certfile: Path | None = flag(None, "Shown to etcd.")
     etcd_keyfile: Path | None = flag(None, "Its key.")
+    etcd_prefix: str = flag(REGISTRY, "Before all keys; clusters that share one etcd have one each.")
     etcd_begins_after: int = flag(
         0, "Added to etcd's revisions: the last one of the store whose state it went on with."
     )
@@ -96,7 +100,9 @@ async def _engine(flags: StoreFlags) -> Store:
         if flags.etcd_cafile is None and any(server.startswith("https:") for server in flags.etcd_servers):
             raise BadStore("--etcd-servers with https needs --etcd-cafile")
         tls = Tls(flags.etcd_cafile, flags.etcd_certfile, flags.etcd_keyfile) if flags.etcd_cafile else None
-        return EtcdStore(flags.etcd_servers, tls=tls, begins_after=flags.etcd_begins_after)
+        prefix = f"/{flags.etcd_prefix.strip('/')}"  # Source: upstream's storage factory.
+        root, below = ("", "") if prefix == REGISTRY else (prefix, REGISTRY)
+        return EtcdStore(flags.etcd_servers, tls=tls, root=root, below=below, begins_after=flags.etcd_begins_after)
     scheme, _, rest = flags.store.partition(":")
     if scheme == "memory":
         from kobune.controlplane.store.memory import MemoryStore

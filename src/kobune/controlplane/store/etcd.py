@@ -32,14 +32,22 @@ class EtcdStore:
     Args:
         endpoints: "https://HOST:PORT" or "http://HOST:PORT", any number of members of one cluster.
         root: put before every key, so that several clusters share one etcd.
+        below: the folder ("/registry") that all keys are in, if `root` is to stand in its place.
         begins_after: added to etcd's own revisions: where its state came from another store, that one's last.
     """
 
     def __init__(
-        self, endpoints: Sequence[str], *, tls: Tls | None = None, root: str = "", begins_after: int = 0
+        self,
+        endpoints: Sequence[str],
+        *,
+        tls: Tls | None = None,
+        root: str = "",
+        below: str = "",
+        begins_after: int = 0,
     ) -> None:
         self._calls = EtcdCalls(endpoints, tls)
         self._root = root.encode()
+        self._below = below
         self._leases = Leases(self._calls)
         self._progress = Progress(self._calls, self._root)
         self._begins_after = begins_after
@@ -200,18 +208,19 @@ class EtcdStore:
         return expected and (expected - self._begins_after if expected > self._begins_after else -1)
 
     def _key(self, key: str) -> bytes:
-        return self._root + key.encode()
+        return self._root + key.removeprefix(self._below).encode()
 
     def _span(self, prefix: str) -> tuple[bytes, bytes]:
         """The first key that starts with the prefix and the first after all of those, as etcd takes them."""
-        start = self._key(prefix)
+        start = self._key(prefix or (f"{self._below}/" if self._below else ""))
         if not start:
             return b"\0", b"\0"  # Everything.
         # No key has the byte 0xff, since it is not in UTF-8.
         return start, start[:-1] + bytes([start[-1] + 1])
 
     def _entry(self, kv: pb.KeyValue) -> Entry:
-        return Entry(kv.key[len(self._root) :].decode(errors="replace"), kv.value, kv.mod_revision + self._begins_after)
+        key = kv.key[len(self._root) :].decode(errors="replace")
+        return Entry(self._below + key, kv.value, kv.mod_revision + self._begins_after)
 
     def _change(self, event: pb.Event) -> Change:
         key, value, revision = self._entry(event.kv)
