@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import datetime
 import ipaddress
+import os
 import ssl
 
 import pytest
@@ -110,6 +111,32 @@ async def test_watch_frames_come_whole_however_they_are_cut(tmp_path, server_ide
         frames = [frame async for frame in transport.stream("/watch")]
         await transport.close()
     assert frames == [b'{"a":1}', b'{"b":2}', b'{"c":3}']
+
+
+async def test_nothing_stays_open_when_a_watch_was_left_and_the_server_does_not_answer_the_farewell(
+    tmp_path, server_identity
+):
+    async def handler(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        request.transport.pause_reading()
+        await response.write(b'{"a":1}\n')
+        await seen.wait()
+        request.transport.resume_reading()
+        return response
+
+    seen = asyncio.Event()
+    async with serving(tmp_path, server_identity, server_identity, handler) as url:
+        before = len(os.listdir("/proc/self/fd"))
+        transport = trusting(url, server_identity, tmp_path)
+        watch = transport.stream("/watch")
+        assert await anext(watch) == b'{"a":1}'
+        await watch.aclose()
+        await transport.close()
+        await asyncio.sleep(0.01)
+        after = len(os.listdir("/proc/self/fd"))
+        seen.set()
+    assert after == before + 1  # The server's end.
 
 
 async def test_a_refused_watch_raises_what_the_server_said(tmp_path, server_identity):

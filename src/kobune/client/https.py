@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
@@ -22,6 +23,9 @@ REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=6
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=None)
 # A watch may be silent for long, so the kernel finds out whether the peer is alive: first after 30 s, then 3 times.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 3))
+# A connection whose request was given up waits for the server's farewell; older versions of asyncio then forget its socket
+# when the loop ends, unless the session ends it. Source: https://github.com/python/cpython/pull/118960.
+FORGETS_CLOSING = sys.version_info < (3, 12, 8)
 # Compressing costs both ends more than a local network gains.
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -119,7 +123,9 @@ class HttpsTransport:
     def _sessions(self) -> aiohttp.ClientSession:
         # Made here and not in __init__, because a session belongs to the running loop.
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, limit_per_host=self._connections)
+            connector = aiohttp.TCPConnector(
+                ssl=self._tls, limit=0, limit_per_host=self._connections, enable_cleanup_closed=FORGETS_CLOSING
+            )
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         return self._session
 
