@@ -9,7 +9,7 @@ UP_OPTIONS ?=
 AZ := .venv-az
 AZ_VERSION := 2.91.0
 
-.PHONY: up down test test-faults check format benchmarks help system-packages test-packages test-az-packages
+.PHONY: up down test test-faults test-killed-managers check format benchmarks help system-packages test-packages test-az-packages
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make down    stop it"
 	@echo "make test    check and run every test"
 	@echo "make test-faults  the long form of the tests with faults: processes killed, disks full, networks cut"
+	@echo "make test-killed-managers  the long form of the tests of controller managers killed again and again"
 	@echo "make test-az-packages  the real az, in an environment of its own, for the tests"
 	@echo "make check   format, lint, types, import arrows"
 	@echo "make format  put the code into its form"
@@ -32,8 +33,21 @@ down: $(VENV)/ready
 test: check test-packages $(AZ)/ready
 	$(BIN)/python -m pytest -m "not slow"
 
+# They wait more than they work, so some go side by side, those that take longest first.
+FAULTS := $(patsubst %,tests/faults/test_%.py,killed_api_server killed_service redundant_control_plane killed_store \
+    linearizability etcd_cluster clock_jumps)
+FAULTS += $(filter-out $(FAULTS),$(wildcard tests/faults/test_*.py))
+
 test-faults: $(VENV)/ready-dev test-packages
-	$(BIN)/python -m pytest tests/faults tests/controlplane/controllers/test_killed_manager*.py
+	@$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target $(FAULTS)
+
+.PHONY: $(FAULTS)
+$(FAULTS):
+	$(BIN)/python -m pytest $@
+
+# In virtual time, so they work and never wait.
+test-killed-managers: $(VENV)/ready-dev
+	$(BIN)/python -m pytest tests/controlplane/controllers/test_killed_manager*.py
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

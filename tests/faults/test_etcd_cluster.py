@@ -61,10 +61,10 @@ async def ready(store: Store) -> None:
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
 async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: Any, rounds: int) -> None:
-    async def kill_and_start(name: str, dice: random.Random) -> None:
-        members.kill(name)
-        await asyncio.sleep(dice.uniform(0.1, 1.0))
-        members.start(name)
+    async def kill_and_start(member: Any, dice: random.Random) -> None:
+        member.kill()
+        await asyncio.sleep(dice.uniform(0.0, 0.5))
+        member.start()
 
     await disturbed(members, kill_and_start, rounds)
 
@@ -73,15 +73,15 @@ async def test_whichever_member_is_killed_nothing_is_lost_or_doubled(members: An
 async def test_a_member_whose_disk_hangs_is_gone_without(members: Any, rounds: int) -> None:
     """A member that waits for its disk answers nobody and holds its connections: as one that is stopped."""
 
-    async def hang(name: str, dice: random.Random) -> None:
-        members.signal(name, signal.SIGSTOP)
+    async def hang(member: Any, dice: random.Random) -> None:
+        member.signal(signal.SIGSTOP)
         await asyncio.sleep(dice.uniform(1.0, 6.0))
-        members.signal(name, signal.SIGCONT)
+        member.signal(signal.SIGCONT)
 
     await disturbed(members, hang, rounds)
 
 
-async def disturbed(members: Any, disturb: Callable[[str, random.Random], Awaitable[None]], rounds: int) -> None:
+async def disturbed(members: Any, disturb: Callable[[Any, random.Random], Awaitable[None]], rounds: int) -> None:
     """Disturb one member after the other while four count and one watches: nothing is lost and nothing doubled."""
     dice, stop, seen = random.Random(rounds), asyncio.Event(), list[Change]()
     store = EtcdStore(members.endpoints, tls=members.tls)
@@ -90,13 +90,10 @@ async def disturbed(members: Any, disturb: Callable[[str, random.Random], Awaita
         following = tasks.create_task(follow(store, seen))
         counters = [tasks.create_task(count_up(store, f"/counters/{number}", stop)) for number in range(4)]
         for _ in range(rounds):
-            name = dice.choice(members.names)
-            await asyncio.sleep(dice.uniform(0.1, 0.5))
-            await disturb(name, dice)
-            # Until it takes part again: of three only one may be missing.
-            alone = EtcdStore([f"https://{members.clients[name]}"], tls=members.tls)
-            await ready(alone)
-            await alone.close()
+            member = dice.choice(members.all)
+            await asyncio.sleep(dice.uniform(0.0, 0.4))
+            await disturb(member, dice)
+            await member.is_back()
         stop.set()
         acknowledged = await asyncio.gather(*counters)
         async with asyncio.timeout(10):
@@ -122,13 +119,15 @@ async def test_without_a_majority_writes_fail_and_with_it_everything_goes_on(mem
     async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
         feeding = tasks.create_task(feed.run())
         cache = await feed.open("/registry/pods/")
-        members.kill("a", "b")
+        for member in members.all[:2]:
+            member.kill()
         with pytest.raises(Unavailable):
             await store.write("/registry/pods/default/b", b"{}", expected=0)
         item = cache.get("default", "a")
         assert item is not None
         assert item.revision == first
-        members.start("a", "b")
+        for member in members.all[:2]:
+            member.start()
         await ready(store)
         entry = await store.read("/registry/pods/default/b")
         expected = entry.revision if entry else 0

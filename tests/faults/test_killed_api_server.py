@@ -1,11 +1,8 @@
-"""API servers killed under a load of HTTPS requests: what was answered is there, and a watch that resumes has missed nothing."""
+"""Any process killed under a load of HTTPS requests: what was answered is there, and a watch that resumes has missed nothing."""
 
 import asyncio
 import random
-import socket
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +10,9 @@ import orjson
 import pytest
 
 from kobune.api.errors import ApiError, Gone, ServiceUnavailable
-from kobune.client.kubeconfig import load_kubeconfig
 from kobune.client.transport import Transport
 
 URL = "/api/v1/namespaces/default/configmaps"
-
-
-class Server:
-    """`kobune kube-apiserver` as a process."""
-
-    def __init__(self, folder: Path, store: Sequence[str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self._folder = folder
-        self._command = [
-            sys.executable, "-m", "kobune", "kube-apiserver", "--bind-address", "127.0.0.1", "--secure-port", str(port),
-            "--cert-dir", str(folder / "pki"), *store,
-        ]  # fmt: skip
-        self.start()
-
-    def start(self) -> None:
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    async def transport(self) -> Transport:
-        """A client of this server, once it answers."""
-        path = self._folder / "pki" / "admin.kubeconfig"
-        async with asyncio.timeout(60):
-            while not path.exists():
-                await asyncio.sleep(0.05)
-            transport = load_kubeconfig(path, user_agent="test")
-            await until_answered(transport, "GET", URL)
-        return transport
 
 
 async def until_answered(transport: Transport, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
@@ -80,6 +44,7 @@ async def count_up(transport: Transport, name: str, stop: asyncio.Event) -> int:
         # Nobody else writes it, so it is what was written last, by the request answered or by one whose answer was lost.
         assert answer["data"] == {"number": str(number)}, f"{name} should be at {number}"
         obj = answer
+        await asyncio.sleep(0.02)
     return number
 
 
@@ -113,9 +78,10 @@ async def follow(transport: Transport, numbers: dict[str, int]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def play(servers: Sequence[Server], rounds: int, dice: random.Random) -> None:
+async def play(servers: Sequence[Any], processes: Sequence[Any], rounds: int, dice: random.Random) -> None:
+    """Kill one of the processes in each round, at a random moment, while six count and one watches."""
     stop, numbers = asyncio.Event(), dict[str, int]()
-    transports = [await server.transport() for server in servers]
+    transports = [await server.ready() for server in servers]
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(follow(transports[-1], numbers))
         counters = [
@@ -123,11 +89,11 @@ async def play(servers: Sequence[Server], rounds: int, dice: random.Random) -> N
             for number in range(6)
         ]
         for _ in range(rounds):
-            await asyncio.sleep(dice.uniform(0.2, 1.0))
-            server = dice.choice(servers)
-            server.kill()
-            server.start()
-            await (await server.transport()).close()
+            await asyncio.sleep(dice.uniform(0.0, 0.4))
+            process = dice.choice(processes)
+            process.kill()
+            process.start()
+            await process.is_back()
         stop.set()
         reached = {f"counter-{number}": await counter for number, counter in enumerate(counters)}
         async with asyncio.timeout(20):
@@ -141,25 +107,19 @@ async def play(servers: Sequence[Server], rounds: int, dice: random.Random) -> N
         await transport.close()
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(12, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
-async def test_embedded_store(tmp_path: Path, rounds: int) -> None:
-    server = Server(tmp_path, ["--store", f"sqlite:{tmp_path}/state.db"])
-    try:
-        await play([server], rounds, random.Random(rounds))
-    finally:
-        server.kill()
+LONG = pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+
+
+@pytest.mark.parametrize("rounds", [1, LONG])
+async def test_embedded_store(tmp_path: Path, start_api_server: Callable[..., Any], rounds: int) -> None:
+    server = start_api_server("--store", f"sqlite:{tmp_path}/state.db")
+    await play([server], [server], rounds, random.Random(rounds))
 
 
 @pytest.mark.etcd
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-async def test_two_servers_on_etcd(tmp_path: Path, etcd: str) -> None:
-    servers = []
-    try:
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-            servers.append(Server(tmp_path / name, ["--etcd-servers", etcd]))
-        await play(servers, 12, random.Random(7))
-    finally:
-        for server in servers:
-            server.kill()
+@pytest.mark.parametrize("rounds", [LONG])
+async def test_two_servers_on_three_members_of_etcd(
+    members: Any, start_api_server: Callable[..., Any], rounds: int
+) -> None:
+    servers = [start_api_server(*members.flags) for _ in range(2)]
+    await play(servers, [*servers, *members.all], rounds, random.Random(rounds))

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,16 @@ from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.sqlite import SqliteStore
 from kobune.host.etcd_members import answering
 
-# Ten writers, each with keys of its own, say on standard output what has been acknowledged.
+# For each line of standard input ten writers, each with keys of its own, in a process of their own; they say on standard
+# output what has been acknowledged. The processes are forked, so that an interpreter starts and imports but once.
 WRITERS = """
 import asyncio, json, os, random, sys
-
-async def open_store(place):
-    if not place.startswith("http"):
-        from kobune.controlplane.store.sqlite import SqliteStore
-        return await SqliteStore.open(place)
-    from kobune.controlplane.store.etcd import EtcdStore
-    endpoint, _, root = place.partition("#")
-    return EtcdStore([endpoint], root=root)
+from kobune.controlplane.store.sqlite import SqliteStore
+from kobune.controlplane.store.etcd import EtcdStore
+from kobune.host.etcd_members import answering
 
 def say(**what):
-    os.write(1, json.dumps(what).encode() + b"\\n")
+    os.write(1, json.dumps(what).encode() + b"\\n")  # So short a line is written whole or not at all.
 
 async def write(store, worker, seed):
     dice, key, durable = random.Random(seed * 100 + worker), f"/{worker}", worker < 8
@@ -48,20 +45,25 @@ async def write(store, worker, seed):
             revision = await store.write(key, value, expected=revision, durable=durable)
             say(key=key, number=number, revision=revision, durable=durable)
 
-async def main():
-    store = await open_store(sys.argv[1])
-    if sys.argv[1].startswith("http"):
-        # An etcd on a busy machine may take its time.
-        from kobune.host.etcd_members import answering
-        await answering(store)
-    say(opened=await store.revision())
+async def main(place, seed):
+    endpoint, _, root = place.partition("#")
+    store = EtcdStore([endpoint], root=root) if root else await SqliteStore.open(place)
+    await answering(store)  # An etcd on a busy machine may take its time.
+    opened = await store.revision()
+    say(opened=opened)
     async with asyncio.TaskGroup() as tasks:
         for worker in range(10):
-            tasks.create_task(write(store, worker, int(sys.argv[2])))
-        if int(sys.argv[2]) % 3 == 0:
-            tasks.create_task(store.compact(await store.revision()))
+            tasks.create_task(write(store, worker, seed))
+        if seed % 3 == 0:
+            tasks.create_task(store.compact(opened))
 
-asyncio.run(main())
+for seed in iter(sys.stdin.readline, ""):
+    child = os.fork()
+    if child == 0:
+        asyncio.run(main(sys.argv[1], int(seed)))
+    say(pid=child)
+    _, status = os.waitpid(child, 0)
+    say(ended=status)
 """
 
 
@@ -83,32 +85,44 @@ async def play(place: str, rounds: int) -> None:
     """No acknowledged write is lost, none is doubled, and revisions never go back."""
     dice = random.Random(rounds)
     newest = acknowledged = 0
-    for number in range(rounds):
-        said = await asyncio.to_thread(killed_while_writing, place, number, dice.uniform(0.0, 0.4))
-        opened, writes = said[0]["opened"], said[1:]
-        assert opened >= newest
-        newest = max([opened, *(write["revision"] for write in writes)])
-        acknowledged += len(writes)
-        newest = await check(place, opened, writes, newest)
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITERS, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writers:
+        for number in range(rounds):
+            opened, writes = await asyncio.to_thread(killed_while_writing, writers, number, dice.uniform(0.0, 0.4))
+            # Killed before it could say so, it may have opened the store nevertheless.
+            assert opened is None or opened >= newest
+            acknowledged += len(writes)
+            since = newest if opened is None else opened
+            newest = max([since, *(write["revision"] for write in writes)])
+            newest = await check(place, since, writes, newest)
+        assert writers.stdin is not None
+        writers.stdin.close()
     assert acknowledged > rounds
 
 
-def killed_while_writing(place: str, number: int, seconds: float) -> list[dict[str, Any]]:
-    """What the writers said until they were killed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITERS, place, str(number)], stdout=subprocess.PIPE, process_group=0, bufsize=0
-    ) as writers:
-        assert writers.stdout is not None
-        # Unbuffered: what a buffer has read ahead, communicate would not see.
-        first = writers.stdout.readline()
-        os.set_blocking(writers.stdout.fileno(), True)
-        try:
-            rest, _ = writers.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            writers.send_signal(signal.SIGKILL)
-            rest, _ = writers.communicate()
-    lines = (first + rest).split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]  # The last one may be cut.
+def killed_while_writing(
+    writers: subprocess.Popen[bytes], number: int, seconds: float
+) -> tuple[int | None, list[dict[str, Any]]]:
+    """The revision that writers killed so long after their start found, if they came that far, and what they wrote."""
+    assert writers.stdin is not None
+    assert writers.stdout is not None
+    writers.stdin.write(b"%d\n" % number)
+    writers.stdin.flush()
+    opened, writes = None, []
+    for said in map(json.loads, writers.stdout):
+        if "pid" in said:
+            killing = threading.Timer(seconds, os.kill, (said["pid"], signal.SIGKILL))
+            killing.start()
+        elif "opened" in said:
+            opened = said["opened"]
+        elif "ended" in said:
+            killing.cancel()
+            assert said["ended"] == signal.SIGKILL
+            break
+        else:
+            writes.append(said)
+    return opened, writes
 
 
 async def open_store(place: str) -> Store:

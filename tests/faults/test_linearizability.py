@@ -1,26 +1,31 @@
 """Concurrent compare-and-swap writes, deletions and reads: their answers are those of some order of one after the other."""
 
 import asyncio
+import itertools
 import math
 import random
 import signal
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from kobune.controlplane.store.contract import Conflict, Full, Store, Unavailable
+from kobune.api.errors import ServiceUnavailable
+from kobune.client.transport import Transport
+from kobune.controlplane.store.contract import Conflict, Entry, Full, Unavailable
 from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.controlplane.store.sqlite import SqliteStore
 from kobune.controlplane.store.sqlite_log import Row, SqliteLog
 from kobune.host.etcd_members import answering
 
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 LONG = pytest.param(60, marks=pytest.mark.slow)
 
 
@@ -71,18 +76,16 @@ async def test_etcd_whose_members_are_killed_and_hang(members: Any) -> None:
 
     async def disturb() -> None:
         while not stop.is_set():
-            name = dice.choice(members.names)
+            member = dice.choice(members.all)
             if dice.random() < 0.5:
-                members.kill(name)
+                member.kill()
                 await asyncio.sleep(dice.uniform(0.0, 0.5))
-                members.start(name)
+                member.start()
             else:
-                members.signal(name, signal.SIGSTOP)
+                member.signal(signal.SIGSTOP)
                 await asyncio.sleep(dice.uniform(0.2, 2.0))
-                members.signal(name, signal.SIGCONT)
-            alone = EtcdStore([f"https://{members.clients[name]}"], tls=members.tls)
-            await answering(alone)
-            await alone.close()
+                member.signal(signal.SIGCONT)
+            await member.is_back()
 
     async with asyncio.timeout(110), asyncio.TaskGroup() as tasks:
         tasks.create_task(disturb())
@@ -93,6 +96,106 @@ async def test_etcd_whose_members_are_killed_and_hang(members: Any) -> None:
                 await store.close()
         stop.set()
     await probe.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_an_api_server_on_the_embedded_engine_that_is_killed(
+    tmp_path: Path, start_api_server: Callable[..., Any]
+) -> None:
+    server = start_api_server("--store", f"sqlite:{tmp_path}/state.db")
+    await judge_killed([server], [server])
+
+
+@pytest.mark.etcd
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_api_servers_and_members_of_etcd_that_are_killed(
+    members: Any, start_api_server: Callable[..., Any]
+) -> None:
+    servers = [start_api_server(*members.flags) for _ in range(2)]
+    await judge_killed(servers, [*servers, *members.all])
+
+
+async def judge_killed(servers: Sequence[Any], processes: Sequence[Any]) -> None:
+    """Histories of requests over HTTPS while one process after the other is killed, twenty in all."""
+    dice, kills = random.Random(5), list[float]()
+    stores = [ConfigMaps(await server.ready(), kills) for server in servers]
+
+    async def disturb() -> None:
+        while True:
+            await asyncio.sleep(dice.uniform(0.0, 0.4))
+            process = dice.choice(processes)
+            process.kill()
+            kills.append(time.monotonic())
+            process.start()
+            await process.is_back()
+
+    async with asyncio.timeout(300), asyncio.TaskGroup() as tasks:
+        killing = tasks.create_task(disturb())
+        for seed in itertools.count():
+            keys = [f"{key}-{seed}" for key in "abc"]
+            await check(await record(stores, seed, keys, blind=0.0, pause=0.2))
+            if len(kills) >= 20:
+                break
+        killing.cancel()
+    for store in stores:
+        await store.client.close()
+
+
+class ConfigMaps:
+    """An API server as a store: an entry is a ConfigMap, and its revision the resourceVersion."""
+
+    def __init__(self, client: Transport, kills: Sequence[float]) -> None:
+        self.client, self._kills = client, kills
+
+    async def read(self, key: str) -> Entry | None:
+        try:
+            found = await self._request("GET", key)
+        except Conflict:
+            return None
+        return Entry(key, found["data"]["value"].encode(), int(found["metadata"]["resourceVersion"]))
+
+    async def write(self, key: str, value: bytes, *, expected: int, durable: bool) -> int:
+        del durable  # Nothing else is offered to clients.
+        metadata = {"name": key, "resourceVersion": str(expected)} if expected else {"name": key}
+        body = {"metadata": metadata, "data": {"value": value.decode()}}
+        done = await self._request("PUT" if expected else "POST", key if expected else "", body)
+        return int(done["metadata"]["resourceVersion"])
+
+    async def delete(self, key: str, *, expected: int) -> int:
+        await self._request("DELETE", key, {"preconditions": {"resourceVersion": str(expected)}})
+        return 0  # The answer does not say.
+
+    async def _request(self, method: str, key: str, body: Any = None) -> Any:
+        """The answer. Raises Conflict for 404 and 409, and Unavailable when it is not known whether it was done."""
+        began, data = time.monotonic(), orjson.dumps(body) if body else b""
+        try:
+            status, answer = await self._ask(method, key, data)
+        except Unavailable:
+            # Clients that go on at once would leave so many unknown outcomes that nothing could be told from the rest.
+            await answering(self)
+            raise
+        if status < 300:
+            return answer
+        assert status in (404, 409), answer
+        if method != "GET" and any(kill >= began for kill in self._kills):
+            # An HTTP client asks again when a connection breaks, and may then be refused because of its own write.
+            raise Unavailable("perhaps done at the first attempt")
+        raise Conflict(key, None)
+
+    async def revision(self) -> int:
+        _, listing = await self._ask("GET", "")
+        return int(listing["metadata"]["resourceVersion"])
+
+    async def _ask(self, method: str, key: str, data: bytes = b"") -> tuple[int, Any]:
+        try:
+            answer = await self.client.request(method, f"{CONFIG_MAPS}/{key}".rstrip("/"), body=data)
+        except ServiceUnavailable as error:
+            raise Unavailable(str(error)) from error
+        if answer.status >= 500:
+            raise Unavailable(answer.body.decode())
+        return answer.status, orjson.loads(answer.body)
 
 
 class OftenFull(SqliteLog):
@@ -178,18 +281,31 @@ def is_linearizable(operations: Sequence[Operation]) -> bool:
     return False
 
 
-async def record(stores: Sequence[Store], seed: int) -> list[Operation]:
-    """What six clients, spread over the stores, did to three keys, and were answered."""
+async def record(
+    stores: Sequence[Any],
+    seed: int,
+    keys: Sequence[str] = ("/a", "/b", "/c"),
+    *,
+    blind: float = 0.1,
+    pause: float = 0.002,
+) -> list[Operation]:
+    """What six clients, spread over the stores, did to the keys, and were answered.
+
+    A share of their writes, `blind`, is done whatever is there; now and then they pause, for so many seconds at most.
+    """
     operations: list[Operation] = []
 
     async def client(number: int) -> None:
         dice, store = random.Random(seed * 100 + number), stores[number % len(stores)]
         known: dict[str, int] = {}
         for step in range(40):
-            key = f"/{dice.choice('abc')}"
-            operations.append(await do(store, dice, key, known, b"%d.%d" % (number, step)))
+            key = dice.choice(keys)
+            expected = None if dice.random() < blind else known.get(key, 0)
+            operation = await do(store, dice, key, expected, known, b"%d.%d" % (number, step))
+            if operation.is_certain or operation.kind != "read":
+                operations.append(operation)
             if dice.random() < 0.3:
-                await asyncio.sleep(dice.random() * 0.002)
+                await asyncio.sleep(dice.random() * pause)
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(6):
@@ -197,10 +313,11 @@ async def record(stores: Sequence[Store], seed: int) -> list[Operation]:
     return operations
 
 
-async def do(store: Store, dice: random.Random, key: str, known: dict[str, int], value: bytes) -> Operation:
+async def do(
+    store: Any, dice: random.Random, key: str, expected: int | None, known: dict[str, int], value: bytes
+) -> Operation:
     """One operation of a client that remembers the revision it last saw of each key."""
     start, kind = time.monotonic(), dice.choices(("read", "write", "delete"), (4, 5, 1))[0]
-    expected = None if dice.random() < 0.1 else known.get(key, 0)
     try:
         if kind == "read":
             entry = await store.read(key)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,9 @@ async def holder(transport: Transport, component: str) -> str:
 
 
 @pytest.mark.parametrize("rounds", [SHORT, pytest.param((), marks=pytest.mark.slow, id="every-process")])
-async def test_any_process_may_be_killed(cluster: ClusterLayout, rounds: tuple[str, ...]) -> None:
+async def test_any_process_may_be_killed(
+    cluster: ClusterLayout, rounds: tuple[str, ...], report: Callable[[str], None]
+) -> None:
     transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
     load = Load(transport)
     async with asyncio.TaskGroup() as tasks:
@@ -152,7 +154,7 @@ async def test_any_process_may_be_killed(cluster: ClusterLayout, rounds: tuple[s
             await until_restarted(cluster, victim)
         for writer in writers:
             writer.cancel()
-    print(f"the longest time without an answer: {load.longest_gap:.1f} s; {len(load.acknowledged)} writes")
+    report(f"the longest time without an answer: {load.longest_gap:.1f} s; {len(load.acknowledged)} writes")
     found = orjson.loads((await transport.request("GET", CONFIG_MAPS)).body)
     names = [item["metadata"]["name"] for item in found["items"]]
     assert set(load.acknowledged) <= set(names)

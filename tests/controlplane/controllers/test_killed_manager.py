@@ -1,6 +1,6 @@
 """Managers that are killed, cut off, refused and answered too late: what they keep true comes true all the same.
 
-The short form is told with every test run; the long one (100 rounds) belongs to `make test-faults`.
+The short form is told with every test run; the long one (100 rounds) belongs to `make test-killed-managers`.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Managers killed at random moments, and what is not a rollout: schedules, endpoints, volumes, a namespace's end, scale.
 
-The short form is told with every test run; the long one (50 rounds) belongs to `make test-faults`.
+The short form is told with every test run; the long one (50 rounds) belongs to `make test-killed-managers`.
 """
 
 import asyncio
