@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -218,10 +218,6 @@ def _hints(service: Service, zone: str | None, node: str) -> EndpointHints | Non
     return EndpointHints(for_zones=zones, for_nodes=nodes) if zones or nodes else None
 
 
-def _content(endpoints: Iterable[Endpoint]) -> list[Any]:
-    return [msgspec.to_builtins(each) for each in endpoints]
-
-
 async def _create(
     context: Context, service: Service, group: Group, endpoints: list[Endpoint], labels: dict[str, str]
 ) -> None:
@@ -233,8 +229,8 @@ async def _create(
             "ownerReferences": [controller_reference(service)],
         },
         "addressType": group.address_type,
-        "endpoints": _content(endpoints),
-        "ports": _content(group.ports),  # type: ignore[arg-type]
+        "endpoints": msgspec.to_builtins(endpoints),
+        "ports": msgspec.to_builtins(group.ports),
     }
     created = await context.client.create(EndpointSlice, manifest)
     context.own(Unseen).wrote(service.key, created, context.clock.monotonic())
@@ -244,7 +240,7 @@ async def _update(
     context: Context, service: Service, item: EndpointSlice, endpoints: list[Endpoint], labels: dict[str, str]
 ) -> None:
     gone: dict[str, str | None] = {name: None for name in item.metadata.labels if name not in labels}
-    patch = {"metadata": {"labels": {**gone, **labels}}, "endpoints": _content(endpoints)}
+    patch = {"metadata": {"labels": {**gone, **labels}}, "endpoints": msgspec.to_builtins(endpoints)}
     with suppress(NotFound):
         updated = await context.client.patch(EndpointSlice, item.key, patch)
         context.own(Unseen).wrote(service.key, updated, context.clock.monotonic())

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -64,7 +64,7 @@ async def reconcile(key: Key, context: Context) -> float | None:
         if (match.endpoints or []) != wanted.endpoints or not marked:
             patch = {
                 "metadata": {"labels": labels, "annotations": annotations},
-                "endpoints": _content(wanted.endpoints),
+                "endpoints": msgspec.to_builtins(wanted.endpoints),
             }
             with suppress(NotFound):
                 updated = await context.client.patch(EndpointSlice, match.key, patch)
@@ -122,10 +122,6 @@ def _shape(item: EndpointSlice) -> tuple[str, tuple[SlicePort, ...]]:
     return item.address_type, tuple(item.ports or ())
 
 
-def _content(items: Iterable[Any]) -> list[Any]:
-    return [msgspec.to_builtins(each) for each in items]
-
-
 async def _create(
     context: Context, endpoints: Endpoints, wanted: Wanted, labels: dict[str, str], annotations: dict[str, str]
 ) -> None:
@@ -138,8 +134,8 @@ async def _create(
             "ownerReferences": [controller_reference(endpoints)],
         },
         "addressType": wanted.address_type,
-        "endpoints": _content(wanted.endpoints),
-        "ports": _content(wanted.ports),
+        "endpoints": msgspec.to_builtins(wanted.endpoints),
+        "ports": msgspec.to_builtins(wanted.ports),
     }
     created = await context.client.create(EndpointSlice, manifest)
     context.own(Unseen).wrote(endpoints.key, created, context.clock.monotonic())
