@@ -19,7 +19,7 @@ from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.seen_specs import SeenSpecs
-from kobune.controlplane.apiserver.registry.strategy import EPHEMERAL, EVENTS
+from kobune.controlplane.apiserver.registry.strategy import EVENTS, may_be_lost
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.feed import Feed
 from kobune.controlplane.store.selection import Item
@@ -179,12 +179,13 @@ class Registry:
 
     async def write(self, kind: Kind, obj: Json, *, expected: int) -> bytes:
         """Store the object, given in the version of `kind`; its body in that version. Raises store Conflict."""
-        meta = obj["metadata"]
+        meta, sort = obj["metadata"], (kind.group, kind.name)
+        namespace = meta.get("namespace", "")
         cache = await self.cache(kind)
         item = await cache.write(
-            meta.get("namespace", ""), meta["name"], await self._in_storage(kind, obj),
-            expected=expected, durable=(kind.group, kind.name) not in EPHEMERAL,
-            seconds=self.event_seconds if (kind.group, kind.name) in EVENTS else 0.0,
+            namespace, meta["name"], await self._in_storage(kind, obj),
+            expected=expected, durable=not may_be_lost(sort, namespace),
+            seconds=self.event_seconds if sort in EVENTS else 0.0,
         )  # fmt: skip
         if kind.custom:
             await self.custom.prepare(kind, (item.body,))

@@ -89,8 +89,7 @@ ORPHANS_BY_DEFAULT = frozenset({("batch", "Job"), ("", "ReplicationController")}
 EVENTS = frozenset({("", "Event"), ("events.k8s.io", "Event")})
 # Dependents of these are nobody's business.
 WITHOUT_DEPENDENTS = EVENTS
-# Heartbeats and events may be lost with the machine's power; nothing else may.
-EPHEMERAL = EVENTS | {("coordination.k8s.io", "Lease")}
+LEASE, NODE_LEASES = ("coordination.k8s.io", "Lease"), "kube-node-lease"
 
 # The status of a new object where upstream's is more than {}: the fields that it always writes.
 INITIAL_STATUS: dict[tuple[str, str], Json] = {
@@ -114,6 +113,11 @@ TAINTING = frozenset({("resource.k8s.io", "DeviceTaintRule"), ("resource.k8s.io"
 NAME_LABEL = "kubernetes.io/metadata.name"
 # Top-level fields whose change is no change of wishes.
 NOT_WISHES = frozenset({"apiVersion", "kind", "metadata", "status"})
+
+
+def may_be_lost(kind: tuple[str, str], namespace: str) -> bool:
+    """With the machine's power: events and the heartbeats of nodes, nothing else. Any other Lease is somebody's lock."""
+    return kind in EVENTS or (kind == LEASE and namespace == NODE_LEASES)
 
 
 def prepare_create(kind: Kind, obj: Json, *, user: User, now: datetime) -> None:
