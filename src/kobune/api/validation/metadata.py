@@ -96,6 +96,8 @@ def check_manager(manager: str, path: str, errors: Errors) -> None:
     """The name of a field manager."""
     if len(manager) > MAX_MANAGER:
         errors.append(too_long(path, MAX_MANAGER))
+    if manager.isprintable():
+        return
     for at, char in enumerate(manager):
         if not char.isprintable():
             errors.append(invalid(path, manager, f"invalid character U+{ord(char):04X} (at position {at})"))

@@ -30,11 +30,12 @@ def check_node(node: Json, errors: Errors) -> None:
 def check_node_update(new: Json, old: Json, errors: Errors) -> None:
     after, before = new.get("spec") or {}, old.get("spec") or {}
     status = new.get("status") or {}
-    _check_status(status, errors)
-    addresses = status.get("addresses") or []
-    for index, address in enumerate(addresses):
-        if address in addresses[:index]:
-            errors.append(duplicate(f"status.addresses[{index}]", address))
+    if status is not old.get("status"):  # A taint or an annotation leaves the very same there, which has been checked.
+        _check_status(status, errors)
+        addresses = status.get("addresses") or []
+        for index, address in enumerate(addresses):
+            if address in addresses[:index]:
+                errors.append(duplicate(f"status.addresses[{index}]", address))
     if before.get("podCIDRs") and after.get("podCIDRs") != before["podCIDRs"]:
         errors.append(forbidden("spec.podCIDRs", ONCE.format("podCIDR")))
     if before.get("providerID") and after.get("providerID") != before["providerID"]:

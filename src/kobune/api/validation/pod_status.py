@@ -1,5 +1,7 @@
 """A pod's status, which its kubelet writes."""
 
+from functools import lru_cache
+
 from kobune.api import names
 from kobune.api.errors import Json
 from kobune.api.field_errors import IMMUTABLE, duplicate, forbidden, invalid
@@ -20,7 +22,7 @@ def check_pod_status(new: Json, old: Json, errors: Errors) -> None:
         if condition.get("observedGeneration", 0) < 0:
             errors.append(invalid(f"{at}.observedGeneration", condition["observedGeneration"], NOT_NEGATIVE))
         if condition.get("type") not in SYSTEM_CONDITIONS:
-            check_name(names.is_qualified_name, condition.get("type") or "", f"{at}.Type", errors)
+            check_name(_type_faults, condition.get("type") or "", f"{at}.Type", errors)
     bound, spec = (old.get("spec") or {}).get("nodeName"), new.get("spec") or {}
     if spec.get("nodeName") != bound and (spec.get("nodeName") or bound):
         errors.append(forbidden("status.nodeName", "may not be changed directly"))
@@ -40,6 +42,10 @@ def check_pod_status(new: Json, old: Json, errors: Errors) -> None:
     if after.get("resourceClaimStatuses"):
         _check_claims(after["resourceClaimStatuses"], spec, errors)
     _check_addresses(after, before, errors)
+
+
+# Conditions are of a few types, on every pod.
+_type_faults = lru_cache(maxsize=256)(names.is_qualified_name)
 
 
 def _annotations(pod: Json) -> dict[str, str]:
