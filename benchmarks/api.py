@@ -79,6 +79,8 @@ async def grant(server: Server) -> None:
     await call(server, request("POST", path, "root", binding))
     account = json.dumps({"metadata": {"name": "default"}}).encode()
     await call(server, request("POST", "/api/v1/namespaces/default/serviceaccounts", "root", account))
+    while not (await call(server, request("GET", f"{PODS}?limit=1", "bench"))).startswith(b"HTTP/1.1 200"):
+        await asyncio.sleep(0.1)  # Other servers hear of the binding a little later.
 
 
 async def empty(server: Server) -> None:
