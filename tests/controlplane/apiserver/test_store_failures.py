@@ -36,6 +36,7 @@ async def test_a_write_that_fails_says_why_and_works_again_later(ask, failure, c
         store.failure = failure
         status = await ask("POST", path, obj, status=code)
         assert (status["reason"], status["message"]) == (reason, str(failure))
+        assert "retryAfterSeconds" not in status.get("details", {})  # Clients would repeat it; perhaps it was done.
         assert (await ask("GET", path))["items"] == []
         store.failure = None
         await ask("POST", path, obj, status=201)

@@ -67,7 +67,8 @@ class LeanPodSpec(View):
 
     def __post_init__(self) -> None:
         self.node_name = intern(self.node_name)
-        self.volumes = [each for each in self.volumes if each.has_claim] or nothing()
+        if self.volumes:
+            self.volumes = [each for each in self.volumes if each.has_claim] or nothing()
         self.containers, self.init_containers, self.tolerations, self.affinity = _parts(
             (self.containers, self.init_containers, self.tolerations, self.affinity)
         )

@@ -85,7 +85,8 @@ class PodSpec(View):
     def __post_init__(self) -> None:
         self.node_name = intern(self.node_name)
         self.scheduler_name, self.preemption_policy = intern(self.scheduler_name), intern(self.preemption_policy)
-        self.volumes = [each for each in self.volumes if each.has_source] or nothing()
+        if self.volumes:
+            self.volumes = [each for each in self.volumes if each.has_source] or nothing()
         (
             self.containers, self.init_containers, self.node_selector, self.affinity, self.tolerations,
             self.topology_spread_constraints,

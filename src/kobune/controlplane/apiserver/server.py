@@ -271,7 +271,8 @@ class ApiServer:
         except Full as error:
             response = failure(InsufficientStorage(str(error)))
         except Unavailable as error:
-            response = failure(ServiceUnavailable(str(error), retry_after_seconds=1))
+            # A client that was told when would repeat a write, too, of which nobody knows whether it was done.
+            response = failure(ServiceUnavailable(str(error), retry_after_seconds=1 if request.method == "GET" else 0))
         except Damaged as error:
             log.error("%s", error)
             response = failure(ApiError(f"Internal error occurred: {error}"))
