@@ -48,8 +48,11 @@ async def count_up(transport: Transport, name: str, stop: asyncio.Event) -> int:
     return number
 
 
-async def follow(transport: Transport, numbers: dict[str, int]) -> None:
-    """Keep up with all counters by list and watch, resuming as clients do; none may go back or leave out a number."""
+async def follow(transport: Transport, numbers: dict[str, int], expired: list[str]) -> None:
+    """Keep up with all counters by list and watch, resuming as clients do; none may go back or leave out a number.
+
+    Revisions from which the server could not go on, so that everything had to be listed anew, are added to `expired`.
+    """
     revision = ""
     while True:
         try:
@@ -64,6 +67,7 @@ async def follow(transport: Transport, numbers: dict[str, int]) -> None:
             async for line in transport.stream(URL, query=query):
                 event = orjson.loads(line)
                 if event["type"] == "ERROR":
+                    expired.append(revision)
                     revision = ""
                     break
                 metadata = event["object"]["metadata"]
@@ -73,6 +77,7 @@ async def follow(transport: Transport, numbers: dict[str, int]) -> None:
                 assert number == numbers.get(metadata["name"], -1) + 1, "a watch left out a change or repeated one"
                 numbers[metadata["name"]] = number
         except Gone:
+            expired.append(revision)
             revision = ""
         except ApiError:
             await asyncio.sleep(0.05)
@@ -80,10 +85,10 @@ async def follow(transport: Transport, numbers: dict[str, int]) -> None:
 
 async def play(servers: Sequence[Any], processes: Sequence[Any], rounds: int, dice: random.Random) -> None:
     """Kill one of the processes in each round, at a random moment, while six count and one watches."""
-    stop, numbers = asyncio.Event(), dict[str, int]()
+    stop, numbers, expired, killed = asyncio.Event(), dict[str, int](), list[str](), list[Any]()
     transports = [await server.ready() for server in servers]
     async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(follow(transports[-1], numbers))
+        following = tasks.create_task(follow(transports[-1], numbers, expired))
         counters = [
             tasks.create_task(count_up(transports[number % len(servers)], f"counter-{number}", stop))
             for number in range(6)
@@ -91,6 +96,7 @@ async def play(servers: Sequence[Any], processes: Sequence[Any], rounds: int, di
         for _ in range(rounds):
             await asyncio.sleep(dice.uniform(0.0, 0.4))
             process = dice.choice(processes)
+            killed.append(process)
             process.kill()
             process.start()
             await process.is_back()
@@ -100,6 +106,7 @@ async def play(servers: Sequence[Any], processes: Sequence[Any], rounds: int, di
             while any(numbers.get(name, -1) < number for name, number in reached.items()):
                 await asyncio.sleep(0.05)
         following.cancel()
+    assert len(expired) <= killed.count(servers[-1]), "a watch ended though its server lived"
     for transport in transports:
         _, listing = await until_answered(transport, "GET", URL)
         found = {item["metadata"]["name"]: int(item["data"].get("number", -1)) for item in listing["items"]}
@@ -107,7 +114,7 @@ async def play(servers: Sequence[Any], processes: Sequence[Any], rounds: int, di
         await transport.close()
 
 
-LONG = pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+LONG = pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
 
 
 @pytest.mark.parametrize("rounds", [1, LONG])
