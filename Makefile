@@ -34,16 +34,23 @@ test: check test-packages $(AZ)/ready
 	$(BIN)/python -m pytest -m "not slow"
 
 # They wait more than they work, so some go side by side, those that take longest first.
-FAULTS := $(patsubst %,tests/faults/test_%.py,killed_api_server killed_service redundant_control_plane killed_store \
-    linearizability etcd_cluster clock_jumps)
-FAULTS += $(filter-out $(FAULTS),$(wildcard tests/faults/test_*.py))
+KILLED := tests/faults/test_killed_api_server.py
+FAULTS := killed-api-server killed-api-servers $(patsubst %,tests/faults/test_%.py,killed_service redundant_control_plane \
+    killed_store linearizability etcd_cluster clock_jumps)
+FAULTS += $(filter-out $(FAULTS) $(KILLED),$(wildcard tests/faults/test_*.py))
 
 test-faults: $(VENV)/ready-dev test-packages
 	@$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target $(FAULTS)
 
 .PHONY: $(FAULTS)
-$(FAULTS):
+$(filter tests/%,$(FAULTS)):
 	$(BIN)/python -m pytest $@
+
+killed-api-server:
+	$(BIN)/python -m pytest $(KILLED) -m "not etcd"
+
+killed-api-servers:
+	$(BIN)/python -m pytest $(KILLED) -m etcd
 
 # In virtual time, so they work and never wait.
 test-killed-managers: $(VENV)/ready-dev
