@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kobune.controlplane.apiserver.request import Part, Request, Response, User
 from kobune.controlplane.apiserver.wire import (
     MAX_BODY_BYTES,
+    Head,
     NotPlain,
     Plain,
     date_of,
@@ -114,7 +115,7 @@ class Front:
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "_blocked", "_certificate", "_ending", "_front", "_held", "_idle_since", "_known", "_known_until", "_known_user",
+        "_blocked", "_certificate", "_ending", "_front", "_head", "_held", "_idle_since", "_known", "_known_until", "_known_user",
         "_loop", "_peer", "_streaming", "_task", "_transport",
     )  # fmt: skip
 
@@ -130,6 +131,7 @@ class Connection(asyncio.Protocol):
         self._certificate: bytes | None = None
         self._peer: Any = None
         self._idle_since = loop.time()
+        self._head: Head | None = None  # Of the last request.
         self._known, self._known_until = b"", 0.0
         self._known_user: User | None = None
 
@@ -171,7 +173,7 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         try:
-            plain = read_plain(data)
+            plain = read_plain(data, self._head)
         except NotPlain:
             self._held = data
             self._task = self._front.tasks.create_task(self._hand_over(), name="handing over")
@@ -179,9 +181,9 @@ class Connection(asyncio.Protocol):
         if plain is None:
             self._held = data
             return
-        self._held = data[plain.size :]
+        self._held, self._head = data[plain.size :], plain.head
         if not self._answer_now(plain):
-            self._ending = plain.last
+            self._ending = plain.head.last
             self._task = self._front.tasks.create_task(self._answer(plain), name="request")
         elif self._held:
             self.data_received(b"")
@@ -218,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     def _answer_now(self, plain: Plain) -> bool:
         """Answer a GET of one object without waiting for anything, if that is possible."""
-        if plain.method != b"GET" or plain.head != self._known or b"?" in plain.target or b"%" in plain.target:
+        if plain.method != b"GET" or plain.head.raw != self._known or b"?" in plain.target or b"%" in plain.target:
             return False
         now, transport = self._loop.time(), self._transport
         if now > self._known_until or transport is None or self._known_user is None or self._blocked is not None:
@@ -239,8 +241,8 @@ class Connection(asyncio.Protocol):
             request = request_of(plain, self._certificate, self._peer)
             response = await self._front.server.handle(request)
             await self._write(response, request.headers.get("accept-encoding", ""))
-            if plain.method == b"GET" and response.status == 200 and not plain.last and can_be_known(request):
-                self._know(plain.head, request.user)
+            if plain.method == b"GET" and response.status == 200 and not plain.head.last and can_be_known(request):
+                self._know(plain.head.raw, request.user)
         except (ConnectionError, TimeoutError):
             self._force_close()
         except asyncio.CancelledError:

@@ -49,23 +49,70 @@ def all_values(headers: Mapping[str, str], name: str) -> list[str]:
     return [headers[name]] if name in headers else []
 
 
+class Head:
+    """The header lines of a plain request, read once for all requests of a connection that repeat them.
+
+    Attributes:
+        raw: the lines, each with the line break before it.
+        length: of the body.
+        last: the client wants the connection closed after it.
+    """
+
+    __slots__ = ("_headers", "last", "length", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        """Raises NotPlain."""
+        lower = raw.lower()
+        if any(word in lower for word in SPECIAL):
+            raise NotPlain
+        self.raw = raw
+        self.length, digits = 0, _value(lower, b"\r\ncontent-length:")
+        if digits is not None:
+            if not digits.isdigit() or lower.count(b"\r\ncontent-length:") > 1:
+                raise NotPlain
+            self.length = int(digits)
+            if self.length > MAX_BODY_BYTES:
+                raise NotPlain  # The other way refuses it without reading it all.
+        self.last = b"close" in (_value(lower, b"\r\nconnection:") or b"")
+        self._headers: Headers | None = None
+
+    @property
+    def headers(self) -> Headers:
+        """Nobody changes them."""
+        if self._headers is None:
+            headers = self._headers = Headers()
+            for line in self.raw.decode("latin-1").split("\r\n")[1:]:
+                name, _, value = line.partition(":")
+                key, text = name.lower(), value.strip()
+                if key in headers:
+                    headers.add(key, text)
+                else:
+                    headers[key] = text
+        return self._headers
+
+
 class Plain(NamedTuple):
     """A plain request, whole: HTTP/1.1 with a known length and no upgrade."""
 
     method: bytes
     target: bytes
-    head: bytes  # The header lines, each with the line break before it.
+    head: Head
     body: bytes
     size: int  # Of all of it.
-    last: bool  # The client wants the connection closed after it.
 
 
 class NotPlain(Exception):
     """The general server must read on."""
 
 
-def read_plain(data: bytes) -> Plain | None:
-    """The first request in `data`; None while it is not whole. Raises NotPlain."""
+def read_plain(data: bytes, before: Head | None = None) -> Plain | None:
+    """The first request in `data`; None while it is not whole.
+
+    Args:
+        before: the head of the connection's last request.
+    Raises:
+        NotPlain: the general server must read on.
+    """
     end = data.find(b"\r\n\r\n")
     if end < 0:
         if len(data) > MAX_HEAD_BYTES:
@@ -78,41 +125,22 @@ def read_plain(data: bytes) -> Plain | None:
     method, target, _ = parts
     if method not in METHODS and (method in OTHER_METHODS or not method.isalpha() or not method.isupper()):
         raise NotPlain
-    head = data[line_end:end]
-    lower = head.lower()
-    if any(word in lower for word in SPECIAL):
-        raise NotPlain
-    length, digits = 0, _value(lower, b"\r\ncontent-length:")
-    if digits is not None:
-        if not digits.isdigit() or lower.count(b"\r\ncontent-length:") > 1:
-            raise NotPlain
-        length = int(digits)
-        if length > MAX_BODY_BYTES:
-            raise NotPlain  # The other way refuses it without reading it all.
+    raw = data[line_end:end]
+    head = before if before is not None and before.raw == raw else Head(raw)
     start = end + 4
-    if len(data) < start + length:
-        return None
-    last = b"close" in (_value(lower, b"\r\nconnection:") or b"")
-    return Plain(method, target, head, data[start : start + length], start + length, last)
+    size = start + head.length
+    return Plain(method, target, head, data[start:size], size) if len(data) >= size else None
 
 
 def request_of(plain: Plain, certificate: bytes | None, peer: Any) -> Request:
     """The request that the bytes mean."""
-    headers = Headers()
-    for line in plain.head.decode("latin-1").split("\r\n")[1:]:
-        name, _, value = line.partition(":")
-        key, text = name.lower(), value.strip()
-        if key in headers:
-            headers.add(key, text)
-        else:
-            headers[key] = text
     path, _, query = plain.target.decode("latin-1").partition("?")
     repeated = parse_qsl(query, keep_blank_values=True) if query else []
     return Request(
         plain.method.decode(),
         unquote(path) if "%" in path else path,
         dict(reversed(repeated)) if repeated else NOTHING,
-        headers,
+        plain.head.headers,
         plain.body,
         repeated=repeated,
         certificate=certificate,

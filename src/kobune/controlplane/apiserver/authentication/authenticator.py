@@ -1,7 +1,6 @@
 """The ways of proving who asks, tried in turn."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 from kobune.api.errors import Unauthorized
 from kobune.controlplane.apiserver.authentication.front_proxy import FrontProxies, RequestHeaders
@@ -88,7 +87,9 @@ class Authenticator:
 
 
 def _authenticated(user: User) -> User:
-    return user if AUTHENTICATED in user.groups else replace(user, groups=(*user.groups, AUTHENTICATED))
+    if AUTHENTICATED in user.groups:
+        return user
+    return User(user.name, user.uid, (*user.groups, AUTHENTICATED), user.extra)
 
 
 def is_public(path: str) -> bool:

@@ -57,6 +57,7 @@ class SeenSpecs:
         self._once: OrderedDict[int, None] = OrderedDict()  # Hashes of what came once.
         self._known: OrderedDict[tuple[str, bytes], SeenSpec] = OrderedDict()
         self._outline = msgspec.json.Decoder(_Outline)
+        self._fresh = msgspec.json.Decoder(Json)  # Twice as fast as the other library; it reads our own text here.
 
     @property
     def count(self) -> int:
@@ -83,7 +84,10 @@ class SeenSpecs:
         if seen is None:
             return None
         self._known.move_to_end((validation, spec))
-        head, _, tail = body.rpartition(spec)
+        if body.endswith(b"%b}" % spec):  # As nearly always.
+            head, tail = body[: -len(spec) - 1], b"}"
+        else:
+            head, _, tail = body.rpartition(spec)
         rest = b"%b{}%b" % (head, tail)
         try:
             document: Any = orjson.loads(rest)
@@ -96,7 +100,7 @@ class SeenSpecs:
             return None  # It is read as a whole, and refused in the right words.
         if unknown or pod.get("status"):
             return None
-        pod["spec"] = orjson.loads(seen.text)
+        pod["spec"] = self._fresh.decode(seen.text)
         return pod, seen
 
     def remember(self, spec: bytes, pod: Json, schema: Schema, validation: str) -> None:
