@@ -46,6 +46,9 @@ class Late:
             await asyncio.sleep(LATE_SECONDS)
             yield batch
 
+    async def progress(self) -> None:
+        """Its changes tell."""
+
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)
 
