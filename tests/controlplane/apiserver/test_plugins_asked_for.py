@@ -1,5 +1,6 @@
 """What admission plugins change and refuse that are off unless they are asked for."""
 
+import functools
 import random
 
 import orjson
@@ -12,7 +13,7 @@ from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
-from kobune.testing.virtual import VirtualClock
+from kobune.testing.virtual import VirtualClock, run_virtual
 from tests.controlplane.apiserver.conftest import Asker
 
 MERGE = "application/merge-patch+json"
@@ -188,6 +189,14 @@ async def test_tolerations_that_cannot_be_read_let_no_pod_in(annotation, why):
         assert (await ask("POST", path, pod(), status=500))["message"] == why
 
 
+def in_virtual_time(story):
+    @functools.wraps(story)
+    def test():
+        run_virtual(story())
+
+    return test
+
+
 def event(name, about="o"):
     subject = {"kind": "Pod", "namespace": "default", "name": about}
     return {
@@ -196,6 +205,7 @@ def event(name, about="o"):
     }  # fmt: skip
 
 
+@in_virtual_time
 async def test_events_are_limited_by_what_they_have_in_common():
     limits = [{"type": "Namespace", "qps": 1, "burst": 3}, {"type": "SourceAndObject", "qps": 1, "burst": 2}]
     version = {"apiVersion": "eventratelimit.admission.k8s.io/v1alpha1", "kind": "Configuration"}
@@ -252,6 +262,7 @@ def judged_by(judge, clock=None, **policy):
     return started_with("ImagePolicyWebhook", clock=clock, admission=settings, open_kubeconfig=judge.open)
 
 
+@in_virtual_time
 async def test_images_are_judged_by_the_server_outside():
     judge, clock, path = Judge(), VirtualClock(), "/api/v1/namespaces/default/pods"
     async with judged_by(judge, clock, denyTTL=60) as server:
