@@ -31,7 +31,17 @@ down: $(VENV)/ready
 	@$(BIN)/kobune down
 
 test: check test-packages $(AZ)/ready
-	$(BIN)/python -m pytest -m "not slow"
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going test-waiting test-working
+
+# Tests of real clusters wait for processes and containers most of the time, so the others run beside them.
+WAITING := tests/azure tests/faults tests/node tests/scenarios
+WORKING := $(filter-out $(WAITING) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+
+test-waiting: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "not slow" $(WAITING)
+
+test-working: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "not slow" $(WORKING)
 
 # They wait more than they work, so some go side by side, those that take longest first.
 KILLED := tests/faults/test_killed_api_server.py
