@@ -9,7 +9,7 @@ UP_OPTIONS ?=
 AZ := .venv-az
 AZ_VERSION := 2.91.0
 
-.PHONY: up down test test-faults test-killed-managers check format benchmarks help system-packages test-packages test-az-packages
+.PHONY: up down test test-waiting test-working test-faults test-killed-managers check format benchmarks help system-packages test-packages test-az-packages
 .DEFAULT_GOAL := help
 
 help:
