@@ -40,11 +40,6 @@ def validate_update(kind: Kind, new: Json, old: Json) -> list[FieldError]:
     return errors
 
 
-def validate_status_update(kind: Kind, new: Json, old: Json) -> list[FieldError]:
-    """The faults of an update through the status subresource."""
-    return validate_subresource_update(kind, "status", new, old)
-
-
 def validate_subresource_update(kind: Kind, subresource: str, new: Json, old: Json) -> list[FieldError]:
     """The faults of an update through "status", or through "resize" or "ephemeralcontainers" of a pod, "finalize" of a
     namespace, "approval" of a CertificateSigningRequest. Others check metadata alone."""

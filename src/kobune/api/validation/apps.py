@@ -160,15 +160,19 @@ def _check_same_selector(new: Json, old: Json, errors: Errors) -> None:
     check_immutable(new.get("spec") or {}, old.get("spec") or {}, "selector", "spec.selector", errors)
 
 
+def _check_selector(selector: Json | None, kind: str, errors: Errors) -> None:
+    if selector is None:
+        errors.append(required("spec.selector"))
+        return
+    check_label_selector(selector, "spec.selector", errors)
+    if is_empty(selector):
+        errors.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
+
+
 def _check_selected_template(spec: Json, kind: str, errors: Errors) -> None:
     """A selector, and a template whose labels it matches."""
     selector = spec.get("selector")
-    if selector is None:
-        errors.append(required("spec.selector"))
-    else:
-        check_label_selector(selector, "spec.selector", errors)
-        if is_empty(selector):
-            errors.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
+    _check_selector(selector, kind, errors)
     matcher = compiled(selector)
     if matcher is None:
         errors.append(invalid("spec.selector", selector, "invalid label selector"))
@@ -248,12 +252,7 @@ def _check_stateful_spec(spec: Json, errors: Errors) -> None:
     if spec.get("ordinals") is not None:
         check_not_negative(spec["ordinals"], "start", "spec.ordinals", errors)
     selector = spec.get("selector")
-    if selector is None:
-        errors.append(required("spec.selector"))
-    else:
-        check_label_selector(selector, "spec.selector", errors)
-        if is_empty(selector):
-            errors.append(invalid("spec.selector", selector, "empty selector is invalid for statefulset"))
+    _check_selector(selector, "statefulset", errors)
     template = spec.get("template") or {}
     matcher = compiled(selector)
     if matcher is None:

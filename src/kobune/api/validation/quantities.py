@@ -1,6 +1,6 @@
 """Resource names and amounts: requests, limits, overhead."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -28,8 +28,6 @@ STANDARD = COUNTED | {
 }  # fmt: skip
 QUOTA = STANDARD - {"storage"}
 POD_LEVEL = ("cpu", "hugepages-", "memory")
-
-NameFaults = Callable[[str], tuple[str, ...]]
 
 
 def is_huge_pages(name: str) -> bool:
