@@ -22,7 +22,7 @@ from kobune.controlplane.apiserver.negotiation import JSON
 from kobune.controlplane.apiserver.registry.decoding import checked_object
 
 MOST_SPECS = 128
-LONGEST = 64 * 1024  # Bytes of a spec worth keeping.
+LONGEST = 16 * 1024  # Bytes of a spec worth keeping: decoded it takes ten times as many.
 
 
 class SeenSpec:
