@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import ssl
-import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -23,9 +23,6 @@ REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=6
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=None)
 # A watch may be silent for long, so the kernel finds out whether the peer is alive: first after 30 s, then 3 times.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 3))
-# A connection whose request was given up waits for the server's farewell; older versions of asyncio then forget its socket
-# when the loop ends, unless the session ends it. Source: https://github.com/python/cpython/pull/118960.
-FORGETS_CLOSING = sys.version_info < (3, 12, 8)
 # Compressing costs both ends more than a local network gains.
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -86,7 +83,8 @@ class HttpsTransport:
                 server_hostname=self._server_name,
                 allow_redirects=False,
             ) as response:
-                return Answer(response.status, await response.read(), response.headers)
+                with _cutting(response):
+                    return Answer(response.status, await response.read(), response.headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
@@ -104,11 +102,12 @@ class HttpsTransport:
                     raise error_of(Answer(response.status, await response.read(), response.headers))
                 _keep_alive(response)
                 rest = b""
-                async for chunk in response.content.iter_any():
-                    *frames, rest = (rest + chunk).split(b"\n")
-                    for frame in frames:
-                        if frame:
-                            yield frame
+                with _cutting(response):
+                    async for chunk in response.content.iter_any():
+                        *frames, rest = (rest + chunk).split(b"\n")
+                        for frame in frames:
+                            if frame:
+                                yield frame
                 if rest.strip():
                     yield rest
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -123,9 +122,7 @@ class HttpsTransport:
     def _sessions(self) -> aiohttp.ClientSession:
         # Made here and not in __init__, because a session belongs to the running loop.
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                ssl=self._tls, limit=0, limit_per_host=self._connections, enable_cleanup_closed=FORGETS_CLOSING
-            )
+            connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, limit_per_host=self._connections)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         return self._session
 
@@ -167,6 +164,21 @@ def tls_context(
     if certificate is not None:
         context.load_cert_chain(certificate, key)
     return context
+
+
+@contextmanager
+def _cutting(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Cut the connection of an answer that is given up halfway: closed politely it would wait for the server's farewell,
+    and asyncio before 3.12.8 forgets the socket when the loop ends before that.
+
+    Source: https://github.com/python/cpython/pull/118960.
+    """
+    try:
+        yield
+    finally:
+        connection = response.connection  # None once the answer is whole.
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
 
 
 def _keep_alive(response: aiohttp.ClientResponse) -> None:
