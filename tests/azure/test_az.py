@@ -105,8 +105,16 @@ def test_tables_have_their_columns(az):
         az(*command, "--output", "table")
 
 
+def packet_tables() -> set[str]:
+    """What clusters have put before this machine's packets."""
+    return set(
+        subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout.splitlines()
+    )
+
+
 @pytest.mark.real
 def test_a_command_runs_in_a_pod_of_a_real_node(az, tmp_path: Path):
+    before = packet_tables()
     az("group", "create", "--name", "real", "--location", "westeurope")
     where = ("--resource-group", "real", "--name", "r1")
     az("aks", "create", *where, "--no-ssh-key", "--node-count", "1", "--tags", "kobune.io/runtime=real")
@@ -117,7 +125,10 @@ def test_a_command_runs_in_a_pod_of_a_real_node(az, tmp_path: Path):
     assert (result["provisioningState"], result["exitCode"]) == ("Succeeded", 0)
     assert "configmap/greeting created" in result["logs"]
     assert "vmss000000" in result["logs"]
+    made = packet_tables() - before
+    assert made
     az("group", "delete", "--name", "real", "--yes")
+    assert not made & packet_tables()
 
 
 def test_the_activity_log_is_listed(az):

@@ -48,6 +48,7 @@ async def destroy(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:
     async with asyncio.TaskGroup() as tasks:
         for shape in real_shapes(cluster, spec):
             tasks.create_task(remove(cluster, spec, shape, clock, keep_disk=False), name=f"destroy {shape.name}")
+    await asyncio.to_thread(nft.remove, host_table(cluster), None)
 
 
 async def remove(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock, *, keep_disk: bool) -> None:
