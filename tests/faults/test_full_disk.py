@@ -43,20 +43,25 @@ async def ask(server: ApiServer, method: str, path: str, body: Any = None) -> tu
     return answer.status, orjson.loads(answer.body)
 
 
+async def fill(server: ApiServer, size: int) -> tuple[list[str], Any]:
+    """The names of as many objects as there is room for, and the first one for which there is none."""
+    created: list[str] = []
+    while True:
+        obj = {"metadata": {"name": f"a{len(created)}"}, "data": {"text": "x" * size}}
+        status, answer = await ask(server, "POST", CONFIG_MAPS, obj)
+        if status != 201:
+            assert len(created) > 10
+            assert (status, answer["reason"]) == (507, "InsufficientStorage")
+            return created, obj
+        created.append(f"a{len(created)}")
+
+
 @pytest.mark.real
 async def test_a_disk_fills_up_and_is_cleared(small_disk: Path) -> None:
     store = await SqliteStore.open(small_disk / "state.db")
     async with ApiServer(ApiServerConfig(), store, clock=SystemClock(), source=random.Random(1)) as server:
         (small_disk / "something else").write_bytes(bytes(1_500_000))
-        created: list[str] = []
-        while True:
-            name = f"a{len(created)}"
-            obj = {"metadata": {"name": name}, "data": {"text": "x" * 20_000}}
-            status, answer = await ask(server, "POST", CONFIG_MAPS, obj)
-            if status != 201:
-                break
-            created.append(name)
-        assert len(created) > 10
+        created, obj = await fill(server, 20_000)
         for _ in range(3):
             status, answer = await ask(server, "POST", CONFIG_MAPS, obj)
             assert (status, answer["reason"]) == (507, "InsufficientStorage")
@@ -68,7 +73,7 @@ async def test_a_disk_fills_up_and_is_cleared(small_disk: Path) -> None:
         (small_disk / "something else").unlink()
         status, _ = await ask(server, "POST", CONFIG_MAPS, obj)
         assert status == 201
-        created.append(name)
+        created.append(obj["metadata"]["name"])
     await store.close()
     store = await SqliteStore.open(small_disk / "state.db")
     found = [entry.key.rpartition("/")[2] for entry in (await store.list("/registry/configmaps/default/a")).entries]
@@ -92,16 +97,7 @@ async def test_an_etcd_fills_up_and_is_given_room(small_etcd: str) -> None:
     store = EtcdStore([small_etcd])
     await answering(store)
     async with ApiServer(ApiServerConfig(), store, clock=SystemClock(), source=random.Random(1)) as server:
-        created: list[str] = []
-        while True:
-            name = f"a{len(created)}"
-            obj = {"metadata": {"name": name}, "data": {"text": "x" * 100_000}}
-            status, answer = await ask(server, "POST", CONFIG_MAPS, obj)
-            if status != 201:
-                break
-            created.append(name)
-        assert len(created) > 10
-        assert (status, answer["reason"]) == (507, "InsufficientStorage")
+        created, obj = await fill(server, 100_000)
         _, answer = await ask(server, "GET", CONFIG_MAPS)
         assert {item["metadata"]["name"] for item in answer["items"]} >= set(created)
         # Deletions need no room; what they free is given back as etcd's own documentation tells its operators.
@@ -113,7 +109,7 @@ async def test_an_etcd_fills_up_and_is_given_room(small_etcd: str) -> None:
         # etcd may have made the very write of which it said that there is no room for it.
         assert status in (201, 409)
         _, answer = await ask(server, "GET", CONFIG_MAPS)
-        assert {*created[:5], name} <= {item["metadata"]["name"] for item in answer["items"]}
+        assert {*created[:5], obj["metadata"]["name"]} <= {item["metadata"]["name"] for item in answer["items"]}
     await store.close()
 
 

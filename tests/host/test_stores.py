@@ -53,7 +53,9 @@ async def test_clusters_with_prefixes_of_their_own_share_one_etcd(etcd: str) -> 
     raw = EtcdStore([etcd], root=f"/{name}")
     for number, store in enumerate(stores):
         await store.write("/registry/pods/default/a", b"%d" % number, expected=0)
-    assert (await raw.read("/pods/default/a")).value == b"0"  # type: ignore[union-attr]
+    entry = await raw.read("/pods/default/a")
+    assert entry is not None
+    assert entry.value == b"0"
     for number, store in enumerate(stores):
         for prefix in ("", "/registry/", "/registry/pods/"):
             found = (await store.list(prefix)).entries

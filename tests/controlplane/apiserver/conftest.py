@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kobune.api.clock import SystemClock
+from kobune.client.transport import Answer
 from kobune.controlplane.apiserver.config import ApiServerConfig, ServiceAccountKeys
 from kobune.controlplane.apiserver.request import MASTER, Request, Response, User
 from kobune.controlplane.apiserver.server import ApiServer
@@ -55,6 +56,29 @@ class Asker:
         async for chunk in response.body:
             for line in chunk.splitlines():
                 yield orjson.loads(line)
+
+
+REVIEWER = "/etc/reviewer"  # The kubeconfig that leads to a server which reviews.
+
+
+class Reviewing:
+    """A server outside the cluster that reviews: answers as it is told, and remembers what it was asked."""
+
+    def __init__(self, status: dict[str, Any]) -> None:
+        self.status, self.code = status, 200
+        self.asked: list[Any] = []
+
+    def open(self, path: str) -> "Reviewing":
+        assert path == REVIEWER
+        return self
+
+    async def request(self, method: str, path: str, *, body: bytes = b"", **_: Any) -> Answer:
+        review = orjson.loads(body)
+        self.asked.append(review)
+        return Answer(self.code, orjson.dumps({**review, "status": self.status}), {})
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 KEYS = ServiceAccountKeys(ec.generate_private_key(ec.SECP256R1()))

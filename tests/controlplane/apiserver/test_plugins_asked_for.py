@@ -3,18 +3,16 @@
 import functools
 import random
 
-import orjson
 import pytest
 
 from kobune.api.clock import SystemClock
-from kobune.client.transport import Answer
 from kobune.controlplane.apiserver.admission.configuration import read_admission
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.testing.virtual import VirtualClock, run_virtual
-from tests.controlplane.apiserver.conftest import Asker
+from tests.controlplane.apiserver.conftest import REVIEWER, Asker, Reviewing
 
 MERGE = "application/merge-patch+json"
 
@@ -238,33 +236,14 @@ def test_limits_that_cannot_be_are_refused(limits, why):
         configured(EventRateLimit={**version, "limits": limits})
 
 
-class Judge:
-    """The server that judges images: answers as it is told, and remembers what it was asked."""
-
-    def __init__(self):
-        self.asked, self.status, self.code = [], {"allowed": True}, 200
-
-    def open(self, path):
-        assert path == "/etc/images"
-        return self
-
-    async def request(self, method, path, *, body=b"", **_):
-        review = orjson.loads(body)
-        self.asked.append(review)
-        return Answer(self.code, orjson.dumps({**review, "status": self.status}), {})
-
-    async def close(self):
-        pass
-
-
 def judged_by(judge, clock=None, **policy):
-    settings = configured(ImagePolicyWebhook={"imagePolicy": {"kubeConfigFile": "/etc/images", **policy}})
+    settings = configured(ImagePolicyWebhook={"imagePolicy": {"kubeConfigFile": REVIEWER, **policy}})
     return started_with("ImagePolicyWebhook", clock=clock, admission=settings, open_kubeconfig=judge.open)
 
 
 @in_virtual_time
 async def test_images_are_judged_by_the_server_outside():
-    judge, clock, path = Judge(), VirtualClock(), "/api/v1/namespaces/default/pods"
+    judge, clock, path = Reviewing({"allowed": True}), VirtualClock(), "/api/v1/namespaces/default/pods"
     async with judged_by(judge, clock, denyTTL=60) as server:
         ask = Asker(server)
         noted = {"metadata": {"name": "a", "annotations": {"x.image-policy.k8s.io/ticket": "7", "other": "y"}}}
@@ -296,7 +275,7 @@ async def test_images_are_judged_by_the_server_outside():
 
 @pytest.mark.parametrize(("policy", "status"), [({}, 403), ({"defaultAllow": True}, 201)])
 async def test_without_a_judgement_the_policy_decides(policy, status):
-    judge, path = Judge(), "/api/v1/namespaces/default/pods"
+    judge, path = Reviewing({"allowed": True}), "/api/v1/namespaces/default/pods"
     judge.code = 400
     async with judged_by(judge, **policy) as server:
         made = await Asker(server)("POST", path, pod(), status=status)

@@ -6,39 +6,16 @@ import orjson
 import pytest
 
 from kobune.api.clock import SystemClock
-from kobune.client.transport import Answer
 from kobune.controlplane.apiserver.authentication.webhook import TokenWebhook
 from kobune.controlplane.apiserver.authorization.configuration import Webhook, read_configuration
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import Request, User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.store.memory import MemoryStore
-from tests.controlplane.apiserver.conftest import KEYS, Asker
+from tests.controlplane.apiserver.conftest import KEYS, REVIEWER, Asker, Reviewing
 
 PODS = "/api/v1/namespaces/default/pods"
 BOB = User("bob", groups=("devs", "system:authenticated"), extra={"team": ("x",)})
-
-
-class Outside:
-    """The server outside: answers as it is told, and remembers what it was asked."""
-
-    def __init__(self):
-        self.asked = []
-        self.statuses = []
-        self.status = {"allowed": False}
-        self.code = 200
-
-    def open(self, path):
-        assert path == "/etc/hook"
-        return self
-
-    async def request(self, method, path, *, body=b"", **_):
-        review = orjson.loads(body)
-        self.asked.append(review)
-        return Answer(self.code, orjson.dumps({**review, "status": self.status}), {})
-
-    async def close(self):
-        pass
 
 
 class Clock(SystemClock):
@@ -59,7 +36,7 @@ class Clock(SystemClock):
 
 @pytest.fixture
 def outside():
-    return Outside()
+    return Reviewing({"allowed": False})
 
 
 @pytest.fixture
@@ -69,10 +46,10 @@ def clock():
 
 @pytest.fixture
 async def asker(outside, clock, request):
-    stages = getattr(request, "param", (Webhook("hook", "/etc/hook", version="v1"), "RBAC"))
+    stages = getattr(request, "param", (Webhook("hook", REVIEWER, version="v1"), "RBAC"))
     config = ApiServerConfig(
         service_account_keys=KEYS, authorization_mode=stages, open_kubeconfig=outside.open,
-        token_webhook=TokenWebhook("/etc/hook"), serve_bootstrap=False,
+        token_webhook=TokenWebhook(REVIEWER), serve_bootstrap=False,
     )  # fmt: skip
     async with ApiServer(config, MemoryStore(), clock=clock, source=random.Random(1)) as server:
         yield Asker(server, BOB)
@@ -127,7 +104,7 @@ NAMES = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfi
 HOOK = {
     "timeout": "3s", "authorizedTTL": "1m", "unauthorizedTTL": "10s", "failurePolicy": "Deny",
     "subjectAccessReviewVersion": "v1beta1", "matchConditionSubjectAccessReviewVersion": "v1",
-    "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": "/etc/hook"},
+    "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": REVIEWER},
     "matchConditions": [{"expression": "has(request.resourceAttributes)"}, {"expression": "request.user != 'bob'"}],
 }  # fmt: skip
 
