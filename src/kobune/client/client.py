@@ -17,9 +17,8 @@ T = TypeVar("T", bound=Object)
 
 # The newest frames of watches whose views are kept for the next watcher, and how large such a frame may be.
 SHARED_EVENTS, SHARED_BYTES = 512, 16 * 1024
-PAGE = (
-    500  # Objects asked for at a time, so that a large list is never in memory as a whole. Source: client-go's pager.
-)
+# Objects asked for at a time, so that a large list is never in memory as a whole. Source: client-go's pager.
+PAGE = 500
 
 
 class Patch(StrEnum):

@@ -16,9 +16,8 @@ from kobune.api.errors import ServiceUnavailable
 from kobune.client.client import error_of
 from kobune.client.transport import NO_QUERY, Answer
 
-TOKEN_FRESH_SECONDS = (
-    10.0  # A token file is read again after so long; kubelets rotate them. Source: upstream client-go.
-)
+# A token file is read again after so long; kubelets rotate them. Source: upstream client-go.
+TOKEN_FRESH_SECONDS = 10.0
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=65)  # The server gives up after 60 s.
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=None)
 # A watch may be silent for long, so the kernel finds out whether the peer is alive: first after 30 s, then 3 times.
