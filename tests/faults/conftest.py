@@ -111,17 +111,20 @@ class Members:
     """Three of them.
 
     Args:
-        clients, peers: "HOST:PORT" of each, where it serves clients, and the other members.
+        clients, peers: "HOST:PORT" of each, where it serves clients, and the other members; without them free ports.
         inside: put before each one's command.
     """
 
     def __init__(
         self,
         folder: Path,
-        clients: Sequence[str],
-        peers: Sequence[str],
+        clients: Sequence[str] = (),
+        peers: Sequence[str] = (),
         inside: Sequence[Sequence[str]] = ((), (), ()),
     ) -> None:
+        if not clients:
+            free = free_ports(6)
+            clients, peers = free[:3], free[3:]
         now, names = datetime.now(UTC), ("a", "b", "c")
         authority = Authority.create("etcd", now)
         (folder / "ca.crt").write_bytes(authority.credential.certificate)
@@ -343,11 +346,11 @@ def free_ports(count: int) -> list[str]:
 
 @pytest.fixture
 def start_members(tmp_path: Path) -> Iterator[Callable[..., Members]]:
-    """start_members(clients, peers, inside): three of them, killed when the test ends."""
+    """start_members(…): three of them, killed when the test ends."""
     started: list[Members] = []
 
-    def start(*where: Any) -> Members:
-        started.append(Members(tmp_path, *where))
+    def start(*addresses: Sequence[str], **where: Any) -> Members:
+        started.append(Members(tmp_path, *addresses, **where))
         return started[-1]
 
     yield start
@@ -358,8 +361,7 @@ def start_members(tmp_path: Path) -> Iterator[Callable[..., Members]]:
 
 @pytest.fixture
 def members(start_members: Callable[..., Members]) -> Members:
-    ports = free_ports(6)
-    return start_members(ports[:3], ports[3:])
+    return start_members()
 
 
 @pytest.fixture
