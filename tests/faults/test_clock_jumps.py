@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -11,6 +12,8 @@ from kobune.api.clock import SystemClock
 from kobune.api.objects.core import Node, Pod
 from kobune.api.objects.meta import Key
 from kobune.client.leases import LeaderElection, Terms
+from kobune.controlplane.store.etcd import EtcdStore
+from kobune.controlplane.store.sqlite import SqliteStore
 from kobune.testing import Cluster
 
 
@@ -33,11 +36,40 @@ async def until(condition, clock, *, seconds=60.0):
         await clock.sleep(0.05)
 
 
-# In the long form the controllers that judge nodes, every five seconds, see each jump more than once.
-@pytest.mark.parametrize("seconds", [0.0, pytest.param(11.0, marks=pytest.mark.slow)])
-async def test_nodes_stay_ready_pods_stay_and_work_goes_on(seconds):
+@pytest.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.etcd)])
+async def store(request, tmp_path):
+    """Either engine."""
+    store = await opened(request.param, request, tmp_path)
+    yield store
+    await store.close()
+
+
+async def opened(engine, request, tmp_path):
+    if engine == "sqlite":
+        return await SqliteStore.open(tmp_path / "state.db")
+    return EtcdStore([request.getfixturevalue("etcd")], root=f"/{uuid.uuid4().hex}")
+
+
+async def test_nodes_stay_ready_pods_stay_and_work_goes_on(store):
+    await work_while_the_clock_jumps(store, pause=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.etcd
+async def test_also_when_controllers_see_each_jump_more_than_once(request, tmp_path):
+    """Those that judge nodes look every five seconds. Both engines side by side, since most of it is waiting."""
+    stores = [await opened(engine, request, tmp_path) for engine in ("sqlite", "etcd")]
+    async with asyncio.TaskGroup() as tasks:
+        for store in stores:
+            tasks.create_task(work_while_the_clock_jumps(store, pause=11.0))
+    for store in stores:
+        await store.close()
+
+
+async def work_while_the_clock_jumps(store, *, pause):
+    """API server, controllers, scheduler and kubelets on one clock; it jumps, and again after so many seconds."""
     clock = JumpingClock()
-    async with Cluster(nodes=3, clock=clock) as cluster:
+    async with Cluster(nodes=3, clock=clock, store=store) as cluster:
         client = cluster.client
 
         async def deploy(name):
@@ -60,7 +92,7 @@ async def test_nodes_stay_ready_pods_stay_and_work_goes_on(seconds):
         before = {pod.uid for pod in (await client.list(Pod, "default")).items}
         revision = (await client.list(Pod, "default")).revision
         for number, clock.ahead in enumerate(JUMPS):
-            await clock.sleep(seconds)
+            await clock.sleep(pause)
             await deploy(f"after-{number}")
             nodes = (await client.list(Node)).items
             assert all(node.takes_pods for node in nodes), clock.ahead
@@ -71,25 +103,27 @@ async def test_nodes_stay_ready_pods_stay_and_work_goes_on(seconds):
         assert before <= {pod.uid for pod in (await client.list(Pod, "default")).items}
 
 
-async def test_a_leader_stays_leader_and_a_candidate_waits():
-    clock = JumpingClock()
+async def test_a_leader_stays_leader_and_a_candidate_waits(store):
+    """Each on a machine of its own, whose clock is set forwards and back when the other's is set back and forwards."""
+    clocks = {"first": JumpingClock(), "second": JumpingClock()}
     terms = Terms(lease_duration=3.0, renew_deadline=2.0, retry_period=0.1)
-    async with Cluster(nodes=0, clock=clock) as cluster:
+    async with Cluster(nodes=0, store=store) as cluster:
         key, led = Key("kube-system", "test"), []
 
         def candidate(name):
-            return LeaderElection(cluster.client, key, name, clock=clock, rng=random.Random(1), terms=terms)
+            return LeaderElection(cluster.client, key, name, clock=clocks[name], rng=random.Random(1), terms=terms)
 
         async def work(name):
             led.append(name)
-            for clock.ahead in JUMPS:
-                await clock.sleep(0.5)
+            for jump in JUMPS:
+                clocks["first"].ahead, clocks["second"].ahead = jump, -jump
+                await asyncio.sleep(0.5)
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(candidate("first").lead(lambda: work("first")))
-            await clock.sleep(0.5)
+            await asyncio.sleep(0.5)
             second = tasks.create_task(candidate("second").lead(lambda: work("second")))
-            await clock.sleep(1.5)
+            await asyncio.sleep(1.5)
             assert led == ["first"]
-            await until(lambda: asyncio.sleep(0, led == ["first", "second"]), clock)
+            await until(lambda: asyncio.sleep(0, led == ["first", "second"]), clocks["first"])
             second.cancel()

@@ -56,18 +56,19 @@ async def test_a_later_keeper_adopts_the_process_and_sees_its_end(tmp_path):
 
 
 async def test_what_ends_at_once_is_restarted_ever_more_slowly(tmp_path):
-    waits = []
+    waits, told = [], []
 
     class Recording(SystemClock):
         async def sleep(self, seconds):
             waits.append(seconds)
+            told.append(kept.pause)
             if len(waits) == 4:
                 raise asyncio.CancelledError
 
     kept = Keeper("child", Command((sys.executable, "-c", "raise SystemExit('no')")), record=tmp_path / "r", output=tmp_path / "o",
                   clock=Recording(), on_change=lambda: None)  # fmt: skip
     await asyncio.gather(kept.run(), return_exceptions=True)
-    assert waits == [0.1, 0.2, 0.4, 0.8]
+    assert waits == told == [0.1, 0.2, 0.4, 0.8]
     assert kept.last_exit == "exit status 1"
 
 

@@ -44,7 +44,8 @@ def command(
 def _process(process: Json) -> str:
     state = f"runs as {process['pid']}" if process["pid"] else "is down"
     again = f", restarted {process['restarts']} times, last {process['last_exit']}" if process["restarts"] else ""
-    return f"{process['name']} {state}{again}"
+    pause = f", started again after {process['pause']:g} s" if process["pause"] else ""
+    return f"{process['name']} {state}{again}{pause}"
 
 
 def describe(layout: Layout, name: str) -> Json | None:

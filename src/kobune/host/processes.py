@@ -68,6 +68,7 @@ class Keeper:
         self.name = name
         self.restarts = 0
         self.last_exit = ""  # Of the last process that ended by itself.
+        self.pause = 0.0  # Seconds between its end and the next start; 0: it runs, or is started at once.
         self.command = command
         self._record = record
         self._output = output
@@ -92,12 +93,14 @@ class Keeper:
                     await self._clock.sleep(delay)
                     began = self._clock.monotonic()
                 running = self._start()
+            self.pause = 0.0
             self._on_change()
             await self._until_ended(running.pid)
             lived = self._clock.monotonic() - began
             self.last_exit = self._exit_text()
             self.restarts += 1
             delay = 0.0 if lived > STABLE_SECONDS else min(max(FIRST_DELAY_SECONDS, delay * 2), LONGEST_DELAY_SECONDS)
+            self.pause = delay
             log.warning(
                 "process ended", extra={"component": self.name, "exit": self.last_exit, "again_in_seconds": delay}
             )

@@ -275,7 +275,8 @@ class _Runner:
         processes = []
         for name, (keeper, _) in sorted(self._kept.items()):
             running = keeper.running
-            processes.append(ProcessStatus(name, running.pid if running else 0, keeper.restarts, keeper.last_exit))
+            pid = running.pid if running else 0
+            processes.append(ProcessStatus(name, pid, keeper.restarts, keeper.last_exit, keeper.pause))
         shown = (self.engine.shown, processes, self._halted, self.engine.access.version)
         if shown == self._shown:
             return

@@ -80,6 +80,7 @@ class ProcessStatus:
     pid: int  # 0: not running.
     restarts: int
     last_exit: str
+    pause: float = 0.0  # Seconds that the service waits after its end before it starts it again.
 
 
 @dataclass(frozen=True, slots=True)

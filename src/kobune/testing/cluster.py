@@ -30,6 +30,7 @@ from kobune.controlplane.apiserver.https import serve
 from kobune.controlplane.apiserver.request import User
 from kobune.controlplane.apiserver.server import ApiServer
 from kobune.controlplane.controllers.controller import Settings
+from kobune.controlplane.store.contract import Store
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.host.control_plane import Parts, control_plane
 from kobune.host.local import LocalTransport
@@ -55,6 +56,7 @@ class Options:
         controllers: as upstream's --controllers flag: "*" is all, "*,-job" all but one, "" none.
         scheduler: whether pods are scheduled.
         clock: time for everything in the cluster; pass a virtual one to skip waiting.
+        store: where the state is kept, opened and closed by whoever passes it; None: in memory.
         seed: makes random choices repeatable.
     """
 
@@ -65,6 +67,7 @@ class Options:
     scheduler: bool = True
     controllers: str = "*"
     clock: Clock = field(default_factory=SystemClock)
+    store: Store | None = None
     seed: int = 0
 
 
@@ -188,11 +191,9 @@ class Cluster:
                     service_account_key=signing_key,
                 ),
             )
-            store = MemoryStore()
+            config, store = self._config(authority, signing_key), self.options.store or MemoryStore()
             async with (
-                control_plane(
-                    self._config(authority, signing_key), store, parts, clock=self.options.clock, seed=self.options.seed
-                ) as server,
+                control_plane(config, store, parts, clock=self.options.clock, seed=self.options.seed) as server,
                 serve(server, sock=sock, tls=tls),
             ):
                 self._server = server
