@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from kobune.client.grpc_calls import close_channel, is_cancelled
 from kobune.controlplane.store.contract import Closed, Unavailable
 
 M = TypeVar("M", bound=Message)
@@ -67,6 +68,7 @@ class EtcdCalls:
 
     def __init__(self, endpoints: Sequence[str], tls: Tls | None) -> None:
         self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
+        self._under_way: list[set[grpc.aio.Call]] = [set() for _ in endpoints]
         self._current = 0
         self._stubs: dict[tuple[int, str], Callable[..., Any]] = {}
         self._closed = False
@@ -87,7 +89,7 @@ class EtcdCalls:
             self.check_open()
             at = self._current
             try:
-                result: M = await self._stub(at, method, type(request), answer)(request, timeout=CALL_SECONDS)
+                result = await self._ask(at, method, request, answer, CALL_SECONDS)
             except grpc.aio.AioRpcError as error:
                 self.check_open()
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
@@ -121,27 +123,31 @@ class EtcdCalls:
         """A stream begun with `request`. Raises Unavailable when it breaks."""
         self.check_open()
         at = self._current
+        under_way = self._under_way[at]
         call = self._channels[at].stream_stream(
             f"/etcdserverpb.{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )(metadata=_NEEDS_LEADER)
         stream = Stream[M](self, at, call)
+        under_way.add(call)
         try:
             await stream.write(request)
             yield stream
         finally:
             call.cancel()
+            under_way.discard(call)
 
     async def ask(self, at: int, method: str, request: Message, answer: type[M]) -> M:
         """One request to one endpoint. Raises AioRpcError when that does not answer."""
-        result: M = await self._stub(at, method, type(request), answer)(request, timeout=HEALTH_SECONDS)
-        return result
+        return await self._ask(at, method, request, answer, HEALTH_SECONDS)
 
     async def close(self) -> None:
+        """End whatever is under way; returns when nothing of it comes to the event loop any more."""
         self._closed = True
-        for channel in self._channels:
-            await channel.close()
+        async with asyncio.TaskGroup() as tasks:
+            for channel, calls in zip(self._channels, self._under_way, strict=True):
+                tasks.create_task(close_channel(channel, calls), name="close etcd's channel")
 
     def check_open(self) -> None:
         if self._closed:
@@ -151,6 +157,20 @@ class EtcdCalls:
         """Go to the next endpoint, unless another call has done so."""
         if self._current == failed:
             self._current = (failed + 1) % len(self._channels)
+
+    async def _ask(self, at: int, method: str, request: Message, answer: type[M], seconds: float) -> M:
+        under_way = self._under_way[at]
+        call = self._stub(at, method, type(request), answer)(request, timeout=seconds)
+        under_way.add(call)
+        try:
+            result: M = await call
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise Closed from None
+        finally:
+            under_way.discard(call)
+        return result
 
     def _stub(self, at: int, method: str, request: type[Message], answer: type[M]) -> Callable[..., Any]:
         stub = self._stubs.get((at, method))
@@ -170,6 +190,12 @@ class Stream(Generic[M]):
         self.at = at
         self._calls = calls
         self._call = call
+        self._over = asyncio.get_running_loop().create_future()
+        call.add_done_callback(self._ended)
+
+    def _ended(self, _: object) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     async def read(self) -> M:
         """The next answer."""
@@ -180,9 +206,9 @@ class Stream(Generic[M]):
             self._calls.leave(self.at)
             raise Unavailable(f"etcd: {error.details()}") from error
         except asyncio.CancelledError:
-            # Closing the channel cancels what is under way on it.
-            self._calls.check_open()
-            raise
+            if is_cancelled():
+                raise
+            raise Closed from None
         if message is grpc.aio.EOF:
             self._calls.check_open()
             self._calls.leave(self.at)
@@ -192,8 +218,19 @@ class Stream(Generic[M]):
 
     async def write(self, request: Message) -> None:
         """One more request."""
+        writing = asyncio.ensure_future(self._call.write(request))
         try:
-            await self._call.write(request)
+            # A call that is cancelled before it has begun never lets anybody write, nor says so.
+            await asyncio.wait((writing, self._over), return_when=asyncio.FIRST_COMPLETED)
+            writing.cancel()
+            await writing
+        except asyncio.CancelledError:
+            writing.cancel()
+            if is_cancelled():
+                raise
+            self._calls.check_open()
+            self._calls.leave(self.at)
+            raise Unavailable(f"etcd: {await self._call.details()}") from None
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             self._calls.check_open()
             self._calls.leave(self.at)

@@ -1,5 +1,6 @@
 """gRPC calls by name, over one channel to a runtime's socket; failures become RuntimeFailure."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kobune.client.grpc_calls import close_channel, is_cancelled
 from kobune.node.runtime.runtime import RuntimeFailure
 
 M = TypeVar("M", bound=Message)
@@ -44,6 +46,7 @@ class Calls:
                 ("grpc.use_local_subchannel_pool", 1),
             ],
         )
+        self._under_way: set[grpc.aio.Call] = set()
         self._stubs: dict[str, Callable[..., Any]] = {
             method.name: self._stub(method)
             for file in files
@@ -53,25 +56,40 @@ class Calls:
 
     async def call(self, method: str, request: Message, answer: type[M], *, seconds: float = CALL_SECONDS) -> M:
         """The answer of a unary method. Raises NotPresent, NotOffered, TimeoutError or plain RuntimeFailure."""
+        call = self._stubs[method](request, timeout=seconds)
+        self._under_way.add(call)
         try:
-            response: M = await self._stubs[method](request, timeout=seconds)
+            response: M = await call
         except grpc.aio.AioRpcError as error:
             raise _failure(error) from None
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise RuntimeFailure("the connection to the runtime has been closed") from None
+        finally:
+            self._under_way.discard(call)
         return response
 
     async def stream(self, method: str, request: Message, answer: type[M]) -> AsyncIterator[M]:
         """The answers of a streaming method, until the runtime ends it."""
         call = self._stubs[method](request)
+        self._under_way.add(call)
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise _failure(error) from None
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise RuntimeFailure("the connection to the runtime has been closed") from None
         finally:
             call.cancel()
+            self._under_way.discard(call)
 
     async def close(self) -> None:
-        await self._channel.close()
+        """End whatever is under way; returns when nothing of it comes to the event loop any more."""
+        await close_channel(self._channel, self._under_way)
 
     def _stub(self, method: MethodDescriptor) -> Callable[..., Any]:
         kind = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
