@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterLayout]
 class Load:
     """Writers at the cluster's address; what they were answered, and when."""
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.transport, self.name = transport, name
         self.acknowledged: list[str] = []
         self.longest_gap = 0.0  # Seconds in which no write was answered.
         self._last = time.monotonic()
@@ -63,7 +64,7 @@ class Load:
     async def write(self, writer: int) -> None:
         number = 0
         while True:
-            name = f"write-{writer}-{number}"
+            name = f"{self.name}-{writer}-{number}"
             body = orjson.dumps({"metadata": {"name": name}, "data": {"writer": str(writer)}})
             status = await answered(self.transport, "POST", CONFIG_MAPS, body)
             assert status in (201, 409), status  # 409: done by the request whose answer was lost.
@@ -141,24 +142,73 @@ async def holder(transport: Transport, component: str) -> str:
 async def test_any_process_may_be_killed(
     cluster: ClusterLayout, rounds: tuple[str, ...], report: Callable[[str], None]
 ) -> None:
-    transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
-    load = Load(transport)
-    async with asyncio.TaskGroup() as tasks:
-        writers = [tasks.create_task(load.write(number + 10 * len(rounds))) for number in range(4)]
-        await load.goes_on()
-        for number, name in enumerate(rounds or sorted(processes(cluster))):
-            victim = processes(cluster)[name]
-            os.kill(victim.pid, signal.SIGKILL)
+    names = rounds or sorted(processes(cluster))
+    async with under_load(cluster, f"one-of-{len(rounds)}") as load:
+        for name in names:
+            await kill(cluster, load, name)
+    report(f"the longest time without an answer: {load.longest_gap:.1f} s; {len(load.acknowledged)} writes")
+
+
+@pytest.mark.slow
+async def test_two_processes_may_be_killed_at_once(cluster: ClusterLayout, report: Callable[[str], None]) -> None:
+    """Both of a kind too; but not two members of etcd, of which three remember."""
+    names = sorted(processes(cluster))
+    kinds = ("kube-apiserver", "kube-scheduler", "kube-controller-manager")
+    async with under_load(cluster, "two") as load:
+        for pair in [*((f"{kind}-0", f"{kind}-1") for kind in kinds), *(names[number::5] for number in range(5))]:
+            await kill(cluster, load, *pair)
+    report(f"the longest time without an answer, of two processes killed at once: {load.longest_gap:.1f} s")
+
+
+@pytest.mark.slow
+async def test_the_service_may_be_killed_with_what_it_looks_after(cluster: ClusterLayout) -> None:
+    """The cluster goes on without it; the next one finds what lives and starts what has died meanwhile."""
+    layout, before = Layout(cluster.root.parent.parent), processes(cluster)
+    victims = ["etcd-1", "kube-apiserver-1", "kube-scheduler-0", "kube-controller-manager-1"]
+    async with under_load(cluster, "alone") as load:
+        os.kill(int(layout.lock.read_text()), signal.SIGKILL)
+        for name in victims:
+            os.kill(before[name].pid, signal.SIGKILL)
             await load.goes_on()
-            await until_deployed(transport, f"after-{name}-{len(rounds)}", 1 + number % 3)
-            await until_restarted(cluster, victim)
+        await until_deployed(load.transport, "without-service", 2)
+        await asyncio.to_thread(kobune, layout.root, "up")
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not all(
+                now.pid != before[name].pid and is_at_work(cluster, now)
+                for name, now in processes(cluster).items()
+                if name in victims
+            ):
+                await asyncio.sleep(0.05)
+        await load.goes_on()
+    now = processes(cluster)
+    assert {name for name in now if now[name].pid != before[name].pid} == set(victims)
+
+
+@asynccontextmanager
+async def under_load(cluster: ClusterLayout, name: str) -> AsyncIterator[Load]:
+    """Four write while the block runs; what they were answered is there at its end."""
+    transport = load_kubeconfig(cluster.kubeconfig, user_agent="test")
+    load = Load(transport, name)
+    async with asyncio.TaskGroup() as tasks:
+        writers = [tasks.create_task(load.write(number)) for number in range(4)]
+        await load.goes_on()
+        yield load
         for writer in writers:
             writer.cancel()
-    report(f"the longest time without an answer: {load.longest_gap:.1f} s; {len(load.acknowledged)} writes")
     found = orjson.loads((await transport.request("GET", CONFIG_MAPS)).body)
-    names = [item["metadata"]["name"] for item in found["items"]]
-    assert set(load.acknowledged) <= set(names)
+    assert set(load.acknowledged) <= {item["metadata"]["name"] for item in found["items"]}
     await transport.close()
+
+
+async def kill(cluster: ClusterLayout, load: Load, *names: str) -> None:
+    """Kill these processes at once; return when writes are answered, pods are made and placed, and each runs again."""
+    victims = [processes(cluster)[name] for name in names]
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    await load.goes_on()
+    await until_deployed(load.transport, f"after-{load.name}-{names[0]}", len(names))
+    for victim in victims:
+        await until_restarted(cluster, victim)
 
 
 @pytest.mark.slow
