@@ -99,18 +99,16 @@ def track(
     manager: Manager,
     now: str,
     reach: Reach,
-    known: Fields | None = None,
 ) -> list[Entry]:
     """The account after `manager` has written `new` in the place of `old`, given the account before.
 
     Args:
         old: None when the object is new.
         reach: the fields that this way of writing can set.
-        known: of a new object, what some of its fields are known to set.
     """
     removed: Fields = {}
     if old is None:
-        changed = reach.limit(written(new, rule, known))
+        changed = reach.limit(written(new, rule))
     else:
         changed, removed = compare(old, new, rule)
         changed, removed = reach.limit(changed), reach.limit(removed)

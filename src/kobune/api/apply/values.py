@@ -20,7 +20,6 @@ from kobune.api.apply.shapes import (
     shape_of,
 )
 from kobune.api.copying import clone
-from kobune.api.errors import Json
 from kobune.api.schema import Schema
 
 MISSING: Final = object()
@@ -32,15 +31,9 @@ class Difference(NamedTuple):
     removed: Fields
 
 
-def written(new: Json, rule: Rule, known: Fields | None = None) -> Fields:
-    """The fields that a new object sets: those in which it differs from an empty one.
-
-    Args:
-        known: what some of its own fields are known to set.
-    """
-    if not known:
-        return _written(new, rule)
-    return {**_written({name: value for name, value in new.items() if f"f:{name}" not in known}, rule), **known}
+def written(new: Any, rule: Rule) -> Fields:
+    """The fields that a new object sets: those in which it differs from an empty one."""
+    return _written(new, rule)
 
 
 def fields_of(value: Any, rule: Rule) -> Fields:

@@ -11,20 +11,20 @@ from kobune.api.validation.kinds import rules_of
 from kobune.api.validation.metadata import check_metadata, check_metadata_update
 
 
-def validate_create(kind: Kind, obj: Json, *, sound_spec: bool = False) -> list[FieldError]:
-    """The faults of a new object, whose name has been generated already. Empty: it may be stored.
-
-    Args:
-        sound_spec: its spec is known to have none by itself.
-    """
+def validate_create(kind: Kind, obj: Json) -> list[FieldError]:
+    """The faults of a new object, whose name has been generated already. Empty: it may be stored."""
     rules = rules_of(kind)
     errors: Errors = []
     if rules.metadata:
         check_metadata(obj.get("metadata") or {}, kind.namespaced, rules.name(obj), errors)
-    create = rules.create_around if sound_spec and rules.create_around is not None else rules.create
-    if create is not None:
-        create(obj, errors)
+    if rules.create is not None:
+        rules.create(obj, errors)
     return errors
+
+
+def is_valid_name(kind: Kind, name: str) -> bool:
+    """Whether an object of the kind may be called so, whatever else it is."""
+    return not rules_of(kind).name({"metadata": {"name": name}})(name)
 
 
 def validate_update(kind: Kind, new: Json, old: Json) -> list[FieldError]:

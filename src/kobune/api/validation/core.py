@@ -19,7 +19,7 @@ from kobune.api.validation.nodes import check_node, check_node_update
 from kobune.api.validation.persistentvolumes import check_volume, check_volume_update
 from kobune.api.validation.pod_status import check_pod_status
 from kobune.api.validation.pod_updates import check_binding, check_ephemeral_update, check_pod_update, check_resize
-from kobune.api.validation.pods import check_pod, check_pod_around, check_template, check_template_policy
+from kobune.api.validation.pods import check_pod, check_template, check_template_policy
 from kobune.api.validation.services import check_service, check_service_status, check_service_update
 from kobune.api.validation.statuses import check_replica_counts
 
@@ -97,7 +97,6 @@ RULES = {
         check_pod,
         check_pod_update,
         {"status": check_pod_status, "ephemeralcontainers": check_ephemeral_update, "resize": check_resize},
-        create_around=check_pod_around,
     ),
     "PodTemplate": Rules(check_pod_template),
     "ReplicationController": Rules(

@@ -28,15 +28,13 @@ def path_name(obj: Json) -> Check:
 
 
 class Rules(NamedTuple):
-    """`create` checks a new object beyond its metadata; `update` a changed one, in place of `create` when there is one;
-    `create_around` of a new one all but its spec, and whether the two fit."""
+    """`create` checks a new object beyond its metadata; `update` a changed one, in place of `create` when there is one."""
 
     create: Create | None = None
     update: Update | None = None
     subresources: Mapping[str, Update] = {}
     name: Callable[[Json], Check] = subdomain_name
     metadata: bool = True  # False for kinds that are asked, not kept.
-    create_around: Create | None = None
 
 
 MODULES = {

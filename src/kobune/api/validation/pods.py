@@ -51,14 +51,6 @@ def check_pod(pod: Json, errors: Errors) -> None:
         check_profile_annotations(annotations, spec, "spec", errors)
 
 
-def check_pod_around(pod: Json, errors: Errors) -> None:
-    """The same of a new pod whose spec, without volumes and claims, is known to have no fault."""
-    spec, annotations = pod.get("spec") or {}, (pod.get("metadata") or {}).get("annotations")
-    if annotations:
-        check_pod_annotations(annotations, spec, "metadata.annotations", errors)
-        check_profile_annotations(annotations, spec, "spec", errors)
-
-
 def check_pod_and_spec(pod: Json, errors: Errors) -> None:
     """What holds for a pod at any time."""
     spec, metadata = pod.get("spec") or {}, pod.get("metadata") or {}

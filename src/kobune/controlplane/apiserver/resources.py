@@ -109,8 +109,13 @@ async def watch(server: "ApiServer", request: Request, info: RequestInfo) -> Res
 
 async def create_one(server: "ApiServer", request: Request, info: RequestInfo) -> Response:
     form, call = accepted(request.headers.get("accept") or ""), new_call(server, request, info)
-    obj = read_new(server, request, call)
-    body = await create.create(server.registry, call, obj)
+    registry, content_type = server.registry, request.headers.get("content-type") or ""
+    seen = registry.patterns.see(call, request.body, content_type, registry.feed.revision)
+    body = await create.repeat(registry, call, seen) if seen is not None else None
+    if body is None:
+        obj = read_object(server, request, call)
+        registry.default(call.kind, obj)
+        body = await create.create(registry, call, obj, seen)
     return render_object(server, call.kind, body, form, request.query, status=201)
 
 
@@ -209,21 +214,6 @@ def read_object(server: "ApiServer", request: Request, call: Call) -> Json:
         validation=call.options.field_validation,
         warnings=call.warnings,
     )
-
-
-def read_new(server: "ApiServer", request: Request, call: Call) -> Json:
-    """The new object in the body, checked and defaulted."""
-    registry, specs, kind = server.registry, server.registry.specs, call.kind
-    spec = specs.spec_in(request.body) if specs.keeps(kind, request.headers.get("content-type") or "") else b""
-    schema, validation = registry.schema(kind), call.options.field_validation
-    if spec and (known := specs.recall(request.body, spec, kind, schema, validation)) is not None:
-        obj, call.seen = known
-        return obj
-    obj = read_object(server, request, call)
-    registry.default(kind, obj)
-    if spec and not call.warnings:
-        specs.remember(spec, obj, schema, validation)
-    return obj
 
 
 def read_delete_options(request: Request) -> DeleteOptions:

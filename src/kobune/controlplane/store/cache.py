@@ -149,6 +149,10 @@ class Cache:
 
     # Writing
 
+    def facts(self, obj: Json) -> Facts:
+        """What selection needs of an object."""
+        return self._reader.read(obj)
+
     async def write(
         self, namespace: str, name: str, obj: Json, *, expected: int, durable: bool = True, seconds: float = 0.0
     ) -> Item:
@@ -161,7 +165,15 @@ class Cache:
         Raises:
             Conflict: it is at another revision; nothing was written.
         """
-        key, value, facts = self.key(namespace, name), encode(obj), self._reader.read(obj)
+        return await self.write_encoded(
+            namespace, name, encode(obj), self.facts(obj), expected=expected, durable=durable, seconds=seconds
+        )
+
+    async def write_encoded(
+        self, namespace: str, name: str, value: bytes, facts: Facts, *, expected: int, durable: bool, seconds: float
+    ) -> Item:
+        """As `write`, of an object that is encoded already; `facts` are its own."""
+        key = self.key(namespace, name)
         self._written[value] = facts
         try:
             revision = await self._feed.store.write(key, value, expected=expected, durable=durable, seconds=seconds)

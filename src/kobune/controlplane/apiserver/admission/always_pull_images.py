@@ -1,5 +1,8 @@
 """AlwaysPullImages: nobody uses an image that only another's credentials have brought onto the node."""
 
+from collections.abc import Sequence
+
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 
@@ -20,6 +23,9 @@ class AlwaysPullImages:
                 # A running pod's pull policies cannot be changed.
                 if container.get("image") not in known:
                     container["imagePullPolicy"] = "Always"
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return ()
 
     def validate(self, attributes: Attributes) -> None:
         return None

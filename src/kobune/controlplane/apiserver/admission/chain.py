@@ -1,8 +1,9 @@
 """The plugins in their order, and which of them a request concerns."""
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
+from kobune.api.catalogue import Kind
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 
 EVERY = "*"  # Every resource, but no subresource.
@@ -30,6 +31,14 @@ class Plugin(Protocol):
         """Judge the final object."""
 
 
+@runtime_checkable
+class Repeating(Protocol):
+    """A plugin that can tell when its verdict on a new object holds for others that differ in their names alone."""
+
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        """The kinds on whose objects the verdict rested, beside the request; None: on more, or it left a trace."""
+
+
 class Admission:
     """All plugins. Which ones a resource and operation concern is looked up once."""
 
@@ -48,6 +57,16 @@ class Admission:
             waiting = plugin.validate(attributes)
             if waiting is not None:
                 await waiting
+
+    def rests_on(self, attributes: Attributes) -> Iterable[Kind] | None:
+        """What the verdicts of all plugins on a new object rested on; None: on more than objects and the request."""
+        kinds: dict[Kind, None] = {}
+        for plugin in self._plugins(attributes):
+            rests = plugin.rests_on(attributes) if isinstance(plugin, Repeating) else None
+            if rests is None:
+                return None
+            kinds.update(dict.fromkeys(rests))
+        return kinds
 
     def _plugins(self, attributes: Attributes) -> tuple[Plugin, ...]:
         call = attributes.call

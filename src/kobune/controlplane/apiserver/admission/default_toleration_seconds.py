@@ -1,5 +1,8 @@
 """DefaultTolerationSeconds: pods stay five minutes on a node that is not ready or cannot be reached."""
 
+from collections.abc import Sequence
+
+from kobune.api.catalogue import Kind
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.registry import Registry
 
@@ -28,6 +31,9 @@ class DefaultTolerationSeconds:
         ]
         if missing:
             spec["tolerations"] = [*tolerations, *missing]
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return ()
 
     def validate(self, attributes: Attributes) -> None:
         return None

@@ -1,11 +1,12 @@
 """LimitRanger: a namespace's default, least and greatest amounts for containers, pods and claims."""
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 import orjson
 
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.api.quantity import canonical, parse_quantity
 from kobune.controlplane.apiserver.admission.attributes import Attributes
@@ -36,6 +37,9 @@ class LimitRanger:
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         wanted = attributes.call.kind.name == "Pod" and attributes.operation == "CREATE"
         return self._admit(attributes) if wanted and self._has_any() else None
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return (self._kind,)
 
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         # What a pod may take is settled when it is made; a claim may be resized.

@@ -3,7 +3,7 @@
 Source: Kubernetes documentation, Mutating Admission Policy; upstream admission/plugin/policy/mutating.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from kobune.api.apply.values import merge
@@ -33,6 +33,9 @@ class MutatingAdmissionPolicy:
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         return self._admit(attributes) if self._bindings.may_concern(attributes) else None
+
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        return self._bindings.rests_on(attributes)
 
     def validate(self, attributes: Attributes) -> None:
         return None

@@ -1,6 +1,6 @@
 """MutatingAdmissionWebhook: webhooks that change what is written, one after the other."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from kobune.api.catalogue import Kind
 from kobune.api.copying import clone
@@ -35,6 +35,9 @@ class MutatingAdmissionWebhook:
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         return self._admit(attributes) if self._dispatcher.has_any() else None
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return self._dispatcher.rests_on
 
     def validate(self, attributes: Attributes) -> None:
         return None

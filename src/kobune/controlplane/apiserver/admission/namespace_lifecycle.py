@@ -1,7 +1,8 @@
 """NamespaceLifecycle: nothing new in namespaces that are missing or ending; some namespaces never end."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
+from kobune.api.catalogue import Kind
 from kobune.api.errors import FieldError, forbidden, not_found
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.refusal import refused
@@ -35,6 +36,9 @@ class NamespaceLifecycle:
             return self._find_and_check(attributes)
         self._check(attributes, namespace)
         return None
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return (self._kind,)
 
     def validate(self, attributes: Attributes) -> None:
         return None

@@ -3,6 +3,9 @@
 Source: upstream plugin/pkg/admission/noderestriction.
 """
 
+from collections.abc import Sequence
+
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.certificates import subject_names
@@ -70,6 +73,9 @@ class NodeRestriction:
                 _slice(attributes, node)
             case "CertificateSigningRequest" if attributes.operation == "CREATE":
                 _signing_request(attributes, node)
+
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        return None if GROUP in attributes.call.user.groups else ()
 
     def validate(self, attributes: Attributes) -> None:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 import orjson
 
+from kobune.api.catalogue import Kind
 from kobune.api.errors import FieldError, Json, invalid
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.pod_security_policy import (
@@ -52,6 +53,9 @@ class PodSecurity:
 
     def admit(self, attributes: Attributes) -> None:
         return None
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return (self._namespaces,)
 
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         call, settings = attributes.call, self._settings

@@ -1,5 +1,8 @@
 """PodTopologyLabels: a pod on a node carries the node's zone and region."""
 
+from collections.abc import Sequence
+
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.registry import Registry
@@ -31,6 +34,10 @@ class PodTopologyLabels:
         if found:
             # A Binding's labels become the pod's.
             obj["metadata"]["labels"] = {**(obj["metadata"].get("labels") or {}), **found}
+
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        # Of a node, whose labels may change at any time.
+        return None if ((attributes.object or {}).get("spec") or {}).get("nodeName") else ()
 
     def validate(self, attributes: Attributes) -> None:
         return None

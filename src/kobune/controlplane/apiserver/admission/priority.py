@@ -1,9 +1,10 @@
 """Priority: turns a pod's priority class into its number."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import orjson
 
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.refusal import refused
@@ -63,6 +64,9 @@ class Priority:
                 f"priority admission controller computed {policy} from the given PriorityClass name",
             )
         spec["priority"], spec["preemptionPolicy"] = priority, policy
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return (self._kind,)
 
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         obj = attributes.object

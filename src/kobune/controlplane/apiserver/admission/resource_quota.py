@@ -57,9 +57,12 @@ class ResourceQuota:
     def admit(self, attributes: Attributes) -> None:
         return None
 
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        # A quota takes note of each object.
+        return None if self._has_any() else (self._kind,)
+
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
-        cache = self._registry.open_cache(self._kind)
-        if cache is not None and not len(cache) and not self._limited:
+        if not self._has_any():
             return None
         kind = attributes.call.kind
         if kind not in self._evaluators:
@@ -68,6 +71,10 @@ class ResourceQuota:
         if evaluator is None or attributes.object is None or not evaluator.handles(attributes):
             return None
         return self._settle(Pending(attributes, evaluator))
+
+    def _has_any(self) -> bool:
+        cache = self._registry.open_cache(self._kind)
+        return cache is None or len(cache) > 0 or bool(self._limited)
 
     async def _settle(self, one: Pending) -> None:
         namespace = one.attributes.call.namespace

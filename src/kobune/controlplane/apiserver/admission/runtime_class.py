@@ -1,7 +1,8 @@
 """RuntimeClass: a pod gets its class's overhead, node selector and tolerations."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.api.quantity import parse_quantity
 from kobune.controlplane.apiserver.admission.attributes import Attributes
@@ -24,6 +25,9 @@ class RuntimeClass:
 
     def admit(self, attributes: Attributes) -> Awaitable[None] | None:
         return self._admit(attributes) if _class_name(attributes) else None
+
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        return (self._kind,) if _class_name(attributes) else ()
 
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         if _class_name(attributes):

@@ -1,13 +1,15 @@
 """ServiceAccount: every pod has an account, and its token where programs look for it."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import orjson
 
+from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.refusal import refused
+from kobune.controlplane.apiserver.registry.call import Call
 from kobune.controlplane.apiserver.registry.registry import Registry
 from kobune.controlplane.store.selection import Item
 
@@ -42,8 +44,11 @@ class ServiceAccount:
         account = cache.get(attributes.call.namespace, name) if cache else None
         if account is None:
             return self._wait(attributes, name)
-        self._apply(account, spec)
+        self._apply(account, attributes.call, spec)
         return None
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return (self._kind,)
 
     def validate(self, attributes: Attributes) -> None:
         return None
@@ -56,25 +61,25 @@ class ServiceAccount:
             account = await self._registry.find_item(self._kind, namespace, name)
             if account is not None:
                 assert attributes.object is not None
-                self._apply(account, attributes.object["spec"])
+                self._apply(account, attributes.call, attributes.object["spec"])
                 return
         raise refused(
             attributes,
             f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found',
         )
 
-    def _apply(self, item: Item, spec: Json) -> None:
+    def _apply(self, item: Item, call: Call, spec: Json) -> None:
         account: Json = orjson.loads(item.body)
         wanted = spec.get("automountServiceAccountToken")
         if wanted is None:
             wanted = account.get("automountServiceAccountToken", True)
         if wanted:
-            self._mount(spec)
+            self._mount(call, spec)
         secrets = account.get("imagePullSecrets")
         if secrets and not spec.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [{"name": one.get("name", "")} for one in secrets]
 
-    def _mount(self, spec: Json) -> None:
+    def _mount(self, call: Call, spec: Json) -> None:
         volumes: list[Json] = spec.get("volumes") or []
         volume = next((one["name"] for one in volumes if str(one.get("name", "")).startswith(VOLUME_PREFIX)), "")
         name = volume or VOLUME_PREFIX + self._registry.mint.suffix()
@@ -88,6 +93,7 @@ class ServiceAccount:
                 used = True
         if used and not volume:
             spec["volumes"] = [*volumes, token_volume(name)]
+            call.made_up.append((VOLUME_PREFIX, name))
 
 
 def token_volume(name: str) -> Json:

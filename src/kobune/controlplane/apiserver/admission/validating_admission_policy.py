@@ -3,7 +3,7 @@
 Source: Kubernetes documentation, Validating Admission Policy; upstream admission/plugin/policy.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import orjson
 
@@ -31,6 +31,9 @@ class ValidatingAdmissionPolicy:
 
     def admit(self, attributes: Attributes) -> None:
         return None
+
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        return self._bindings.rests_on(attributes)
 
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         return self._validate(attributes) if self._bindings.may_concern(attributes) else None

@@ -1,8 +1,9 @@
 """ValidatingAdmissionWebhook: webhooks that judge what is about to be written, all at once."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
+from kobune.api.catalogue import Kind
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.webhooks.client import WebhookClient
 from kobune.controlplane.apiserver.admission.webhooks.dispatch import Dispatcher
@@ -20,6 +21,9 @@ class ValidatingAdmissionWebhook:
 
     def admit(self, attributes: Attributes) -> None:
         return None
+
+    def rests_on(self, _: Attributes) -> Sequence[Kind] | None:
+        return self._dispatcher.rests_on
 
     def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         return self._validate(attributes) if self._dispatcher.has_any() else None

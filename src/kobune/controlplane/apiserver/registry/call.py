@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import ApiError, NotFound, conflict, not_found
 from kobune.controlplane.apiserver.options import WriteOptions
 from kobune.controlplane.apiserver.request import User
-
-if TYPE_CHECKING:
-    from kobune.controlplane.apiserver.registry.seen_specs import SeenSpec
 
 PLAIN = WriteOptions()
 
@@ -29,7 +25,8 @@ class Call:
     verb: str = ""
     user_agent: str = "kube-apiserver"  # Unless a client asks, the server itself writes.
     accounted: bool = True  # Whether managed fields are kept account of as with every write.
-    seen: "SeenSpec | None" = None  # What is known of the object's spec.
+    # The names of parts that admission has made up, each with the prefix that it began with.
+    made_up: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)  # For the audit log.
 

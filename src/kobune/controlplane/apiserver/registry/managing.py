@@ -89,7 +89,6 @@ def keep_account(registry: "Registry", call: Call, new: Json, old: Json | None) 
             manager,
             time_of(call),
             reach(call.kind, call.subresource),
-            call.seen.fields if call.seen else None,
         )
     if entries:
         meta["managedFields"] = entries

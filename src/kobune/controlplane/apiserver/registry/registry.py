@@ -18,7 +18,7 @@ from kobune.controlplane.apiserver.conversion import converted, converted_body
 from kobune.controlplane.apiserver.customresources.table import CustomKinds
 from kobune.controlplane.apiserver.minting import Mint
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.seen_specs import SeenSpecs
+from kobune.controlplane.apiserver.registry.patterns import Patterns
 from kobune.controlplane.apiserver.registry.strategy import EVENTS, may_be_lost
 from kobune.controlplane.store.cache import Cache
 from kobune.controlplane.store.feed import Feed
@@ -75,7 +75,7 @@ class Registry:
         self._caches: dict[str, Cache] = {}
         self._schemas: Schemas | None = None
         self.custom = CustomKinds(catalogue, version)
-        self.specs = SeenSpecs()
+        self.patterns = Patterns()
 
     # Kinds
 
@@ -99,11 +99,10 @@ class Registry:
         else:
             apply_defaults(kind, obj)
 
-    def validate_create(self, kind: Kind, obj: Json, *, sound_spec: bool = False) -> list[FieldError]:
-        """Args: sound_spec: the object's spec is known to have no fault."""
+    def validate_create(self, kind: Kind, obj: Json) -> list[FieldError]:
         if kind.custom:
             return self.custom.validate_create(kind, obj)
-        return validate_create(kind, obj, sound_spec=sound_spec)
+        return validate_create(kind, obj)
 
     def validate_update(self, kind: Kind, new: Json, old: Json, *, subresource: str = "") -> list[FieldError]:
         if kind.custom:

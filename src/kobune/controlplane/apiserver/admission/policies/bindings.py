@@ -47,6 +47,12 @@ class Bindings:
         cache = self._registry.open_cache(self._binding)
         return cache is None or len(cache) > 0
 
+    def rests_on(self, attributes: Attributes) -> Sequence[Kind] | None:
+        """On what it rests that no policy concerns the request; None when one may."""
+        if self.may_concern(attributes):
+            return None
+        return (self._binding,) if self._binding is not None else ()
+
     async def concerned(self, attributes: Attributes) -> list[tuple[Binding, Kind]]:
         """Each binding that the request concerns, with the version of the object that it judges."""
         bindings = await self._read()

@@ -1,6 +1,7 @@
 """What both sorts of webhook plugin share: choosing webhooks, asking one, living with failure."""
 
 import logging
+from collections.abc import Sequence
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import ApiError, Json
@@ -40,6 +41,11 @@ class Dispatcher:
         """Whether there is any webhook; a look at the cache, so that writes without webhooks cost nothing."""
         cache = self._registry.open_cache(self._kind)
         return cache is None or len(cache) > 0
+
+    @property
+    def rests_on(self) -> Sequence[Kind] | None:
+        """On what it rests that there is no webhook; None when there is one."""
+        return None if self.has_any() else (self._kind,)
 
     async def concerned(self, attributes: Attributes) -> list[tuple[Webhook, Kind]]:
         """The webhooks to ask, and the version of the object that each wants."""
