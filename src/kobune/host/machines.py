@@ -18,7 +18,7 @@ from kobune.node.machine.network import Network
 
 def machine_of(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Clock) -> NodeMachine:
     """The machine of one node; nothing is made yet."""
-    network = Network(cluster.name, IPv4Network(spec.node_cidr), IPv4Network(spec.pod_cidr))
+    network = Network(machine_wide_name(cluster), IPv4Network(spec.node_cidr), IPv4Network(spec.pod_cidr))
     place = MachineSpec(
         network=network,
         node=shape.name,
@@ -29,10 +29,18 @@ def machine_of(cluster: ClusterLayout, spec: Spec, shape: NodeShape, clock: Cloc
     return NodeMachine(place, clock)
 
 
+def machine_wide_name(cluster: ClusterLayout) -> str:
+    """The cluster's name among all of this machine: another state directory may have one that is called the same."""
+    return f"{cluster.name}-{_digest(cluster)}"
+
+
 def host_table(cluster: ClusterLayout) -> str:
     """The nftables table by which the machine itself reaches the cluster's Services."""
-    digest = hashlib.sha256(str(cluster.root).encode()).hexdigest()
-    return f"kobune-{digest[:8]}"
+    return f"kobune-{_digest(cluster)}"
+
+
+def _digest(cluster: ClusterLayout) -> str:
+    return hashlib.sha256(str(cluster.root.resolve()).encode()).hexdigest()[:8]
 
 
 async def halt(cluster: ClusterLayout, spec: Spec, clock: Clock) -> None:

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,27 @@ async def test_nothing_is_left_of_a_destroyed_node(node: NodeMachine, runtime: C
     assert not process_exists(pid)
     assert not node.spec.state.exists()
     await node.destroy()  # A second time is no error.
+
+
+async def test_what_is_left_of_a_node_whose_files_are_gone_does_not_hinder_the_next_of_its_name(
+    node: NodeMachine, runtime: CriRuntime
+):
+    _, container = await run(node, runtime, "sleep", "1000")
+    assert (await runtime.find_container(container)).state == State.RUNNING
+    pid = int(node.layout.pid_file.read_text().split()[0])
+    node.layout.configuration.unlink()
+    third = str(node.spec.pod_range).split(".")[2]
+    elsewhere = IPv4Network(str(node.spec.pod_range).replace(f".{third}.", f".{int(third) + 50}."))
+    again = NodeMachine(replace(node.spec, pod_range=elsewhere, address=node.spec.address + 50))
+    await again.start()
+    assert not process_exists(pid)
+    connection = again.open_runtime()
+    try:
+        sandbox, _ = await run(again, connection, "sleep", "1000")
+        assert IPv4Address((await connection.find_sandbox(sandbox)).ips[0]) in elsewhere
+        assert [each.id for each in await connection.list_sandboxes()] == [sandbox]
+    finally:
+        await connection.close()
 
 
 async def test_a_second_cluster_in_the_same_network_is_refused(node: NodeMachine, tmp_path: Path):

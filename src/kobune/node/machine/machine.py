@@ -120,24 +120,32 @@ class NodeMachine:
         """End containerd and every container, and keep the node's images and files."""
         with suppress(RuntimeFailure, TimeoutError):
             await self._end_sandboxes()
-        await asyncio.to_thread(self._daemon.stop)
-        await asyncio.to_thread(
-            cgroups.remove, cgroups.find_hierarchies(cgroups.MOUNTS.read_text()), self.cgroup_parent
-        )
-        await asyncio.to_thread(unmount_below, self.layout.run)
-        await asyncio.to_thread(unmount_below, self.layout.state)
+        await asyncio.to_thread(self._end)
 
     async def destroy(self) -> None:
         """Leave nothing behind: containers, processes, cgroups, mounts, links, namespace and files. May be repeated."""
         await self.stop()
-        await asyncio.to_thread(network.detach, self._attachment)
+        await asyncio.to_thread(self._leave_nothing)
+
+    def _end(self) -> None:
+        self._daemon.stop()
+        cgroups.remove(cgroups.find_hierarchies(cgroups.MOUNTS.read_text()), self.cgroup_parent)
+        unmount_below(self.layout.run)
+        unmount_below(self.layout.state)
+
+    def _leave_nothing(self) -> None:
+        network.detach(self._attachment)
         for folder in (self.layout.run, self.layout.state):
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
-            await asyncio.to_thread(RUN_FOLDER.rmdir)
+            RUN_FOLDER.rmdir()
 
     def _build(self) -> None:
         layout = self.layout
+        if not layout.configuration.exists() and (self.namespace.exists() or layout.run.exists()):
+            # Of a node of this name whose files somebody has removed; its addresses may have been others.
+            self._end()
+            self._leave_nothing()
         layout.state.mkdir(parents=True, exist_ok=True)
         layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         layout.cni.mkdir(exist_ok=True)
