@@ -14,6 +14,7 @@ from kobune.api.clock import SystemClock
 from kobune.controlplane.apiserver.config import ApiServerConfig
 from kobune.controlplane.apiserver.request import MASTER, Request
 from kobune.controlplane.apiserver.server import ApiServer
+from kobune.controlplane.store.encrypted import EncryptedStore
 from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.memory import MemoryStore
 from kobune.controlplane.store.sqlite import SqliteStore
@@ -72,6 +73,7 @@ async def test_clusters_with_prefixes_of_their_own_share_one_etcd(etcd: str) -> 
         StoreFlags("postgres:x"),
         StoreFlags("memory", etcd_servers=["http://127.0.0.1:1"]),
         StoreFlags(etcd_servers=["https://127.0.0.1:1"]),
+        StoreFlags("memory", encryption_provider_config_automatic_reload=True),
     ],
 )
 async def test_a_store_that_cannot_be_is_refused(flags: StoreFlags) -> None:
@@ -111,6 +113,60 @@ resources:
     content = (tmp_path / "state.db").read_bytes()
     assert b"k8s:enc:aesgcm:v1:one:" in content
     assert base64.b64encode(b"sesame") not in content
+
+
+async def test_an_encryption_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    def configure(*names: str) -> None:
+        keys = [{"name": name, "secret": base64.b64encode(name.encode() * 32).decode()} for name in names]
+        providers = [{"aesgcm": {"keys": keys}}, {"identity": {}}]
+        kind = {"kind": "EncryptionConfiguration", "apiVersion": "apiserver.config.k8s.io/v1"}
+        path.write_bytes(orjson.dumps({**kind, "resources": [{"resources": ["secrets"], "providers": providers}]}))
+
+    class Minutes(SystemClock):
+        """A minute passes when `pass_` is called."""
+
+        def __init__(self) -> None:
+            self._waiting: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+
+        async def sleep(self, seconds: float) -> None:
+            assert seconds == 60
+            event = asyncio.Event()
+            self._waiting.put_nowait(event)
+            await event.wait()
+
+        async def pass_(self) -> None:
+            """Return when whatever was to be done then is done."""
+            (await self._waiting.get()).set()
+            self._waiting.put_nowait(await self._waiting.get())
+
+    path, minutes = tmp_path / "encryption.yaml", Minutes()
+    configure("1")
+    store = await open_store(
+        StoreFlags("memory", encryption_provider_config=path, encryption_provider_config_automatic_reload=True),
+        clock=minutes,
+    )
+    assert isinstance(store, EncryptedStore)
+    inner: MemoryStore = store._store  # type: ignore[assignment]
+    await store.write("/registry/secrets/default/a", b"password", expected=0)
+    async with asyncio.TaskGroup() as tasks:
+        sealing = tasks.create_task(store.seal_anew())
+        for change, prefix in (
+            (lambda: None, b"k8s:enc:aesgcm:v1:1:"),
+            (lambda: configure("2", "1"), b"k8s:enc:aesgcm:v1:2:"),
+            (lambda: path.write_text("resources: ["), b"k8s:enc:aesgcm:v1:2:"),
+            (path.unlink, b"k8s:enc:aesgcm:v1:2:"),
+            (lambda: configure("3", "2"), b"k8s:enc:aesgcm:v1:3:"),
+        ):
+            change()
+            await minutes.pass_()
+            entry = await inner.read("/registry/secrets/default/a")
+            assert entry is not None
+            assert entry.value.startswith(prefix)
+            plain = await store.read("/registry/secrets/default/a")
+            assert plain is not None
+            assert plain.value == b"password"
+        sealing.cancel()
+    await store.close()
 
 
 @pytest.mark.etcd

@@ -1,12 +1,14 @@
 """The store that a component is told to use: which engine, where, and how it is encrypted."""
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobune.api.catalogue import KINDS
+from kobune.api.clock import Clock, SystemClock
 from kobune.api.errors import Invalid
 from kobune.controlplane.store.contract import Store
 from kobune.host.flags import flag
@@ -16,7 +18,9 @@ from kobune.host.spec import Spec
 if TYPE_CHECKING:
     from kobune.controlplane.store.encryption import Encryption
 
+log = logging.getLogger(__name__)
 
+RELOAD_SECONDS = 60.0  # Source: upstream's poll of the encryption configuration.
 REGISTRY = "/registry"  # Where all keys are. Source: upstream's default of --etcd-prefix.
 
 
@@ -40,6 +44,7 @@ class StoreFlags:
     encryption_provider_config: Path | None = flag(
         None, "An EncryptionConfiguration: what is stored encrypted, with which keys."
     )
+    encryption_provider_config_automatic_reload: bool = flag(False, "Whether that file is read again when it changes.")
 
     @property
     def is_shared(self) -> bool:
@@ -70,15 +75,21 @@ def check_encryption(path: Path) -> None:
     _encryption(path)
 
 
-async def open_store(flags: StoreFlags) -> Store:
+async def open_store(flags: StoreFlags, *, clock: Clock | None = None) -> Store:
     """The store that the flags name. Raises BadStore, OSError, and what the engine raises."""
+    path, reloads = flags.encryption_provider_config, flags.encryption_provider_config_automatic_reload
+    if path is None and reloads:
+        # Source: upstream's validation of its flags.
+        raise BadStore("--encryption-provider-config-automatic-reload must be set with --encryption-provider-config")
     store = await _engine(flags)
-    if flags.encryption_provider_config is None:
+    if path is None:
         return store
     from kobune.controlplane.store.encrypted import EncryptedStore
 
     try:
-        return EncryptedStore(store, _encryption(flags.encryption_provider_config))
+        content, encryption = _encryption(path)
+        changes = _changes(path, content, clock or SystemClock()) if reloads else None
+        return EncryptedStore(store, encryption, changes)
     except (BadStore, OSError):
         await store.close()
         raise
@@ -117,20 +128,35 @@ async def _engine(flags: StoreFlags) -> Store:
     raise BadStore(f"--store {flags.store}: sqlite:PATH or memory")
 
 
-def _encryption(path: Path) -> "Encryption":
+async def _changes(path: Path, content: bytes, clock: Clock) -> AsyncIterator["Encryption"]:
+    """What the file says whenever it says something else; one that is missing or faulty changes nothing."""
+    while True:
+        await clock.sleep(RELOAD_SECONDS)
+        try:
+            before = content
+            content, encryption = _encryption(path)
+            if content != before:
+                yield encryption
+        except (BadStore, OSError) as error:
+            log.warning("The encryption stays as it is: %s", error)
+
+
+def _encryption(path: Path) -> tuple[bytes, "Encryption"]:
+    """The file's content and what it says."""
     from kobune.controlplane.store.encryption import load_encryption
 
+    content = path.read_bytes()
     try:
-        return load_encryption(_yaml(path), KINDS)
+        return content, load_encryption(_yaml(content), KINDS)
     except (Invalid, ValueError) as error:
         raise BadStore(f"--encryption-provider-config {path}: {error}") from error
 
 
-def _yaml(path: Path) -> dict[str, object]:
+def _yaml(content: bytes) -> dict[str, object]:
     import yaml
 
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {error}") from error
     if not isinstance(document, dict):

@@ -1,19 +1,27 @@
 """A store whose values are encrypted before they leave the process; what is around it sees them as they are."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 
-from kobune.controlplane.store.contract import Change, Conflict, Entry, Page, Store
+from kobune.controlplane.store.contract import Change, Conflict, Damaged, Entry, Page, Store, Unavailable
 from kobune.controlplane.store.encryption import Encryption
+
+log = logging.getLogger(__name__)
 
 PAGE = 500  # Entries looked at in one go.
 
 
 class EncryptedStore:
-    """Any store, seen through an encryption. Every reading method may raise Damaged: what is there cannot be decrypted."""
+    """Any store, seen through an encryption. Every reading method may raise Damaged: what is there cannot be decrypted.
 
-    def __init__(self, store: Store, encryption: Encryption) -> None:
+    Args:
+        changes: encryptions that take its place one after the other, as their configuration changes.
+    """
+
+    def __init__(self, store: Store, encryption: Encryption, changes: AsyncIterator[Encryption] | None = None) -> None:
         self._store = store
         self._encryption = encryption
+        self._changes = changes
 
     async def revision(self) -> int:
         return await self._store.revision()
@@ -63,7 +71,24 @@ class EncryptedStore:
         await self._store.close()
 
     async def seal_anew(self) -> int:
-        """Write again whatever is sealed otherwise than it would be now; how much that was. After it old keys can go."""
+        """Write again whatever is sealed otherwise than it would be now; how much that was. After it old keys can go.
+
+        Where the encryption may change this goes on until cancelled, and does so after each change.
+        """
+        count = await self._seal_all()
+        if self._changes is not None:
+            async for encryption in self._changes:
+                self._encryption = encryption
+                try:
+                    again = await self._seal_all()
+                except (Damaged, Unavailable) as error:
+                    log.warning("Not everything is sealed with the newest key: %s", error)
+                else:
+                    log.info("Everything is sealed with the newest key, anew: %d", again)
+                    count += again
+        return count
+
+    async def _seal_all(self) -> int:
         count, after = 0, ""
         while True:
             page = await self._store.list("", after=after, limit=PAGE)

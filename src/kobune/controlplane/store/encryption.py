@@ -1,102 +1,23 @@
-"""Which values are encrypted, and with which keys: upstream's EncryptionConfiguration with the providers aesgcm and identity.
-
-A sealed value has upstream's form: `k8s:enc:aesgcm:v1:NAME:`, a nonce of 12 bytes, the ciphertext and its tag; the storage key
-is authenticated with it, so that a value cannot be moved to another object.
-"""
+"""Which values are encrypted, and with which keys: upstream's EncryptionConfiguration, but for its provider kms."""
 
 import base64
 import binascii
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from itertools import permutations
+from typing import Any, NamedTuple
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import orjson
 
 from kobune.api.errors import FieldError, Json, invalid
 from kobune.api.kinds import Kind
-from kobune.controlplane.store.contract import Damaged
+from kobune.controlplane.store.sealing import IDENTITY, SEALED, UNSEALED, AesCbc, AesGcm, Cipher, Provider, Sealer
 
-SEALED = b"k8s:enc:"
-_PREFIX = b"k8s:enc:aesgcm:v1:"
-_NONCE_BYTES = 12
-_KEY_BYTES = (16, 24, 32)
+AES_KEY_BYTES, SECRETBOX_KEY_BYTES = (16, 24, 32), (32,)
 # Source: upstream's validation of EncryptionConfiguration.
 _KINDS_OF_PROVIDERS = ("kms", "aesgcm", "aescbc", "secretbox", "identity")
-
-
-class Provider(Protocol):
-    """One way to seal values."""
-
-    def seals(self, stored: bytes) -> bool:
-        """Whether it made this."""
-
-    def seal(self, key: bytes, value: bytes) -> bytes: ...
-
-    def open(self, key: bytes, stored: bytes) -> bytes:
-        """Raises InvalidTag when it was changed, or stood under another key."""
-
-
-class Identity:
-    """Values as they are."""
-
-    def seals(self, stored: bytes) -> bool:
-        return not stored.startswith(SEALED)
-
-    def seal(self, key: bytes, value: bytes) -> bytes:
-        return value
-
-    def open(self, key: bytes, stored: bytes) -> bytes:
-        return stored
-
-
-class AesGcm:
-    """One key of an aesgcm provider. A key should be replaced well before it has sealed 2^32 values."""
-
-    def __init__(self, name: str, secret: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._prefix = _PREFIX + name.encode() + b":"
-        self._cipher = AESGCM(secret)
-        self._random = random
-
-    def seals(self, stored: bytes) -> bool:
-        return stored.startswith(self._prefix)
-
-    def seal(self, key: bytes, value: bytes) -> bytes:
-        nonce = self._random(_NONCE_BYTES)
-        return self._prefix + nonce + self._cipher.encrypt(nonce, value, key)
-
-    def open(self, key: bytes, stored: bytes) -> bytes:
-        start = len(self._prefix)
-        return self._cipher.decrypt(stored[start : start + _NONCE_BYTES], stored[start + _NONCE_BYTES :], key)
-
-
-class Opened(NamedTuple):
-    value: bytes
-    stale: bool  # Sealed otherwise than it would be now.
-
-
-class Sealer:
-    """The providers of one kind: the first one seals, any opens."""
-
-    def __init__(self, providers: Sequence[Provider]) -> None:
-        self._providers = providers
-
-    def seal(self, key: str, value: bytes) -> bytes:
-        return self._providers[0].seal(key.encode(), value)
-
-    def open(self, key: str, stored: bytes) -> Opened:
-        """Raises Damaged when no provider can open it."""
-        for provider in self._providers:
-            if provider.seals(stored):
-                try:
-                    return Opened(provider.open(key.encode(), stored), provider is not self._providers[0])
-                except InvalidTag as error:
-                    raise Damaged(f"{key} cannot be decrypted: it was changed, or its encryption key was") from error
-        what = "its encryption key is not configured" if stored.startswith(SEALED) else "it is not encrypted"
-        raise Damaged(f"{key} cannot be read: {what}")
-
-
-UNSEALED = Sealer((Identity(),))
+_NO_API = ("apiserveripinfo", "serviceipallocations", "servicenodeportallocations")
+_TWICE = "the same resource cannot be specified multiple times"
+_OVERLAP = "using overlapping resources such as 'secrets' and '*.' in the same resource list is not allowed as they will be masked"
 
 
 class Rule(NamedTuple):
@@ -161,33 +82,59 @@ def load_encryption(config: Json, kinds: Iterable[Kind]) -> Encryption:
 
 
 def _resources(entry: Json, path: str, errors: list[FieldError]) -> Sequence[tuple[str, str]]:
-    found = []
-    for index, text in enumerate(entry.get("resources") or ()):
-        plural, _, group = text.partition(".")
-        fault = ""
-        if text != text.lower():
-            fault = "resource name should not contain capital letters"
-        elif text == "*":
-            fault = "use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources"
-        elif group == "*" and plural != "*":
-            fault = "encrypting the same resource across groups is not supported"
-        if fault:
-            errors.append(
-                FieldError(f"{path}.resources[{index}]", "FieldValueInvalid", f'Invalid value: "{text}": {fault}')
-            )
-        found.append((plural, group))
+    texts = list(entry.get("resources") or ())
+    found = [(plural, group) for plural, _, group in (text.partition(".") for text in texts)]
     if not found:
-        errors.append(
-            FieldError(f"{path}.resources", "FieldValueRequired", "Required value: at least one resources is required")
-        )
+        what = f"Required value: at least one {path}.resources is required"
+        errors.append(FieldError(f"{path}.resources", "FieldValueRequired", what))
+    pairs = list(permutations(found, 2))
+    for fault, is_so in (
+        (_TWICE, any(one == other for one, other in pairs)),
+        (_OVERLAP, any(_masks(*pair) for pair in pairs)),
+    ):
+        if is_so:
+            what = f"Invalid value: {orjson.dumps(texts).decode()}: {fault}"
+            errors.append(FieldError(f"{path}.resources", "FieldValueInvalid", what))
+    for index, (text, (plural, group)) in enumerate(zip(texts, found, strict=True)):
+        if fault := _fault(text, plural, group):
+            what = f'Invalid value: "{text}": {fault}'
+            errors.append(FieldError(f"{path}.resources[{index}]", "FieldValueInvalid", what))
     return found
+
+
+def _masks(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return one != other and (one == ("*", "*") or (one[1] == other[1] and one[0] == "*"))
+
+
+def _fault(text: str, plural: str, group: str) -> str:
+    """What is wrong with the name of a resource; "" if nothing is."""
+    if text != text.lower():
+        return "resource name should not contain capital letters"
+    if text == "*":
+        return "use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources"
+    if text in _NO_API:
+        return "resources which do not have REST API/s cannot be encrypted"
+    if group == "events.k8s.io":
+        return (
+            "'*.events.k8s.io' objects are stored using the 'events' API group in etcd."
+            " Use 'events' instead in the config file"
+        )
+    if group == "extensions":
+        return "'extensions' group has been removed and cannot be used for encryption"
+    if group == "*" and plural != "*":
+        return "encrypting the same resource across groups is not supported"
+    return ""
 
 
 def _sealer(entry: Json, path: str, errors: list[FieldError]) -> Sealer:
     providers: list[Provider] = []
-    for index, provider in enumerate(entry.get("providers") or ()):
+    configured = entry.get("providers") or ()
+    if not configured:
+        what = f"Required value: at least one {path}.providers is required"
+        errors.append(FieldError(f"{path}.providers", "FieldValueRequired", what))
+    for index, provider in enumerate(configured):
         at = f"{path}.providers[{index}]"
-        named = [name for name in _KINDS_OF_PROVIDERS if name in provider]
+        named = [name for name in _KINDS_OF_PROVIDERS if provider.get(name) is not None]
         if len(named) != 1:
             what = "more than one provider specified in a single element, should split into different list elements"
             if not named:
@@ -196,44 +143,55 @@ def _sealer(entry: Json, path: str, errors: list[FieldError]) -> Sealer:
                 )
             errors.append(FieldError(at, "FieldValueInvalid", what))
         elif named[0] == "identity":
-            providers.append(Identity())
-        elif named[0] == "aesgcm":
-            providers += _keys(provider["aesgcm"] or {}, f"{at}.aesgcm", errors)
+            providers.append(IDENTITY)
+        elif named[0] == "kms":
+            what = "Unsupported value: use aesgcm, secretbox, aescbc or identity"
+            errors.append(FieldError(f"{at}.kms", "FieldValueNotSupported", what))
         else:
-            errors.append(
-                FieldError(f"{at}.{named[0]}", "FieldValueNotSupported", "Unsupported value: use aesgcm or identity")
-            )
-    if not providers:
-        errors.append(
-            FieldError(f"{path}.providers", "FieldValueRequired", "Required value: at least one provider is required")
-        )
+            providers += _keys(named[0], provider[named[0]], f"{at}.{named[0]}.keys", errors)
     return Sealer(providers)
 
 
-def _keys(provider: Mapping[str, Any], path: str, errors: list[FieldError]) -> list[Provider]:
-    keys: list[Provider] = []
-    for index, key in enumerate(provider.get("keys") or ()):
-        name, secret = key.get("name") or "", key.get("secret") or ""
+def _keys(kind: str, provider: Mapping[str, Any], path: str, errors: list[FieldError]) -> list[Provider]:
+    found: list[Provider] = []
+    keys = provider.get("keys") or ()
+    if not keys:
+        errors.append(FieldError(path, "FieldValueRequired", "Required value: at least one keys is required"))
+    sizes = SECRETBOX_KEY_BYTES if kind == "secretbox" else AES_KEY_BYTES
+    for index, key in enumerate(keys):
+        name, secret, at = key.get("name") or "", key.get("secret") or "", f"{path}[{index}]"
         for field, value in (("name", name), ("secret", secret)):
             if not value:
                 what = f"Required value: {field} is a mandatory field for a key"
-                errors.append(FieldError(f"{path}.keys[{index}].{field}", "FieldValueRequired", what))
-        try:
-            decoded = base64.b64decode(secret, validate=True)
-        except (binascii.Error, ValueError):
-            what = 'Invalid value: "REDACTED": secrets must be base64 encoded'
-            errors.append(FieldError(f"{path}.keys[{index}].secret", "FieldValueInvalid", what))
-            continue
-        if len(decoded) in _KEY_BYTES:
-            keys.append(AesGcm(name, decoded))
-        elif secret:
-            what = f"secret is not of the expected length, got {len(decoded)}, expected one of [16 24 32]"
-            errors.append(
-                FieldError(f"{path}.keys[{index}].secret", "FieldValueInvalid", f'Invalid value: "REDACTED": {what}')
-            )
-    if not provider.get("keys"):
-        errors.append(FieldError(f"{path}.keys", "FieldValueRequired", "Required value: at least one keys is required"))
-    return keys
+                errors.append(FieldError(f"{at}.{field}", "FieldValueRequired", what))
+        if secret:
+            decoded, fault = _decoded(secret, sizes)
+            if fault:
+                what = f'Invalid value: "REDACTED": {fault}'
+                errors.append(FieldError(f"{at}.secret", "FieldValueInvalid", what))
+            else:
+                found.append(Provider(SEALED + f"{kind}:v1:{name}:".encode(), _cipher(kind)(decoded)))
+    return found
+
+
+def _decoded(secret: str, sizes: Sequence[int]) -> tuple[bytes, str]:
+    """The key, or what is wrong with it."""
+    try:
+        decoded = base64.b64decode(secret, validate=True)
+    except (binascii.Error, ValueError):
+        return b"", "secrets must be base64 encoded"
+    if len(decoded) not in sizes:
+        expected = " ".join(map(str, sizes))
+        return b"", f"secret is not of the expected length, got {len(decoded)}, expected one of [{expected}]"
+    return decoded, ""
+
+
+def _cipher(kind: str) -> Callable[[bytes], Cipher]:
+    if kind == "secretbox":
+        from kobune.controlplane.store.secretbox import Secretbox  # Late: brings numpy along.
+
+        return Secretbox
+    return AesGcm if kind == "aesgcm" else AesCbc
 
 
 def _folder(key: str, depth: int) -> str:
