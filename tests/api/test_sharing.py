@@ -16,6 +16,7 @@ def test_small_maps_are_one_object_and_large_ones_share_their_texts():
     one, other = (shared_map(each) for each in large)
     assert one == other == large[0]
     assert one is not other
+    assert shared_map(large[0] | {"number": 1}) == large[0] | {"number": 1}
     assert all(mine is theirs for mine, theirs in zip(one, other, strict=True))
 
 

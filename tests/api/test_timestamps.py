@@ -19,6 +19,7 @@ def test_any_offset_and_fraction_is_read():
     assert parse_time("2026-01-02T03:04:05.120000001Z") == expected
     assert canonical_time("2026-01-02T05:04:05+02:00") == "2026-01-02T03:04:05Z"
     assert canonical_micro("2026-01-02T03:04:05Z") == "2026-01-02T03:04:05.000000Z"
+    assert canonical_micro("2026-01-02T03:04:05,000006Z") == "2026-01-02T03:04:05.000006Z"
 
 
 @pytest.mark.parametrize("text, message", [
@@ -37,6 +38,7 @@ def test_what_is_no_time_is_refused_in_upstreams_words(text, message):
 @given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_micro_times_round_trip(moment):
     assert parse_time(format_micro(moment)) == moment
+    assert canonical_micro(format_micro(moment)) == format_micro(moment)
     assert parse_time(format_time(moment)) == moment.replace(microsecond=0)
 
 

@@ -19,7 +19,7 @@ _maps: dict[tuple[tuple[str, object], ...], object] = {}
 
 def shared_texts(texts: Mapping[str, str]) -> dict[str, str]:
     """A map with these entries, whose texts are the same objects wherever they occur."""
-    return {intern(name): intern(text) for name, text in texts.items()} if texts else NONE
+    return dict(zip(map(intern, texts), map(intern, texts.values()), strict=True)) if texts else NONE
 
 
 def shared_map(entries: Mapping[str, V]) -> dict[str, V]:
@@ -27,12 +27,19 @@ def shared_map(entries: Mapping[str, V]) -> dict[str, V]:
     key = tuple(entries.items())
     found = _maps.get(key) if len(key) <= FEW else None
     if found is None:
-        found = {intern(name): intern(value) if type(value) is str else value for name, value in key}
+        found = cast("dict[str, object]", _with_shared_texts(entries))
         if len(key) <= FEW:
             if len(_maps) >= _REMEMBERED:
                 _maps.clear()
             _maps[tuple(found.items())] = found
     return cast("dict[str, V]", found)
+
+
+def _with_shared_texts(entries: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(zip(map(intern, entries), map(intern, entries.values()), strict=True))
+    except TypeError:  # Numbers are among the values.
+        return {intern(name): intern(value) if type(value) is str else value for name, value in entries.items()}
 
 
 def nothing() -> list[Any]:

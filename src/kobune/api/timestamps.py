@@ -15,12 +15,16 @@ _PARTS = (  # What must stand next, and the part of the layout that says so.
 )  # fmt: skip
 
 
-@lru_cache(maxsize=256)  # A request writes its own moment several times.
 def format_time(moment: datetime) -> str:
     """`2026-01-02T03:04:05Z`; a fraction of a second is dropped."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="seconds")[:19] + "Z"
+    return _written(moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+
+
+@lru_cache(maxsize=256)  # All that is written within a second has the same moment.
+def _written(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
 
 
 def format_micro(moment: datetime) -> str:
@@ -66,7 +70,8 @@ def canonical_micro(text: str) -> str:
     Raises:
         ValueError: not a time.
     """
-    return format_micro(parse_time(text, MICRO_LAYOUT))
+    moment = parse_time(text, MICRO_LAYOUT)
+    return text if len(text) == 27 and text[19] == "." and text[26] == "Z" else format_micro(moment)
 
 
 def _complaint(text: str, layout: str) -> str:

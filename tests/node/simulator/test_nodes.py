@@ -4,6 +4,9 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import suppress
+from ipaddress import IPv4Network
+
+import pytest
 
 from kobune.api.objects.coordination import Lease
 from kobune.api.objects.core import Node
@@ -14,6 +17,12 @@ from kobune.testing.virtual import VirtualClock, run_virtual
 
 def node(pods: str = "10.244.3.0/24") -> SimNode:
     return SimNode("n", "10.224.0.4", addresses_in(pods), "")
+
+
+@pytest.mark.parametrize("cidr", ["10.244.3.0/24", "10.0.0.0/8", "10.244.3.4/32"])
+def test_the_addresses_of_a_range_are_those_of_its_network(cidr):
+    addresses, network = addresses_in(cidr), IPv4Network(cidr)
+    assert (addresses[0], addresses[-1]) == (int(network[0]), int(network[-1]))
 
 
 def test_a_pod_keeps_its_address():

@@ -156,7 +156,10 @@ class Condition(View):
 
 def find_condition(conditions: list[Condition], kind: str) -> Condition | None:
     """The condition of type `kind`."""
-    return next((condition for condition in conditions if condition.type == kind), None)
+    for condition in conditions:
+        if condition.type == kind:
+            return condition
+    return None
 
 
 def is_true(conditions: list[Condition], kind: str) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kobune.api.copying import clone
+from kobune.api.copying import CONTAINERS, clone
 from kobune.api.errors import BadRequest, Json
 
 
@@ -24,20 +24,29 @@ def apply(document: Json, patch: Any) -> Json:
 
 def without_nulls(value: Any) -> Any:
     """A copy without any object's null fields. An array keeps its nulls, since they count."""
-    if isinstance(value, dict):
-        return {key: without_nulls(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [without_nulls(each) for each in value]
+    if type(value) is dict:
+        return {
+            key: without_nulls(each) if type(each) in CONTAINERS else each
+            for key, each in value.items()
+            if each is not None
+        }
+    if type(value) is list:
+        return [without_nulls(each) if type(each) in CONTAINERS else each for each in value]
     return value
 
 
 def _merged(document: Json, patch: Json) -> Json:
-    result = {key: clone(value) for key, value in document.items() if key not in patch}
+    result = {
+        key: clone(value) if type(value) in CONTAINERS else value for key, value in document.items() if key not in patch
+    }
     for key, value in patch.items():
         if value is None:
             continue
+        if type(value) not in CONTAINERS:
+            result[key] = value
+            continue
         current = document.get(key)
-        if isinstance(value, dict) and isinstance(current, dict):
+        if type(value) is dict and type(current) is dict:
             result[key] = _merged(current, value)
         else:
             result[key] = without_nulls(value)

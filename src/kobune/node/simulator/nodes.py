@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any
 
 from kobune.api.clock import Clock
@@ -119,9 +119,10 @@ def addresses_in(cidr: str) -> range:
     """The addresses of a network, as numbers; none of ""."""
     if not cidr:
         return range(0)
-    network = IPv4Network(cidr)
-    first = int(network.network_address)
-    return range(first, first + network.num_addresses)
+    address, _, length = cidr.partition("/")
+    size = 1 << (32 - int(length))
+    first = int(IPv4Address(address)) & -size
+    return range(first, first + size)
 
 
 def conditions(heartbeat: str, since: str) -> list[Json]:

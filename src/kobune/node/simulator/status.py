@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from functools import lru_cache
 
 from kobune.api.errors import Json
 from kobune.api.timestamps import format_time
@@ -57,6 +58,7 @@ def container_id(pod: SimPod, name: str, restarts: int) -> str:
     return f"simulated://{hashlib.sha256(f'{pod.metadata.uid}/{name}/{restarts}'.encode()).hexdigest()}"
 
 
+@lru_cache(maxsize=256)  # Many pods have the same image.
 def image_id(image: str) -> str:
     return f"{image.partition('@')[0]}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
