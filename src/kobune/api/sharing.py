@@ -14,7 +14,7 @@ _REMEMBERED = 4096
 
 NONE: dict[str, str] = {}
 _NOTHING: list[Any] = []
-_maps: dict[tuple[tuple[str, object], ...], object] = {}
+_maps: dict[tuple[tuple[str, object], ...], dict[str, Any]] = {}
 
 
 def shared_texts(texts: Mapping[str, str]) -> dict[str, str]:
@@ -24,14 +24,14 @@ def shared_texts(texts: Mapping[str, str]) -> dict[str, str]:
 
 def shared_map(entries: Mapping[str, V]) -> dict[str, V]:
     """The one map with these entries, such as the labels of a Deployment's pods or the amounts of a pool's nodes."""
-    key = tuple(entries.items())
-    found = _maps.get(key) if len(key) <= FEW else None
+    if len(entries) > FEW:
+        return _with_shared_texts(entries)
+    found = _maps.get(tuple(entries.items()))
     if found is None:
-        found = cast("dict[str, object]", _with_shared_texts(entries))
-        if len(key) <= FEW:
-            if len(_maps) >= _REMEMBERED:
-                _maps.clear()
-            _maps[tuple(found.items())] = found
+        found = _with_shared_texts(entries)
+        if len(_maps) >= _REMEMBERED:
+            _maps.clear()
+        _maps[tuple(found.items())] = found
     return cast("dict[str, V]", found)
 
 

@@ -284,27 +284,36 @@ def _compare_fields(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fiel
 
 
 def _compare_entries(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fields | None]:
+    return _compare_named(old, new, rule.below, "f:")
+
+
+def _compare_named(old: Any, new: Any, below: Rule, prefix: str) -> tuple[Fields | None, Fields | None]:
+    """The entries of maps, or the elements of lists by their names."""
     changed: Fields = {}
     removed: Fields = {}
     for name, now in new.items():
         was = old.get(name, MISSING)
         if was == now:
             continue
-        node, gone = (_all(now, rule.below), None) if was is MISSING else _compare(was, now, rule.below)
+        node, gone = (_all(now, below), None) if was is MISSING else _compare(was, now, below)
         if node is not None:
-            changed["f:" + name] = node
+            changed[prefix + name] = node
         if gone is not None:
-            removed["f:" + name] = gone
+            removed[prefix + name] = gone
     for name, was in old.items():
         if name not in new:
-            removed["f:" + name] = _all(was, rule.below)
+            removed[prefix + name] = _all(was, below)
     return changed or None, removed or None
 
 
 def _compare_lists(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Fields | None]:
+    names_before, names_after = _elements(old, rule), _elements(new, rule)
+    by_name_before, by_name_after = dict(zip(names_before, old, strict=True)), dict(zip(names_after, new, strict=True))
+    if len(by_name_before) == len(old) and len(by_name_after) == len(new):
+        return _compare_named(by_name_before, by_name_after, rule.below, "")
     changed: Fields = {}
     removed: Fields = {}
-    before, after = _by_element(old, rule), _by_element(new, rule)
+    before, after = _by_element(names_before, old), _by_element(names_after, new)
     for element, now in after.items():
         was = before.get(element)
         if was == now:
@@ -329,10 +338,10 @@ def _compare_lists(old: Any, new: Any, rule: Rule) -> tuple[Fields | None, Field
     return changed or None, removed or None
 
 
-def _by_element(value: list[Any], rule: Rule) -> dict[str, list[Any]]:
+def _by_element(names: list[str], value: list[Any]) -> dict[str, list[Any]]:
     """The elements of a list by their names, which may repeat."""
     result: dict[str, list[Any]] = {}
-    for element, item in zip(_elements(value, rule), value, strict=True):
+    for element, item in zip(names, value, strict=True):
         result.setdefault(element, []).append(item)
     return result
 

@@ -60,6 +60,7 @@ def _weight(text: str) -> float:
         return 1.0
 
 
+@lru_cache(maxsize=256)
 def media_type_of(content_type: str) -> str:
     """The bare media type of a Content-Type header."""
     return content_type.partition(";")[0].strip()

@@ -268,9 +268,9 @@ def stale_condition(pod: Pod | None) -> Condition | None:
 
 def _budgets_of(context: Context, old: Pod | None, new: Pod | None) -> Iterable[Key]:
     pod = new or old
-    if pod is None or (old is not None and new is not None and _seen(old) == _seen(new)):
+    budgets = context.informer(PodDisruptionBudget).index("namespace", pod.namespace) if pod is not None else ()
+    if not budgets or (old is not None and new is not None and _seen(old) == _seen(new)):
         return ()
-    budgets = context.informer(PodDisruptionBudget).index("namespace", pod.namespace)
     return [
         budget.key
         for budget in budgets

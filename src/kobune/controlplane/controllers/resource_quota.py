@@ -200,8 +200,11 @@ def total(amounts: Iterable[str | int | float]) -> str:
 def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iterable[Key]:
     """Creations and deletions count, and of pods, Services and claims what changes their amounts."""
     item = new or old
+    quotas = context.informer(ResourceQuota)
     if item is None:
         return ()
+    if old is not None and new is not None and not quotas.index_size("namespace", item.namespace):
+        return ()  # As in most namespaces.
     if isinstance(old, Pod) and isinstance(new, Pod):
         # Being sent to a node frees nothing, and a recount now might miss pods that were charged a moment ago.
         before = msgspec.structs.replace(old.spec, node_name=new.spec.node_name)
@@ -215,7 +218,7 @@ def _quotas_of(context: Context, old: Object | None, new: Object | None) -> Iter
             return ()
     elif old is not None and new is not None:
         return ()
-    keys = [each.key for each in context.informer(ResourceQuota).index("namespace", item.namespace)]
+    keys = [each.key for each in quotas.index("namespace", item.namespace)]
     if old is not None:
         context.own(Freed).keys.update(keys)
         if new is None:
