@@ -1,9 +1,12 @@
+from collections.abc import AsyncIterator
+
 import orjson
 import pytest
 
 from kobune.api.errors import Gone, status_of
 from kobune.api.objects.core import ConfigMap
-from kobune.client.client import PAGE, Client
+from kobune.api.objects.meta import Object
+from kobune.client.client import PAGE, Client, resource_of
 from kobune.client.transport import Answer
 
 
@@ -12,6 +15,11 @@ class Server:
 
     def __init__(self, count, forgets=0):
         self.count, self.forgets, self.asked = count, forgets, []
+        self.lines: list[bytes] = []  # Of every watch.
+
+    async def stream(self, path, *, query) -> AsyncIterator[bytes]:
+        for line in self.lines:
+            yield line
 
     async def request(self, method, path, *, query, body=b"", content_type="", accept="") -> Answer:
         self.asked.append(dict(query))
@@ -41,3 +49,18 @@ async def test_when_the_state_of_the_pages_is_forgotten_everything_is_listed_at_
     listing = await Client(server).list(ConfigMap)
     assert [item.name for item in listing.items] == [f"map-{number}" for number in range(server.count)]
     assert listing.revision == "9"
+
+
+async def test_watchers_of_one_kind_read_the_same_bytes_once():
+    server = Server(0)
+    server.lines = [b'{"type":"ADDED","object":{"metadata":{"name":"map-%d"}}}' % number for number in range(600)]
+    one = [event.object async for event in Client(server).watch(ConfigMap, revision="1")]
+    assert [item.name for item in one] == [f"map-{number}" for number in range(600)]
+    other = [
+        event.object async for event in Client(server).watch(Object, resource=resource_of(ConfigMap), revision="1")
+    ]
+    assert [item.name for item in other] == [item.name for item in one]
+    server.lines = server.lines[-1:]
+    watches = [Client(server).watch(ConfigMap, revision="1") for _ in range(2)]
+    first, second = [(await anext(watch)).object for watch in watches]
+    assert first is second

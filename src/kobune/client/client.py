@@ -1,8 +1,9 @@
 """Requests of the Kubernetes API with typed views as answers. What is written are explicit fields, never a view."""
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -129,7 +130,7 @@ class Client:
             **_selectors(labels, fields),
         }
         async for line in self.transport.stream((resource or resource_of(view)).path(namespace), query=query):
-            yield _shared_event(view, line) if len(line) <= SHARED_BYTES else _event(view, line)
+            yield _newest.event(view, line) if len(line) <= SHARED_BYTES else _event(view, line)
 
     async def create(self, view: type[T], manifest: Json, *, resource: Resource | None = None) -> T:
         """The object as created; kind and apiVersion are filled in from the view. Raises AlreadyExists, Invalid, …"""
@@ -266,8 +267,28 @@ def _event(view: type[T], line: bytes) -> Event[T]:
     return event
 
 
-# Watchers of one kind in this process are handed the same bytes at about the same time; views are shared anyway.
-_shared_event = lru_cache(maxsize=SHARED_EVENTS)(_event)
+class _NewestEvents:
+    """What the newest frames were read as: watchers of one kind in this process are handed the same bytes at about the
+    same time, and views are shared anyway. The same bytes are the same object: to compare them would take as long as to
+    read them.
+    """
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[int, tuple[bytes, dict[type[Object], Event[Any]]]] = OrderedDict()  # By the line's id.
+
+    def event(self, view: type[T], line: bytes) -> Event[T]:
+        known = self._read.get(id(line))
+        if known is None:
+            known = self._read[id(line)] = line, {}  # As long as the line is kept, no other one has its id.
+            if len(self._read) > SHARED_EVENTS:
+                self._read.popitem(last=False)
+        event = known[1].get(view)
+        if event is None:
+            event = known[1][view] = _event(view, line)
+        return event
+
+
+_newest = _NewestEvents()
 
 
 def _raise_error(line: bytes) -> None:

@@ -57,7 +57,8 @@ class SimNode:
             if offset is None:
                 return self.address
             self.used[pod] = offset
-        return str(IPv4Address(self.pods[offset]))
+        number = self.pods[offset]
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
     def keep_address(self, pod: Key, address: str) -> None:
         """The pod has this address already."""
