@@ -10,7 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -198,6 +198,46 @@ async def objects(engine: str, folder: Path, count: int) -> None:
     )
 
 
+async def upkeep(engine: str, folder: Path, count: int) -> None:
+    """The longest answers while every object is replaced, which means checkpoints, and while what was replaced is compacted."""
+    async with opened(engine, folder) as store:
+        value = encode(pod(1))
+        revisions = {entry.key: entry.revision for entry in (await store.list("/registry/pods/")).entries}
+        shares = [list(revisions)[worker::16] for worker in range(16)]
+
+        async def replace(keys: Sequence[str]) -> None:
+            for one in keys:
+                await store.write(one, value, expected=revisions[one])
+
+        async def replace_all() -> None:
+            await asyncio.gather(*map(replace, shares))
+
+        async def compact() -> None:
+            await store.compact(await store.revision())
+
+        for doing, work in (("replace", replace_all), ("compact", compact)):
+            begun = time.perf_counter()
+            working = asyncio.ensure_future(work())
+            longest = {"write": 0.0, "read": 0.0, "loop": 0.0}
+            while not working.done():
+                for what, answer in (
+                    ("write", lambda: store.write("/registry/pods/upkeep/a", value, expected=None)),
+                    ("read", lambda: store.read(shares[0][0])),
+                    ("loop", lambda: asyncio.sleep(0)),
+                ):
+                    start = time.perf_counter()
+                    await answer()
+                    longest[what] = max(longest[what], time.perf_counter() - start)
+            await working
+            say(
+                f"longest answers while: {doing}",
+                engine,
+                objects=count,
+                seconds=time.perf_counter() - begun,
+                **{f"{what}_ms": seconds * 1e3 for what, seconds in longest.items()},
+            )
+
+
 async def watching(watchers: int, per_second: int) -> None:
     """Frames handed to watchers that all want everything; how much of one core that takes."""
     async with caching(MemoryStore()) as cache:
@@ -251,6 +291,8 @@ async def main() -> None:
                 await compaction(engine, store)
         with tempfile.TemporaryDirectory() as folder:
             await objects(engine, Path(folder), options.objects)
+            if engine != "memory":
+                await upkeep(engine, Path(folder), options.objects)
     await watching(50, 2000)
 
 

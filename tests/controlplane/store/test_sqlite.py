@@ -14,7 +14,7 @@ import pytest
 
 from kobune.controlplane.store.contract import Change, Compacted, Conflict, Damaged, Entry, Unavailable
 from kobune.controlplane.store.sqlite import SqliteStore
-from kobune.controlplane.store.sqlite_log import InUse
+from kobune.controlplane.store.sqlite_log import CHECKPOINT_BYTES, InUse
 
 
 @pytest.fixture
@@ -86,6 +86,17 @@ async def test_compaction_deletes_what_can_no_longer_be_seen(path: Path) -> None
     async with opened(path) as store:
         await store.compact(301)
     assert rows(path) == [299, 300]
+
+
+async def test_compaction_leaves_no_checkpoint_that_would_hold_up_writes(path: Path) -> None:
+    """What it writes to the write-ahead log is moved into the file as it goes."""
+    async with opened(path) as store:
+        for expected in (0, None):
+            for first in range(0, 4000, 500):
+                keys = [f"/{number}" for number in range(first, first + 500)]
+                await asyncio.gather(*(store.write(key, bytes(4000), expected=expected) for key in keys))
+        await store.compact(await store.revision())
+        assert path.with_name(f"{path.name}-wal").stat().st_size < 2 * CHECKPOINT_BYTES
 
 
 async def test_nothing_that_is_being_read_is_compacted_away(path: Path) -> None:

@@ -23,6 +23,7 @@ PAGE_BYTES = 8192  # Three objects of ordinary size; 4096 holds one, and twice a
 CHECKPOINT_BYTES = 4 * 2**20  # Written between checkpoints: what a checkpoint takes grows with it.
 ROWS_PER_STATEMENT = (1024, 256, 64)  # One call per statement: each one gives up the interpreter lock and waits for it.
 VACUUM_PAGES = 1000  # Free pages worth giving back to the file system.
+VACUUM_STEP = 100  # Of them at a time.
 
 _SCHEMA = """
 CREATE TABLE log (
@@ -117,17 +118,22 @@ class SqliteLog:
             ).fetchone()
             span = (after, last[0] if last else upto)
             with self._transaction():
-                self._writer.execute(
+                replaced = self._writer.execute(
                     "DELETE FROM log WHERE revision IN"
                     " (SELECT previous FROM log WHERE revision > ? AND revision <= ? AND previous > 0)",
                     span,
                 )
-                self._writer.execute("DELETE FROM log WHERE revision > ? AND revision <= ? AND value IS NULL", span)
+                gone = self._writer.execute(
+                    "DELETE FROM log WHERE revision > ? AND revision <= ? AND value IS NULL", span
+                )
                 self._set("compacted", span[1])
+            # Each may have been in a page of its own.
+            self._since_checkpoint += (replaced.rowcount + gone.rowcount) * PAGE_BYTES
             (free,) = self._writer.execute("PRAGMA freelist_count").fetchone()
             (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
             if free > max(VACUUM_PAGES, pages // 4):
-                self._writer.execute("PRAGMA incremental_vacuum(100)").fetchall()
+                self._writer.execute(f"PRAGMA incremental_vacuum({VACUUM_STEP})").fetchall()
+                self._since_checkpoint += VACUUM_STEP * PAGE_BYTES
         return span[1]
 
     def begin_after(self, revision: int) -> None:
