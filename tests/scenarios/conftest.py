@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from kobune.aks.clusters import Cluster
 from kobune.host.layout import Layout
 from kobune.host.spec import OperationState, Outcome, new_wish, read_spec, read_status, write_spec
+
+RUN_SECONDS = 120.0
+LOG_LINES = 30
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ class RealCluster:
         return run(command, check=check)
 
     def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
-        """What kubectl printed; its complaint is the assertion's message when it failed."""
-        done = run(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], check=check, stdin=stdin)
+        """What kubectl printed; its complaint is the assertion's message when it failed. It may take its own --timeout."""
+        asked = [float(word.removeprefix("--timeout=").rstrip("s")) for word in arguments if "--timeout=" in word]
+        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
+        done = run(command, check=check, stdin=stdin, seconds=max([RUN_SECONDS, *(each + 30 for each in asked)]))
         return done.stdout + ("" if check else done.stderr)
 
     def get(self, *arguments: str) -> dict:
@@ -74,9 +80,31 @@ class RealCluster:
         [row] = orjson.loads(self.kobune("status", "-o", "json").stdout)["clusters"]
         return row
 
+    def account(self) -> str:
+        """How the cluster is, for whoever reads of a failed test."""
+        parts = []
+        for arguments in (["nodes,pods,deployments,replicasets", "-o", "wide"], ["events", "--sort-by=.lastTimestamp"]):
+            with suppress(subprocess.TimeoutExpired):
+                parts.append(self.kubectl("get", *arguments, "-A", "--request-timeout=10s", check=False))
+        for log in sorted(self.state_dir.rglob("*.log")):
+            if log.parent.name == "logs" and log.stat().st_size:
+                lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+                parts += [f"--- {log.name}", *lines]
+        return "\n".join(parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test tells how its cluster was before that is gone."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("real_cluster")
+    if report.when == "call" and report.failed and cluster is not None:
+        report.sections.append(("the cluster", cluster.account()))
+    return report
+
 
 def run(
-    command: list[str], *, check: bool = True, stdin: str = "", seconds: float = 120
+    command: list[str], *, check: bool = True, stdin: str = "", seconds: float = RUN_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; a failure shows what it wrote."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds)

@@ -15,6 +15,7 @@ from kobune.cli.output import fail
 from kobune.cli.state import StateDir, layout_of
 from kobune.host.endpoint import DEFAULT_ADDRESS, DEFAULT_CORES_QUOTA, DEFAULT_PORT, EndpointOptions
 from kobune.host.layout import Layout
+from kobune.host.leftovers import sweep
 from kobune.host.logs import log_to_files
 from kobune.host.service import AlreadyServed, hold_lock, serve
 
@@ -54,6 +55,7 @@ def command(
     try:
         with hold_lock(layout):
             log_to_files(layout.root / "logs", of_cluster=lambda name: layout.cluster(name).logs)
+            sweep()
             if arm and not until_idle:
                 options = EndpointOptions(arm_address, arm_port, simulated, cores_quota, throttle)
                 asyncio.run(_until_signal(_with_endpoint(layout, options)))

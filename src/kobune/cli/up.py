@@ -27,6 +27,7 @@ from kobune.host.capacity import MOST_REAL_NODES
 from kobune.host.etcd_members import REDUNDANT, is_installed, members
 from kobune.host.instances import read_instances
 from kobune.host.layout import ClusterLayout, Layout
+from kobune.host.leftovers import sweep
 from kobune.host.pki import write_private
 from kobune.host.placement import DEFAULT_PORT, PORTS_TRIED, SLOTS, find_port, find_slot, is_free
 from kobune.host.processes import find_running
@@ -248,6 +249,7 @@ def _port(asked: int | None, previous: Spec | None, layout: Layout) -> int:
 
 
 def _slot(layout: Layout) -> int:
+    sweep()  # Killed clusters may still have the first ones.
     found = find_slot(layout, time.time())
     if found is None:
         fail(f"{SLOTS} clusters are the most on one machine; kobune down --purge makes room")

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,18 @@ def enter(namespace: Path) -> None:
             raise OSError(number, os.strerror(number), str(namespace))
     finally:
         os.close(handle)
+
+
+def is_occupied(namespace: Path) -> bool:
+    """Whether any process is in it. Raises FileNotFoundError when there is no such namespace."""
+    wanted = namespace.stat()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):  # It has just ended.
+                found = (process / "ns" / "net").stat()
+                if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    return True
+    return False
 
 
 def run_in(namespace: Path | None, work: Callable[[], T]) -> T:

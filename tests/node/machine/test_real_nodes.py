@@ -7,15 +7,19 @@ import os
 import signal
 import tarfile
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import orjson
 import pytest
 
+from kobune.node.machine.abandoned import find_abandoned, let_go
 from kobune.node.machine.machine import BUSYBOX as BUSYBOX_PROGRAM
 from kobune.node.machine.machine import NodeMachine
+from kobune.node.machine.network import NAMESPACES
+from kobune.node.machine.records import RECORD
 from kobune.node.netns import connect_in
 from kobune.node.runtime.cri import CriRuntime
 from kobune.node.runtime.images import BUSYBOX, Archive, builtin_archive
@@ -209,6 +213,36 @@ async def test_what_is_left_of_a_node_whose_files_are_gone_does_not_hinder_the_n
         assert [each.id for each in await connection.list_sandboxes()] == [sandbox]
     finally:
         await connection.close()
+
+
+async def test_a_machine_is_abandoned_when_its_maker_and_all_that_ran_there_are_dead(node: NodeMachine):
+    def abandoned() -> list[NodeMachine]:
+        return [machine for machine in find_abandoned() if machine.spec.state == node.spec.state]
+
+    connection = node.open_runtime()
+    sandbox, _ = await run(node, connection, "sleep", "1000")
+    await connection.close()
+    record = node.layout.run / RECORD
+    record.write_bytes(orjson.dumps({**orjson.loads(record.read_bytes()), "maker": [os.getpid(), "another"]}))
+    assert abandoned() == []  # containerd and the pod live.
+    before = set(NAMESPACES.iterdir())
+    os.kill(int(node.layout.pid_file.read_text().split()[0]), signal.SIGKILL)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            in_group = str(node.cgroup_parent) in (process / "cgroup").read_text()
+            if in_group or str(node.layout.socket) in (process / "cmdline").read_text():
+                os.kill(int(process.name), signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while not (found := abandoned()):
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(let_go, found[0])
+    assert {path.name.partition("-")[0] for path in before - set(NAMESPACES.iterdir())} >= {"cni", "kobune"}
+    assert not node.layout.run.exists()
+    assert node.layout.configuration.exists()
+    await node.start()  # As after a restart of the host.
+    connection = node.open_runtime()
+    assert [(each.id, each.ready) for each in await connection.list_sandboxes()] == [(sandbox, False)]
+    await connection.close()
 
 
 async def test_a_second_cluster_in_the_same_network_is_refused(node: NodeMachine, tmp_path: Path):

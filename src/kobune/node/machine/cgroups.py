@@ -80,6 +80,16 @@ def remove(hierarchies: Hierarchies, path: PurePosixPath) -> None:
                 parent.rmdir()
 
 
+def has_processes(path: PurePosixPath) -> bool:
+    """Whether a process is in the group or below it, anywhere."""
+    for root in every_root():
+        for folder, _, files in os.walk(root / str(path).lstrip("/")):
+            with contextlib.suppress(OSError):
+                if "cgroup.procs" in files and Path(folder, "cgroup.procs").read_text():
+                    return True
+    return False
+
+
 def every_root() -> Sequence[Path]:
     """Every place where a cgroup may have a folder, those without controllers included."""
     roots = []

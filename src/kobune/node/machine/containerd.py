@@ -144,7 +144,7 @@ class Daemon:
             return None
         with contextlib.suppress(ChildProcessError):
             os.waitpid(int(pid), os.WNOHANG)  # Bury it if it was ours and has died.
-        return int(pid) if _start_time(int(pid)) == started else None
+        return int(pid) if start_time(int(pid)) == started else None
 
     def _start(self) -> None:
         layout = self._layout
@@ -166,7 +166,7 @@ class Daemon:
         finally:
             os.close(log)
             os.close(null)
-        layout.pid_file.write_text(f"{pid} {_start_time(pid)}")
+        layout.pid_file.write_text(f"{pid} {start_time(pid)}")
 
     def stop(self) -> None:
         """End the process, and the shims that would outlive it together with their containers. Blocks."""
@@ -189,15 +189,15 @@ class Daemon:
 
 
 def _end(pids: Sequence[int], first: signal.Signals) -> None:
-    started = {pid: _start_time(pid) for pid in pids}
+    started = {pid: start_time(pid) for pid in pids}
     for kind in (first, signal.SIGKILL):
         for pid, moment in started.items():
-            if moment and _start_time(pid) == moment:
+            if moment and start_time(pid) == moment:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, kind)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            alive = any(moment and _start_time(pid) == moment for pid, moment in started.items())
+            alive = any(moment and start_time(pid) == moment for pid, moment in started.items())
             for pid in started:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
@@ -206,7 +206,7 @@ def _end(pids: Sequence[int], first: signal.Signals) -> None:
             time.sleep(0.02)
 
 
-def _start_time(pid: int) -> str:
+def start_time(pid: int) -> str:
     """When the process began, in ticks since boot; "" when there is none or it is dead already."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,17 +21,19 @@ from kobune.node.machine.containerd import (
     find_cni_plugins,
     render_cni,
     render_configuration,
+    start_time,
 )
 from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Attachment, Network
+from kobune.node.machine.records import RECORD, RUN_FOLDER
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, find_missing, has_capability
+from kobune.node.netns import is_occupied
 from kobune.node.runtime.cri import CriRuntime
 from kobune.node.runtime.images import Importer, builtin_archive, import_builtins
 from kobune.node.runtime.runtime import RuntimeFailure
 
 READY_SECONDS = 30.0
 WATCH_SECONDS = 1.0
-RUN_FOLDER = Path("/run/kobune")
 BUSYBOX = Path("/bin/busybox")
 
 
@@ -83,6 +87,20 @@ class NodeMachine:
     def open_runtime(self) -> CriRuntime:
         """A new connection to the node's runtime, the caller's to close."""
         return CriRuntime(self.layout.socket, netns=self.namespace)
+
+    @property
+    def has_users(self) -> bool:
+        """Whether a process is in its network namespace or among its containers. Blocks."""
+        with suppress(FileNotFoundError):
+            if is_occupied(self.namespace):
+                return True
+        return cgroups.has_processes(self.cgroup_parent)
+
+    def let_go(self) -> None:
+        """Take back what it has of this machine, as a restart of that would; its files stay. Blocks; raises OSError."""
+        self._end()
+        network.detach(self._attachment)
+        shutil.rmtree(self.layout.run, ignore_errors=True)
 
     async def start(self) -> None:
         """Return when the runtime answers and has the built-in images.
@@ -149,6 +167,7 @@ class NodeMachine:
         layout.state.mkdir(parents=True, exist_ok=True)
         layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         layout.cni.mkdir(exist_ok=True)
+        self._write_record()
         network.attach(self._attachment)
         network.add_routes({self.spec.pod_range: self.spec.address})
         configuration = render_configuration(
@@ -161,6 +180,19 @@ class NodeMachine:
         host_ports = shutil.which("iptables") is not None
         (layout.cni / "10-kobune.conflist").write_text(render_cni(layout, self.spec.pod_range, host_ports=host_ports))
         self._daemon.ensure_running()
+
+    def _write_record(self) -> None:
+        spec, maker = self.spec, os.getpid()
+        record = {
+            "cluster": spec.network.cluster,
+            "subnet": str(spec.network.subnet),
+            "node": spec.node,
+            "state": str(self.layout.state),
+            "address": str(spec.address),
+            "pod_range": str(spec.pod_range),
+            "maker": [maker, start_time(maker)],
+        }
+        (self.layout.run / RECORD).write_text(json.dumps(record))
 
     def _is_built(self) -> bool:
         return self.layout.configuration.exists() and self.namespace.exists()

@@ -1,0 +1,50 @@
+"""Machines of which nothing lives any more, but what they had of the kernel stays: links, addresses, namespaces, mounts.
+
+That is so when everything of a cluster is killed at once, its service too. Whoever starts it again finds its things and keeps
+them; for as long as nobody does, they take addresses away from others.
+"""
+
+import base64
+import contextlib
+import json
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from pyroute2 import netns
+
+from kobune.node.machine.containerd import start_time
+from kobune.node.machine.machine import MachineSpec, NodeMachine
+from kobune.node.machine.network import Network
+from kobune.node.machine.records import find_records
+
+CNI_RESULTS = Path("/var/lib/cni/results")  # Source: libcni, CacheDir.
+
+
+def find_abandoned() -> Iterator[NodeMachine]:
+    """Machines whose maker is dead and where no process is left. Blocks."""
+    for record in find_records():
+        try:
+            told = json.loads(record.read_text())
+            pid, started = told["maker"]
+            network = Network(told["cluster"], IPv4Network(told["subnet"]))
+            address, pods = IPv4Address(told["address"]), IPv4Network(told["pod_range"])
+            machine = NodeMachine(MachineSpec(network, told["node"], Path(told["state"]), address, pods))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # Not written to its end, or gone meanwhile.
+        if start_time(pid) != started and not machine.has_users:
+            yield machine
+
+
+def let_go(machine: NodeMachine) -> None:
+    """Take back what an abandoned machine has, the network namespaces of its pods included. Blocks; raises OSError."""
+    machine.let_go()
+    for result in CNI_RESULTS.glob("*"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(result.read_text())
+            # The plug-ins were told to keep their addresses in the machine's own folder.
+            if json.dumps(f"{machine.layout.state}/addresses").encode() in base64.b64decode(told["config"]):
+                for sandbox in [link["sandbox"] for link in told["result"]["interfaces"] if link.get("sandbox")]:
+                    with contextlib.suppress(FileNotFoundError):
+                        netns.remove(sandbox)
+                result.unlink()
