@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
@@ -253,6 +254,28 @@ async def test_a_second_cluster_in_the_same_network_is_refused(node: NodeMachine
             await twin.start()
     finally:
         await twin.destroy()
+
+
+async def test_the_route_to_services_stays_while_any_cluster_does(make_node, tmp_path: Path):
+    def leads_to() -> str:
+        done = subprocess.run(
+            ["ip", "route", "show", str(one.spec.network.service_range)], capture_output=True, text=True
+        )
+        return done.stdout
+
+    one, two = make_node(1), make_node(2)
+    beside = IPv4Network(str(one.spec.network.subnet).replace(".0.0/", ".2.0/"))
+    network = replace(two.spec.network, cluster=f"{two.spec.network.cluster}-beside", subnet=beside)
+    other = NodeMachine(replace(two.spec, network=network, address=beside[5], state=tmp_path / "beside"))
+    await one.start()
+    try:
+        await other.start()
+        assert one.spec.network.bridge in leads_to()
+        await one.destroy()
+        assert network.bridge in leads_to()
+    finally:
+        await other.destroy()
+    assert leads_to() == ""
 
 
 def repacked(archive: Archive, form: str) -> bytes:

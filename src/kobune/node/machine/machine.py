@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from kobune.node.machine.containerd import (
 )
 from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Attachment, Network
-from kobune.node.machine.records import RECORD, RUN_FOLDER
+from kobune.node.machine.records import RECORD, RUN_FOLDER, find_records
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, find_missing, has_capability
 from kobune.node.netns import is_occupied
 from kobune.node.runtime.cri import CriRuntime
@@ -99,7 +99,7 @@ class NodeMachine:
     def let_go(self) -> None:
         """Take back what it has of this machine, as a restart of that would; its files stay. Blocks; raises OSError."""
         self._end()
-        network.detach(self._attachment)
+        self._detach()
         shutil.rmtree(self.layout.run, ignore_errors=True)
 
     async def start(self) -> None:
@@ -151,8 +151,18 @@ class NodeMachine:
         unmount_below(self.layout.run)
         unmount_below(self.layout.state)
 
-    def _leave_nothing(self) -> None:
+    def _detach(self) -> None:
         network.detach(self._attachment)
+        # The way to Services may have led through a bridge that went with this; to clusters side by side one is enough.
+        ours = self.spec.network
+        for record in find_records():
+            with suppress(OSError, ValueError, KeyError):
+                told = json.loads(record.read_text())
+                if told["cluster"] != ours.cluster and told["services"] == str(ours.service_range):
+                    network.lead_to_services(replace(ours, cluster=told["cluster"], subnet=IPv4Network(told["subnet"])))
+
+    def _leave_nothing(self) -> None:
+        self._detach()
         for folder in (self.layout.run, self.layout.state):
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
@@ -186,6 +196,7 @@ class NodeMachine:
         record = {
             "cluster": spec.network.cluster,
             "subnet": str(spec.network.subnet),
+            "services": str(spec.network.service_range),
             "node": spec.node,
             "state": str(self.layout.state),
             "address": str(spec.address),

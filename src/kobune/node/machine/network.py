@@ -74,11 +74,7 @@ def attach(place: Attachment) -> None:
             peer = {"ifname": NODE_LINK, "net_ns_fd": str(place.namespace)}
             ip.link("add", ifname=place.host_link, kind="veth", peer=peer)
         ip.link("set", index=_index(ip, place.host_link), master=bridge, state="up")
-        with _unless(errno.EEXIST):  # Somebody's route leads there, perhaps another cluster's, which does as well.
-            # Services' addresses are translated before they are looked for, but only if there is a way to them at all.
-            ip.route(
-                "add", dst=str(network.service_range), oif=bridge, prefsrc=str(network.host.ip), proto=ROUTE_PROTOCOL
-            )
+    lead_to_services(network)
     run_in(place.namespace, lambda: _furnish(place))
     _write_sysctl("net/ipv4/ip_forward", "1")  # The host carries pods' traffic to the world.
     _masquerade(network)
@@ -159,6 +155,24 @@ def detach(place: Attachment) -> None:
             with _unless(errno.ENODEV):  # Another node's end was faster.
                 ip.link("del", index=bridge)
             _forget_masquerade(network)
+
+
+def lead_to_services(network: Network) -> None:
+    """Have Services' addresses reached through the cluster's bridge, unless they are through another one. Blocks.
+
+    They are translated before they are looked for, but only if there is a way to them at all.
+    """
+    with _netlink() as ip:
+        bridge = _link(ip, network.bridge)
+        if bridge is not None:
+            with _unless(errno.EEXIST, errno.ENETDOWN, errno.ENODEV):
+                ip.route(
+                    "add",
+                    dst=str(network.service_range),
+                    oif=bridge,
+                    prefsrc=str(network.host.ip),
+                    proto=ROUTE_PROTOCOL,
+                )
 
 
 def _our_routes(ip: IPRoute) -> dict[str, str]:
