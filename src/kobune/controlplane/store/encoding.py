@@ -4,8 +4,10 @@ A stored value is JSON that begins with kind, apiVersion and metadata and has no
 get it, is that value with `"resourceVersion":"N"` as the first member of metadata.
 """
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
+import msgspec
 import orjson
 
 from kobune.api.errors import Json
@@ -39,6 +41,29 @@ def encode(obj: Json) -> bytes:
 def decode(body: bytes) -> Json:
     """The object of a body or a stored value."""
     return cast(Json, orjson.loads(body))
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def members(text: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object in their order, each as text: who changes few of them need not decode the others."""
+    return _members.decode(text)
+
+
+def member(parts: Mapping[str, msgspec.Raw], name: str) -> Any:
+    """One member decoded; None when it is not there."""
+    text = parts.get(name)
+    return None if text is None else msgspec.json.decode(text)
+
+
+def set_member(parts: dict[str, msgspec.Raw], name: str, value: Any) -> None:
+    parts[name] = msgspec.Raw(orjson.dumps(value))
+
+
+def joined(parts: Mapping[str, msgspec.Raw]) -> bytes:
+    """The object with these members."""
+    return msgspec.json.encode(parts)
 
 
 def with_revision(value: bytes, revision: int) -> bytes:

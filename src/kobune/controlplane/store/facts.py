@@ -66,6 +66,14 @@ class FactReader:
             return self.read(orjson.loads(value))
 
 
+def fields_after(selectable: Sequence[str], fields: tuple[str, ...], changes: Mapping[str, str]) -> tuple[str, ...]:
+    """An object's fields after what stands at these paths has changed, and nothing else."""
+    return tuple(
+        changes.get(PATHS[name][0] if name in PATHS else name, known)
+        for name, known in zip(selectable, fields, strict=True)
+    )
+
+
 def _part(tree: Json) -> Any:
     """The type of an object of which only the members in `tree` are decoded; a leaf may be anything."""
     if not tree:

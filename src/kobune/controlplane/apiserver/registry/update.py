@@ -1,6 +1,7 @@
 """The verb update, and what patch and the subresources share with it: read, change, check, compare and swap."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -28,6 +29,9 @@ NO_NAME = "name must be provided"
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 # The new object from the old one, both in the version of the call; the old one must not be changed.
 Change = Callable[[Json], Awaitable[Json]]
+# Writes the next state of an item: the body as stored, or None when it changes nothing. Raises store Conflict when the
+# state has passed.
+Attempt = Callable[[Item], Awaitable[bytes | None]]
 # What an update may change, given the new object and the old one: the result.
 Prepare = Callable[[Call, Json, Json], Json]
 
@@ -92,13 +96,18 @@ async def change(
     Raises:
         NotFound, Conflict, Invalid, and what `make` and admission raise.
     """
+    return await settle(registry, call, partial(_attempt, registry, call, make, prepare, checks=checks))
+
+
+async def settle(registry: "Registry", call: Call, attempt: Attempt) -> bytes:
+    """Try with the newest state until nobody has been faster; the body as stored. Raises NotFound, and what `attempt` raises."""
     kind = call.kind
     while True:
         item = await registry.find_item(kind, call.namespace, call.name)
         if item is None:
             raise call.not_found()
         try:
-            body = await _attempt(registry, call, make, item, prepare, checks=checks)
+            body = await attempt(item)
             if body is not None:
                 return body
             if not await registry.is_past(kind, item):
@@ -112,7 +121,7 @@ async def change(
 
 
 async def _attempt(
-    registry: "Registry", call: Call, make: Change, item: Item, prepare: Prepare, *, checks: bool
+    registry: "Registry", call: Call, make: Change, prepare: Prepare, item: Item, *, checks: bool
 ) -> bytes | None:
     """Apply `make` to this state; None: it changes nothing. Raises store Conflict when the state has passed."""
     kind = call.kind

@@ -1,19 +1,27 @@
 """pods/binding: puts a pod on a node."""
 
+from collections.abc import Sequence
+from sys import intern
 from typing import TYPE_CHECKING
+
+from msgspec import Raw
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import BadRequest, Conflict, Json, invalid
 from kobune.api.field_errors import not_supported, required
+from kobune.api.sharing import shared_map
 from kobune.api.timestamps import format_time
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.registry.call import Call
-from kobune.controlplane.apiserver.registry.update import change
+from kobune.controlplane.apiserver.registry.update import settle
 from kobune.controlplane.apiserver.request import Request, Response
 from kobune.controlplane.apiserver.resources import new_call
 from kobune.controlplane.apiserver.routes import RequestInfo
 from kobune.controlplane.apiserver.subresources.conditions import set_condition
 from kobune.controlplane.apiserver.subresources.posted import SUCCESS, read_posted
+from kobune.controlplane.store.encoding import joined, member, members, set_member
+from kobune.controlplane.store.facts import Facts, fields_after
+from kobune.controlplane.store.selection import Item
 
 if TYPE_CHECKING:
     from kobune.controlplane.apiserver.server import ApiServer
@@ -51,46 +59,70 @@ async def _bind(server: "ApiServer", request: Request, info: RequestInfo, bindin
     await server.registry.admission.validate(attributes)
     now = format_time(call.now)
 
-    async def assign(old: Json) -> Json:
-        problem = _problem(old)
-        if problem:
-            raise _conflict(call.name, problem)
-        for field in ("uid", "resourceVersion"):
-            if meta.get(field) and meta[field] != old["metadata"][field]:
-                label = "UID" if field == "uid" else "ResourceVersion"
-                raise _conflict(
-                    call.name,
-                    f"Precondition failed: {label} in precondition: {meta[field]}, "
-                    f"{label} in object meta: {old['metadata'][field]}",
-                )
-        new: Json = {**old, "metadata": dict(old["metadata"]), "spec": dict(old["spec"]), "status": dict(old["status"])}
-        new["spec"]["nodeName"] = target["name"]
-        new["status"].pop("nominatedNodeName", None)
-        for field in ("annotations", "labels"):
-            if meta.get(field):
-                new["metadata"][field] = {**(new["metadata"].get(field) or {}), **meta[field]}
-        set_condition(new["status"], {"type": "PodScheduled", "status": "True", "lastProbeTime": None}, now)
-        return new
+    registry = server.registry
+    cache = await registry.cache(call.kind)
 
-    call.accounted = False
-    await change(server.registry, call, assign, prepare=_uncounted, checks=False)
+    async def assign(item: Item) -> bytes:
+        value, facts = bound(call, meta, target["name"], item, cache.selectable, now)
+        if call.options.dry_run:
+            return value
+        stored = await cache.write_encoded(
+            call.namespace, call.name, value, facts, expected=item.revision, durable=True, seconds=0.0
+        )
+        return stored.body
+
+    await settle(registry, call, assign)
     return Response(201, SUCCESS)
 
 
-def _uncounted(call: Call, new: Json, old: Json) -> Json:
-    """To be given a node is not to be wished for differently: metadata.generation stays. Source: upstream assignPod."""
-    return new
+def bound(call: Call, meta: Json, node: str, item: Item, selectable: Sequence[str], now: str) -> tuple[bytes, Facts]:
+    """The pod on its node as it is to be stored, and its facts. What a binding leaves alone, which is nearly all, stays text.
+
+    To be given a node is not to be wished for differently: metadata.generation stays, and so does the account of managed
+    fields. Source: upstream assignPod, setPodNodeAndMetadata.
+
+    Args:
+        meta: the binding's.
+    Raises:
+        Conflict: the pod is not to be had.
+    """
+    pod = members(item.body)
+    metadata, spec, status = members(pod["metadata"]), members(pod["spec"]), members(pod["status"])
+    _check(call, meta, metadata, spec)
+    del metadata["resourceVersion"]
+    set_member(spec, "nodeName", node)
+    status.pop("nominatedNodeName", None)
+    for field in ("annotations", "labels"):
+        if meta.get(field):
+            set_member(metadata, field, {**(member(metadata, field) or {}), **meta[field]})
+    conditions = {"conditions": member(status, "conditions")}
+    set_condition(conditions, {"type": "PodScheduled", "status": "True", "lastProbeTime": None}, now)
+    set_member(status, "conditions", conditions["conditions"])
+    for name, part in (("metadata", metadata), ("spec", spec), ("status", status)):
+        pod[name] = Raw(joined(part))
+    changed = {"spec.nodeName": intern(node), "status.nominatedNodeName": ""}
+    labels = shared_map({**item.labels, **meta["labels"]}) if meta.get("labels") else item.labels
+    return joined(pod), Facts(labels, fields_after(selectable, item.fields, changed))
 
 
-def _problem(pod: Json) -> str:
-    name, spec = pod["metadata"]["name"], pod["spec"]
-    if pod["metadata"].get("deletionTimestamp"):
-        return f"pod {name} is being deleted, cannot be assigned to a host"
-    if spec.get("nodeName"):
-        return f'pod {name} is already assigned to node "{spec["nodeName"]}"'
-    if spec.get("schedulingGates"):
-        return f"pod {name} has non-empty .spec.schedulingGates"
-    return ""
+def _check(call: Call, meta: Json, metadata: dict[str, Raw], spec: dict[str, Raw]) -> None:
+    problem = ""
+    if member(metadata, "deletionTimestamp"):
+        problem = f"pod {call.name} is being deleted, cannot be assigned to a host"
+    elif current := member(spec, "nodeName"):
+        problem = f'pod {call.name} is already assigned to node "{current}"'
+    elif member(spec, "schedulingGates"):
+        problem = f"pod {call.name} has non-empty .spec.schedulingGates"
+    if problem:
+        raise _conflict(call.name, problem)
+    for field in ("uid", "resourceVersion"):
+        given = meta.get(field)
+        if given and given != (current := member(metadata, field)):
+            label = "UID" if field == "uid" else "ResourceVersion"
+            raise _conflict(
+                call.name,
+                f"Precondition failed: {label} in precondition: {given}, {label} in object meta: {current}",
+            )
 
 
 def _conflict(name: str, why: str) -> Conflict:
