@@ -133,6 +133,32 @@ async def test_a_server_that_stops_ends_its_watches_and_closes_its_connections()
         other.close()
 
 
+async def test_a_request_on_its_way_when_the_server_stops_is_answered_as_the_last():
+    started, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def run():
+        async with (
+            ApiServer(CONFIG, MemoryStore(), clock=SystemClock()) as server,
+            serve(server, host="127.0.0.1", port=0, tls=None) as address,
+        ):
+            started.set_result(address)
+            await stop.wait()
+
+    running = asyncio.create_task(run())
+    reader, writer = await asyncio.open_connection(*await started)
+    for path in (MAPS, f"{MAPS}/a"):  # The second as fast as a GET that needs no waiting.
+        writer.write(request("GET", path))
+        await answer(reader)
+    stop.set()
+    writer.write(request("POST", MAPS, b'{"metadata":{"name":"a"}}'))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 201")
+    assert b"\r\nConnection: close\r\n" in head
+    assert (await reader.read()).count(b'"name":"a"') == 1
+    writer.close()
+    await running
+
+
 class Slow(asyncio.Transport):
     """A transport whose client takes nothing."""
 

@@ -39,6 +39,8 @@ WRITE_SECONDS = 60.0  # A client that takes nothing for so long is cut off.
 IDLE_SECONDS = 300.0  # A connection without a request for so long is closed.
 SWEEP_SECONDS = 30.0
 GRACE_SECONDS = 1.0  # For requests under way when the server stops.
+# A client that has asked so recently may be asking again when the server stops: it is answered once more, and told to go.
+LINGER_SECONDS = 0.25
 # How long a client is taken for whom its unchanged headers said it was. Source: upstream token cache.
 KNOWN_SECONDS = 10.0
 
@@ -99,15 +101,19 @@ class Front:
 
     async def close(self) -> None:
         """Close all connections; answers under way may still be finished, streams end at once."""
+        began = self._loop.time()
         for connection in tuple(self.open):
-            connection.finish()
+            connection.finish(began - LINGER_SECONDS)
         general = self._general
         if general is not None:
             await general.close(GRACE_SECONDS)
-        waited = 0.0
-        while self.open and waited < GRACE_SECONDS:
+        lingering = True
+        while self.open and self._loop.time() < began + GRACE_SECONDS:
             await asyncio.sleep(0.01)
-            waited += 0.01
+            if lingering and self._loop.time() > began + LINGER_SECONDS:
+                lingering = False
+                for connection in tuple(self.open):
+                    connection.close_if_idle_since(self._loop.time())
         # A client that does not answer the farewell of TLS must not hold us.
         for connection in tuple(self.open):
             connection.abort()
@@ -116,7 +122,7 @@ class Front:
 class Connection(asyncio.Protocol):
     __slots__ = (
         "_blocked", "_certificate", "_ending", "_front", "_head", "_held", "_idle_since", "_known", "_known_until", "_known_user",
-        "_loop", "_peer", "_streaming", "_task", "_transport",
+        "_last", "_loop", "_peer", "_streaming", "_task", "_transport",
     )  # fmt: skip
 
     def __init__(self, front: Front, loop: asyncio.AbstractEventLoop) -> None:
@@ -126,6 +132,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None  # Answers a request, or hands the connection over.
         self._streaming = False  # The answer lasts until somebody ends it.
         self._ending = False  # No further request will be read.
+        self._last = False  # The next request will be the last.
         self._held = b""  # Read, but not yet whole or not yet its turn.
         self._blocked: asyncio.Future[None] | None = None  # The client is slower than we.
         self._certificate: bytes | None = None
@@ -183,22 +190,29 @@ class Connection(asyncio.Protocol):
             return
         self._held, self._head = data[plain.size :], plain.head
         if not self._answer_now(plain):
-            self._ending = plain.head.last
+            self._ending = plain.head.last or self._last
             self._task = self._front.tasks.create_task(self._answer(plain), name="request")
         elif self._held:
             self.data_received(b"")
 
     def close_if_idle_since(self, before: float) -> None:
-        if self._task is None and self._idle_since < before and self._transport is not None:
-            self._transport.close()
+        transport = self._transport
+        # Not twice: asyncio's TLS transports then no longer obey abort().
+        if self._task is None and self._idle_since < before and transport is not None and not transport.is_closing():
+            transport.close()
 
-    def finish(self) -> None:
-        """Close the connection after the answer under way."""
-        self._ending = True
-        if self._task is None and self._transport is not None:
-            self._transport.close()
-        elif self._streaming and self._task is not None:
-            self._task.cancel()
+    def finish(self, idle_since: float) -> None:
+        """Close the connection after the answer under way; at once when it has been idle since then, or streams.
+
+        The client of one that was idle for less may have sent a request that we have not seen.
+        """
+        self._last = True
+        if self._task is not None:
+            self._ending = True
+            if self._streaming:
+                self._task.cancel()
+        elif not self._held:
+            self.close_if_idle_since(idle_since)
 
     def takes(self, frames: Frames) -> bool:
         """Whether the frames of the watch under way are sent without its task; that waits for a slow client."""
@@ -220,7 +234,13 @@ class Connection(asyncio.Protocol):
 
     def _answer_now(self, plain: Plain) -> bool:
         """Answer a GET of one object without waiting for anything, if that is possible."""
-        if plain.method != b"GET" or plain.head.raw != self._known or b"?" in plain.target or b"%" in plain.target:
+        if (
+            plain.method != b"GET"
+            or self._last
+            or plain.head.raw != self._known
+            or b"?" in plain.target
+            or b"%" in plain.target
+        ):
             return False
         now, transport = self._loop.time(), self._transport
         if now > self._known_until or transport is None or self._known_user is None or self._blocked is not None:
