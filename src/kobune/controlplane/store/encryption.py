@@ -188,7 +188,7 @@ def _decoded(secret: str, sizes: Sequence[int]) -> tuple[bytes, str]:
 
 def _cipher(kind: str) -> Callable[[bytes], Cipher]:
     if kind == "secretbox":
-        from kobune.controlplane.store.secretbox import Secretbox  # Late: brings numpy along.
+        from kobune.controlplane.store.secretbox import Secretbox  # Late: few use it.
 
         return Secretbox
     return AesGcm if kind == "aesgcm" else AesCbc
