@@ -46,7 +46,7 @@ test-working: $(VENV)/ready-dev
 # They wait more than they work, so some go side by side, those that take longest first.
 KILLED := tests/faults/test_killed_api_server.py
 FAULTS := killed-api-server killed-api-servers $(patsubst %,tests/faults/test_%.py,killed_service redundant_control_plane \
-    killed_store linearizability etcd_cluster clock_jumps)
+    killed_store linearizability etcd_cluster network_cut clock_jumps slow_disk)
 FAULTS += $(filter-out $(FAULTS) $(KILLED),$(wildcard tests/faults/test_*.py))
 
 test-faults: $(VENV)/ready-dev test-packages

@@ -65,13 +65,13 @@ class ApiServer:
             while not self.kubeconfig.exists():
                 await asyncio.sleep(0.05)
             client = self.client()
-            while True:
-                try:
-                    if (await client.request("GET", "/readyz")).status == 200:
-                        return client
-                except ServiceUnavailable:
-                    pass
-                await asyncio.sleep(0.02)
+            try:
+                while not await is_ready(client):
+                    await asyncio.sleep(0.02)
+            except BaseException:
+                await client.close()
+                raise
+            return client
 
     async def is_back(self) -> None:
         await (await self.ready()).close()
@@ -79,6 +79,13 @@ class ApiServer:
     def kilobytes(self) -> int:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+async def is_ready(client: Transport) -> bool:
+    try:
+        return (await client.request("GET", "/readyz")).status == 200
+    except ServiceUnavailable:
+        return False
 
 
 class Member:
@@ -255,7 +262,7 @@ class Counters:
             except ServiceUnavailable:
                 continue
             finally:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
             if answer.status < 500:
                 assert answer.status == 200, f"{name} was there before"
                 found = orjson.loads(answer.body)
@@ -378,6 +385,16 @@ def start_api_server(tmp_path: Path) -> Iterator[Callable[..., ApiServer]]:
     yield start
     for server in started:
         server.kill()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where the long form of a test here runs, its short form is left out."""
+    ours = [item for item in items if isinstance(item, pytest.Function) and item.path.parent == Path(__file__).parent]
+    long = {item.function for item in ours if item.get_closest_marker("slow")}
+    short = [item for item in ours if item.function in long and not item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=short)
+    items[:] = [item for item in items if item not in short]
 
 
 FIGURES = pytest.StashKey[list[str]]()

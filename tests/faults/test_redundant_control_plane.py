@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,30 +160,6 @@ async def test_two_processes_may_be_killed_at_once(cluster: ClusterLayout, repor
     report(f"the longest time without an answer, of two processes killed at once: {load.longest_gap:.1f} s")
 
 
-@pytest.mark.slow
-async def test_the_service_may_be_killed_with_what_it_looks_after(cluster: ClusterLayout) -> None:
-    """The cluster goes on without it; the next one finds what lives and starts what has died meanwhile."""
-    layout, before = Layout(cluster.root.parent.parent), processes(cluster)
-    victims = ["etcd-1", "kube-apiserver-1", "kube-scheduler-0", "kube-controller-manager-1"]
-    async with under_load(cluster, "alone") as load:
-        os.kill(int(layout.lock.read_text()), signal.SIGKILL)
-        for name in victims:
-            os.kill(before[name].pid, signal.SIGKILL)
-            await load.goes_on()
-        await until_deployed(load.transport, "without-service", 2)
-        await asyncio.to_thread(kobune, layout.root, "up")
-        async with asyncio.timeout(RECOVERY_SECONDS):
-            while not all(
-                now.pid != before[name].pid and is_at_work(cluster, now)
-                for name, now in processes(cluster).items()
-                if name in victims
-            ):
-                await asyncio.sleep(0.05)
-        await load.goes_on()
-    now = processes(cluster)
-    assert {name for name in now if now[name].pid != before[name].pid} == set(victims)
-
-
 @asynccontextmanager
 async def under_load(cluster: ClusterLayout, name: str) -> AsyncIterator[Load]:
     """Four write while the block runs; what they were answered is there at its end."""
@@ -224,7 +200,9 @@ async def test_a_leader_that_hangs_is_replaced(cluster: ClusterLayout) -> None:
                     await asyncio.sleep(0.1)
             await until_deployed(transport, f"without-{before}", 2)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            # On a slow machine it may have been killed for being silent so long.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
     await transport.close()
 
 
@@ -280,3 +258,27 @@ async def test_a_configuration_that_needs_new_processes_costs_no_request(cluster
             number += 1
     assert number > 0
     await transport.close()
+
+
+@pytest.mark.slow
+async def test_the_service_may_be_killed_with_what_it_looks_after(cluster: ClusterLayout) -> None:
+    """The cluster goes on without it; the next one finds what lives and starts what has died meanwhile."""
+    layout, before = Layout(cluster.root.parent.parent), processes(cluster)
+    victims = ["etcd-1", "kube-apiserver-1", "kube-scheduler-0", "kube-controller-manager-1"]
+    async with under_load(cluster, "alone") as load:
+        os.kill(int(layout.lock.read_text()), signal.SIGKILL)
+        for name in victims:
+            os.kill(before[name].pid, signal.SIGKILL)
+            await load.goes_on()
+        await until_deployed(load.transport, "without-service", 2)
+        await asyncio.to_thread(kobune, layout.root, "up")
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not all(
+                now.pid != before[name].pid and is_at_work(cluster, now)
+                for name, now in processes(cluster).items()
+                if name in victims
+            ):
+                await asyncio.sleep(0.05)
+        await load.goes_on()
+    now = processes(cluster)
+    assert {name for name in now if now[name].pid != before[name].pid} == set(victims)
