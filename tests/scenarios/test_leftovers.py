@@ -53,9 +53,9 @@ def runs_of(state_dir: Path) -> list[Path]:
 def test_another_cluster_of_its_name_takes_its_place(real_cluster, tmp_path):
     real_cluster.apply(POD)
     real_cluster.kubectl("wait", "pod/work", "--for=condition=Ready", "--timeout=60s")
-    kill_everything(real_cluster.state_dir)
     bridge = Path("/sys/class/net", Network(machine_wide_name(Layout(real_cluster.state_dir).cluster("story"))).bridge)
     assert bridge.exists()
+    kill_everything(real_cluster.state_dir)
 
     other = replace(real_cluster, state_dir=tmp_path)
     try:

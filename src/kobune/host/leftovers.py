@@ -25,7 +25,8 @@ def sweep() -> None:
         if cluster is None or is_served(Layout(cluster.root.parents[1])):
             continue
         try:
-            let_go(machine)
+            if not let_go(machine):
+                continue
             unmount_below(cluster.node(machine.spec.node))
             nft.remove(host_table(cluster), None)
         except (OSError, nft.NftablesFailure) as failure:

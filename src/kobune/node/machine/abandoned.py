@@ -16,7 +16,7 @@ from pyroute2 import netns
 from kobune.node.machine.containerd import start_time
 from kobune.node.machine.machine import MachineSpec, NodeMachine
 from kobune.node.machine.network import Network
-from kobune.node.machine.records import find_records
+from kobune.node.machine.records import RECORD, find_records, hold
 
 CNI_RESULTS = Path("/var/lib/cni/results")  # Source: libcni, CacheDir.
 
@@ -24,21 +24,39 @@ CNI_RESULTS = Path("/var/lib/cni/results")  # Source: libcni, CacheDir.
 def find_abandoned() -> Iterator[NodeMachine]:
     """Machines whose maker is dead and where no process is left. Blocks."""
     for record in find_records():
-        try:
-            told = json.loads(record.read_text())
-            pid, started = told["maker"]
-            network = Network(told["cluster"], IPv4Network(told["subnet"]))
-            address, pods = IPv4Address(told["address"]), IPv4Network(told["pod_range"])
-            machine = NodeMachine(MachineSpec(network, told["node"], Path(told["state"]), address, pods))
-        except (OSError, ValueError, TypeError, KeyError):
-            continue  # Not written to its end, or gone meanwhile.
-        if start_time(pid) != started and not machine.has_users:
+        machine = _read(record)
+        if machine is not None:
             yield machine
 
 
-def let_go(machine: NodeMachine) -> None:
-    """Take back what an abandoned machine has, the network namespaces of its pods included. Blocks; raises OSError."""
-    machine.let_go()
+def let_go(machine: NodeMachine) -> bool:
+    """Take back what an abandoned machine has, the network namespaces of its pods included. Blocks; raises OSError.
+
+    Returns:
+        False where somebody has begun to use it again, and nothing is done.
+    """
+    with hold(alone=True):
+        if _read(machine.layout.run / RECORD) is None:
+            return False
+        machine.let_go()
+        _remove_sandboxes(machine)
+    return True
+
+
+def _read(record: Path) -> NodeMachine | None:
+    """The machine of a record if it is abandoned; None also where the record is not written to its end, or gone."""
+    try:
+        told = json.loads(record.read_text())
+        pid, started = told["maker"]
+        network = Network(told["cluster"], IPv4Network(told["subnet"]), service_range=IPv4Network(told["services"]))
+        address, pods = IPv4Address(told["address"]), IPv4Network(told["pod_range"])
+        machine = NodeMachine(MachineSpec(network, told["node"], Path(told["state"]), address, pods))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return machine if start_time(pid) != started and not machine.has_users else None
+
+
+def _remove_sandboxes(machine: NodeMachine) -> None:
     for result in CNI_RESULTS.glob("*"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(result.read_text())

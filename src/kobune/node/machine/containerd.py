@@ -197,13 +197,16 @@ def _end(pids: Sequence[int], first: signal.Signals) -> None:
                     os.kill(pid, kind)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            alive = any(moment and start_time(pid) == moment for pid, moment in started.items())
-            for pid in started:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-            if not alive:
+            if all(_is_over(pid, moment) for pid, moment in started.items()):
                 return
             time.sleep(0.02)
+
+
+def _is_over(pid: int, moment: str) -> bool:
+    """Whether the process that began at `moment` has ended, and is buried if it was ours."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return start_time(pid) != moment or not moment
 
 
 def start_time(pid: int) -> str:

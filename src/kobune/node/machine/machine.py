@@ -25,7 +25,7 @@ from kobune.node.machine.containerd import (
 )
 from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Attachment, Network
-from kobune.node.machine.records import RECORD, RUN_FOLDER, find_records
+from kobune.node.machine.records import RECORD, RUN_FOLDER, find_records, hold
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, find_missing, has_capability
 from kobune.node.netns import is_occupied
 from kobune.node.runtime.cri import CriRuntime
@@ -169,6 +169,10 @@ class NodeMachine:
             RUN_FOLDER.rmdir()
 
     def _build(self) -> None:
+        with hold(alone=False):
+            self._make()
+
+    def _make(self) -> None:
         layout = self.layout
         if not layout.configuration.exists() and (self.namespace.exists() or layout.run.exists()):
             # Of a node of this name whose files somebody has removed; its addresses may have been others.
