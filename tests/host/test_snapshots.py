@@ -1,6 +1,7 @@
 """Managed clusters saved, put back and forked, with each engine; none of them runs."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import orjson
 import pytest
 
 from kobune.aks.clusters import Cluster, NodePool, check_cluster
+from kobune.aks.instances import Instance, Instances, MachineState
 from kobune.api.errors import Invalid
 from kobune.controlplane.store.contract import Store
 from kobune.controlplane.store.encoding import encode
 from kobune.host import etcd_members, snapshots
+from kobune.host.instances import read_instances, write_instances
 from kobune.host.layout import ClusterLayout, Layout
 from kobune.host.spec import Spec, read_spec, write_spec
 from kobune.host.stores import open_store, store_flags
@@ -42,8 +45,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path, unused_tcp_port: int
     monkeypatch.setattr(etcd_members, "LAST_PORT", unused_tcp_port + 200)
     layout = Layout(tmp_path).cluster("kobune")
     layout.root.mkdir(parents=True)
-    pool = NodePool("real", 1, "Standard_DS2_v2", 30)
-    spec = Spec(check_cluster(Cluster("kobune", "1.36", (pool,))), 6443, store=request.param, running=False)
+    pools = (NodePool("real", 1, "Standard_DS2_v2", 30), NodePool("many", 2, simulated=True))
+    spec = Spec(check_cluster(Cluster("kobune", "1.36", pools)), 6443, store=request.param, running=False)
     write_spec(layout, spec)
     return layout, spec
 
@@ -104,6 +107,13 @@ async def test_a_snapshot_of_one_engine_is_restored_by_the_other(cluster, tmp_pa
     assert await stored(other, changed) == {MAP: b"first"}
 
 
+def machine(pool: str, number: int, *, simulated: bool) -> Instance:
+    return Instance(
+        f"aks-{pool}-vmss{number:06}", pool, number, number, "1.36.1", "image", "Standard_DS2_v2", "", simulated,
+        MachineState.RUNNING, since=0.0, born=0.0,
+    )  # fmt: skip
+
+
 async def test_a_fork_has_the_objects_and_none_of_the_credentials(cluster, tmp_path):
     layout, spec = cluster
     layout.pki.mkdir()
@@ -112,12 +122,18 @@ async def test_a_fork_has_the_objects_and_none_of_the_credentials(cluster, tmp_p
         await store.write(MAP, b"first", expected=0)
         await store.write(SECRET, encode(TOKEN), expected=0)
         await store.write(LEADER, b'{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{}}', expected=0)
+    pools = {pool.name: pool for pool in spec.cluster.pools}
+    machines = tuple(
+        machine(name, number, simulated=pool.simulated) for name, pool in pools.items() for number in range(pool.count)
+    )
+    write_instances(layout, Instances(machines, pools))
     new = Layout(tmp_path).cluster("copy")
     await snapshots.fork(layout, spec, new, file=None, api_port=6445, slot=1, now=NOW)
     forked = read_spec(new)
     assert forked is not None
     assert (forked.cluster.name, forked.api_port, forked.running) == ("copy", 6445, False)
-    assert [pool.simulated for pool in forked.cluster.pools] == [True]
+    assert [pool.simulated for pool in forked.cluster.pools] == [True, True]
+    assert read_instances(new).machines == tuple(replace(one, simulated=True) for one in machines)
     found = await stored(new, forked)
     assert set(found) == {MAP, SECRET}
     assert orjson.loads(found[SECRET])["data"] == {"namespace": "ZA=="}

@@ -296,7 +296,7 @@ def _insert(rows: int) -> str:
 
 
 def _damage(path: Path, what: str) -> str:
-    return f"{path} is damaged ({what}); it was left as it is: restore a snapshot, or move it away to begin anew"
+    return f"{path} is damaged ({what}); it was left as it is: restore a snapshot (kobune snapshot restore), or move it away to begin anew"
 
 
 @contextmanager
