@@ -165,8 +165,10 @@ class Cache:
         Raises:
             Conflict: it is at another revision; nothing was written.
         """
+        known = self.get(namespace, name) if expected else None
+        facts = self._reader.read(obj, known.labels) if known is not None else self._reader.read(obj)
         return await self.write_encoded(
-            namespace, name, encode(obj), self.facts(obj), expected=expected, durable=durable, seconds=seconds
+            namespace, name, encode(obj), facts, expected=expected, durable=durable, seconds=seconds
         )
 
     async def write_encoded(

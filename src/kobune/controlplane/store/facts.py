@@ -47,15 +47,16 @@ class FactReader:
             reduce(lambda node, name: node.setdefault(name, {}), path, tree)
         self._decoder = msgspec.json.Decoder(_part(tree))
 
-    def read(self, obj: Mapping[str, Any]) -> Facts:
-        """The facts of a decoded object."""
+    def read(self, obj: Mapping[str, Any], labels: Mapping[str, str] = NONE) -> Facts:
+        """The facts of a decoded object; `labels` are those that it had before, which few changes touch."""
         fields = []
         for first, last, is_simple, paths, absent in self._fields:
             # Nearly all are strings two levels deep, and this is done for every write.
             part = obj.get(first) if is_simple else None
             value = part.get(last, "") if type(part) is dict else None
             fields.append(intern(value) or absent if type(value) is str else _field(obj, paths, absent))
-        return Facts(shared_map(obj["metadata"].get("labels") or NONE), tuple(fields))
+        given = obj["metadata"].get("labels") or NONE
+        return Facts(labels if given == labels else shared_map(given), tuple(fields))
 
     def decode(self, value: bytes) -> Facts:
         """The facts of an encoded object."""

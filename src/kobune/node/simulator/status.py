@@ -55,7 +55,13 @@ def pod_status(pod: SimPod, act: Act, life: Life, now: datetime, *, host_ip: str
 
 def container_id(pod: SimPod, name: str, restarts: int) -> str:
     """The same for the same container, run by run."""
-    return f"simulated://{hashlib.sha256(f'{pod.metadata.uid}/{name}/{restarts}'.encode()).hexdigest()}"
+    return f"simulated://{pod.metadata.uid.replace('-', '')}{_run(name, restarts)}"
+
+
+@lru_cache(maxsize=256)  # Containers of many pods have the same names.
+def _run(name: str, restarts: int) -> str:
+    """As many digits as a uid has."""
+    return hashlib.sha256(f"{name}/{restarts}".encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=256)  # Many pods have the same image.

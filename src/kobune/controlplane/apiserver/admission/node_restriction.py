@@ -3,7 +3,7 @@
 Source: upstream plugin/pkg/admission/noderestriction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from kobune.api.catalogue import Kind
 from kobune.api.errors import Json
@@ -49,10 +49,11 @@ class NodeRestriction:
         self._registry = registry
         self._tokens = NodeTokens(registry, authorization)
 
-    async def admit(self, attributes: Attributes) -> None:
+    def admit(self, attributes: Attributes) -> Awaitable[None] | None:
+        return self._admit(attributes) if GROUP in attributes.call.user.groups else None
+
+    async def _admit(self, attributes: Attributes) -> None:
         user = attributes.call.user
-        if GROUP not in user.groups:
-            return
         if not user.name.startswith(USER_PREFIX):
             raise refused(attributes, f'could not determine node from user "{user.name}"')
         node = user.name.removeprefix(USER_PREFIX)

@@ -1,5 +1,7 @@
 """OwnerReferencesPermissionEnforcement: who gives an object owners may delete it, and may finalize owners whose end it holds up."""
 
+from collections.abc import Awaitable
+
 from kobune.api.errors import Json
 from kobune.controlplane.apiserver.admission.attributes import Attributes
 from kobune.controlplane.apiserver.admission.refusal import refused
@@ -21,10 +23,11 @@ class OwnerReferencesPermissionEnforcement:
     def admit(self, attributes: Attributes) -> None:
         return None
 
-    async def validate(self, attributes: Attributes) -> None:
+    def validate(self, attributes: Attributes) -> Awaitable[None] | None:
         new, old = _owners(attributes.object), _owners(attributes.old_object)
-        if new == old:
-            return
+        return None if new == old else self._judge(attributes, new, old)
+
+    async def _judge(self, attributes: Attributes, new: list[Json], old: list[Json]) -> None:
         call = attributes.call
         if attributes.operation != "CREATE":
             delete = Access(
