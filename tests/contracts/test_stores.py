@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from kobune.controlplane.store.contract import Change, Closed, Compacted, Conflict, Entry, Page, Store
 from kobune.controlplane.store.encrypted import EncryptedStore
-from kobune.controlplane.store.encryption import AesGcm, Encryption, Sealer
+from kobune.controlplane.store.encryption import Encryption
 from kobune.controlplane.store.etcd import EtcdStore
 from kobune.controlplane.store.memory import MemoryStore
+from kobune.controlplane.store.sealing import AesGcm, Provider, Sealer
 from kobune.controlplane.store.sqlite import SqliteStore
 
 Engine = Callable[[], AbstractAsyncContextManager[Store]]
@@ -93,7 +94,7 @@ class Everything(Encryption):
     """Seals whatever the key."""
 
     def __init__(self) -> None:
-        self._sealer = Sealer([AesGcm("key", bytes(32))])
+        self._sealer = Sealer([Provider(b"k8s:enc:aesgcm:v1:key:", AesGcm(bytes(32)))])
 
     def sealer(self, key: str) -> Sealer:
         return self._sealer
