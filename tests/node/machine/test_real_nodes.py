@@ -1,6 +1,7 @@
 """Real nodes run real containers, reach each other, survive their agents and leave nothing behind."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from kobune.node.machine.machine import BUSYBOX as BUSYBOX_PROGRAM
 from kobune.node.machine.machine import NodeMachine
 from kobune.node.machine.network import NAMESPACES
 from kobune.node.machine.records import RECORD
+from kobune.node.machine.sandboxes import CNI_RESULTS
 from kobune.node.netns import connect_in
 from kobune.node.runtime.cri import CriRuntime
 from kobune.node.runtime.images import BUSYBOX, Archive, builtin_archive
@@ -195,18 +197,31 @@ async def test_nothing_is_left_of_a_destroyed_node(node: NodeMachine, runtime: C
     await node.destroy()  # A second time is no error.
 
 
+def namespaces_of_pods(node: NodeMachine) -> list[Path]:
+    found = []
+    for result in CNI_RESULTS.glob("*"):
+        with suppress(FileNotFoundError, ValueError):  # Others' pods come and go.
+            told = json.loads(result.read_text())
+            if str(node.spec.state) in base64.b64decode(told["config"]).decode():
+                found += [Path(link["sandbox"]) for link in told["result"]["interfaces"] if "sandbox" in link]
+    return found
+
+
 async def test_what_is_left_of_a_node_whose_files_are_gone_does_not_hinder_the_next_of_its_name(
     node: NodeMachine, runtime: CriRuntime
 ):
     _, container = await run(node, runtime, "sleep", "1000")
     assert (await runtime.find_container(container)).state == State.RUNNING
     pid = int(node.layout.pid_file.read_text().split()[0])
+    left = namespaces_of_pods(node)
     node.layout.configuration.unlink()
     third = str(node.spec.pod_range).split(".")[2]
     elsewhere = IPv4Network(str(node.spec.pod_range).replace(f".{third}.", f".{int(third) + 50}."))
     again = NodeMachine(replace(node.spec, pod_range=elsewhere, address=node.spec.address + 50))
     await again.start()
     assert not process_exists(pid)
+    assert left
+    assert not any(each.exists() for each in left)
     connection = again.open_runtime()
     try:
         sandbox, _ = await run(again, connection, "sleep", "1000")

@@ -4,21 +4,15 @@ That is so when everything of a cluster is killed at once, its service too. Whoe
 them; for as long as nobody does, they take addresses away from others.
 """
 
-import base64
-import contextlib
 import json
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from pyroute2 import netns
-
 from kobune.node.machine.containerd import start_time
 from kobune.node.machine.machine import MachineSpec, NodeMachine
 from kobune.node.machine.network import Network
 from kobune.node.machine.records import RECORD, find_records, hold
-
-CNI_RESULTS = Path("/var/lib/cni/results")  # Source: libcni, CacheDir.
 
 
 def find_abandoned() -> Iterator[NodeMachine]:
@@ -30,7 +24,7 @@ def find_abandoned() -> Iterator[NodeMachine]:
 
 
 def let_go(machine: NodeMachine) -> bool:
-    """Take back what an abandoned machine has, the network namespaces of its pods included. Blocks; raises OSError.
+    """Take back what an abandoned machine has of its host. Blocks; raises OSError.
 
     Returns:
         False where somebody has begun to use it again, and nothing is done.
@@ -39,7 +33,6 @@ def let_go(machine: NodeMachine) -> bool:
         if _read(machine.layout.run / RECORD) is None:
             return False
         machine.let_go()
-        _remove_sandboxes(machine)
     return True
 
 
@@ -54,15 +47,3 @@ def _read(record: Path) -> NodeMachine | None:
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return machine if start_time(pid) != started and not machine.has_users else None
-
-
-def _remove_sandboxes(machine: NodeMachine) -> None:
-    for result in CNI_RESULTS.glob("*"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(result.read_text())
-            # The plug-ins were told to keep their addresses in the machine's own folder.
-            if json.dumps(f"{machine.layout.state}/addresses").encode() in base64.b64decode(told["config"]):
-                for sandbox in [link["sandbox"] for link in told["result"]["interfaces"] if link.get("sandbox")]:
-                    with contextlib.suppress(FileNotFoundError):
-                        netns.remove(sandbox)
-                result.unlink()

@@ -45,6 +45,11 @@ class Layout:
         return self.state / "cni"
 
     @property
+    def addresses(self) -> Path:
+        """Where the network plug-ins note which pods' addresses are taken."""
+        return self.state / "addresses"
+
+    @property
     def log(self) -> Path:
         return self.state / "containerd.log"
 
@@ -97,7 +102,7 @@ def render_cni(layout: Layout, pod_range: IPv4Network, *, host_ports: bool) -> s
             "type": "host-local",
             "ranges": [[{"subnet": str(pod_range)}]],
             "routes": [{"dst": "0.0.0.0/0"}],
-            "dataDir": str(layout.state / "addresses"),
+            "dataDir": str(layout.addresses),
         },
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}

@@ -27,6 +27,7 @@ from kobune.node.machine.mounts import unmount_below
 from kobune.node.machine.network import Attachment, Network
 from kobune.node.machine.records import RECORD, RUN_FOLDER, find_records, hold
 from kobune.node.machine.requirements import CAP_SYS_RESOURCE, find_missing, has_capability
+from kobune.node.machine.sandboxes import remove_sandboxes
 from kobune.node.netns import is_occupied
 from kobune.node.runtime.cri import CriRuntime
 from kobune.node.runtime.images import Importer, builtin_archive, import_builtins
@@ -152,6 +153,7 @@ class NodeMachine:
         unmount_below(self.layout.state)
 
     def _detach(self) -> None:
+        remove_sandboxes(self.layout.addresses)
         network.detach(self._attachment)
         # The way to Services may have led through a bridge that went with this; to clusters side by side one is enough.
         ours = self.spec.network
