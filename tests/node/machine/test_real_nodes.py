@@ -29,6 +29,8 @@ from kobune.node.runtime.images import BUSYBOX, Archive, builtin_archive
 from kobune.node.runtime.runtime import ContainerSpec, PortMapping, RuntimeFailure, SandboxSpec, State, TerminalSize
 
 pytestmark = pytest.mark.real
+# Sizes have no acknowledgement, so the command waits for this one.
+SHOW_SIZE = "read line; until stty size | grep '33 77'; do sleep 0.05; done"
 
 
 def sandbox_spec(node: NodeMachine, name: str = "pod") -> SandboxSpec:
@@ -72,9 +74,9 @@ async def test_a_container_runs_logs_and_tells_of_its_end(node: NodeMachine, run
     async with aclosing(runtime.events()) as events:
         first = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0.2)  # The subscription reaches the runtime.
-        sandbox, container = await run(node, runtime, "sh", "-c", "echo hello; sleep 0.3; exit 3")
+        sandbox, container = await run(node, runtime, "sh", "-c", "echo hello; sleep 1; exit 3")
         assert (await runtime.find_container(container)).state == State.RUNNING
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             event = await first
             while event.container_id != container or (await runtime.find_container(container)).state != State.EXITED:
                 event = await anext(events)
@@ -93,7 +95,7 @@ async def test_a_container_runs_logs_and_tells_of_its_end(node: NodeMachine, run
 async def test_commands_in_a_container(node: NodeMachine, runtime: CriRuntime):
     sandbox, container = await run(node, runtime, "httpd", "-f", "-p", "127.0.0.1:8080")
 
-    assert await runtime.exec_sync(container, ["sh", "-c", "echo a; echo b >&2; exit 4"], timeout_seconds=5) == (
+    assert await runtime.exec_sync(container, ["sh", "-c", "echo a; echo b >&2; exit 4"], timeout_seconds=30) == (
         4,
         b"a\n",
         b"b\n",
@@ -112,9 +114,8 @@ async def test_commands_in_a_container(node: NodeMachine, runtime: CriRuntime):
     assert await stream.exit_code() == 7
     await stream.close()
 
-    terminal = await runtime.exec(container, ["sh", "-c", "read line; stty size"], stdin=True, tty=True)
+    terminal = await runtime.exec(container, ["sh", "-c", SHOW_SIZE], stdin=True, tty=True)
     await terminal.resize(TerminalSize(width=77, height=33))
-    await asyncio.sleep(0.2)  # Sizes have no acknowledgement.
     await terminal.send_stdin(b"\n")
     screen = b"".join([data async for _, data in terminal.output()])
     assert b"33 77" in screen
@@ -150,7 +151,7 @@ async def test_pods_of_two_nodes_reach_each_other_and_the_host_reaches_both(make
             containers.append((container, (await runtime.find_sandbox(sandbox)).ips[0]))
         for runtime, (container, _), (_, other) in zip(runtimes, containers, reversed(containers), strict=True):
             code, _, errors = await runtime.exec_sync(
-                container, ["wget", "-q", "-O-", f"http://{other}/"], timeout_seconds=5
+                container, ["wget", "-q", "-O-", f"http://{other}/"], timeout_seconds=30
             )
             assert (code, b"404 Not Found" in errors) == (1, True)
         for _, address in containers:
@@ -248,7 +249,7 @@ async def test_a_machine_is_abandoned_when_its_maker_and_all_that_ran_there_are_
             in_group = str(node.cgroup_parent) in (process / "cgroup").read_text()
             if in_group or str(node.layout.socket) in (process / "cmdline").read_text():
                 os.kill(int(process.name), signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := abandoned()):
             await asyncio.sleep(0.05)
     await asyncio.to_thread(let_go, found[0])
@@ -328,7 +329,7 @@ async def test_an_archive_of_another_tool_becomes_an_image(
     file = tmp_path / "image.tar.gz"
     file.write_bytes(repacked(builtin_archive(BUSYBOX_PROGRAM), form))
     assert await node.importer.load(file) == ["docker.io/team/web:1"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (image := await runtime.find_image("team/web:1")) is None:
             await asyncio.sleep(0.05)
     spec = sandbox_spec(node)

@@ -59,14 +59,14 @@ async def web_pod(node: NodeMachine, stack: AsyncExitStack) -> tuple[str, str]:
 async def ask(node: NodeMachine, container: str, url: str) -> str:
     runtime = node.open_runtime()
     try:
-        code, output, _ = await runtime.exec_sync(container, ["wget", "-q", "-O-", url], timeout_seconds=10)
+        code, output, _ = await runtime.exec_sync(container, ["wget", "-q", "-O-", url], timeout_seconds=30)
     finally:
         await runtime.close()
     return output.decode().strip() if code == 0 else ""
 
 
 async def eventually(check) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await check():
             await asyncio.sleep(0.05)
 
