@@ -216,6 +216,21 @@ async def test_a_torn_file_is_noticed_at_start(path: Path, after_a_crash: bool) 
     assert path.read_bytes() == content
 
 
+async def test_damage_that_no_reader_would_meet_is_noticed_at_start(path: Path) -> None:
+    """As in the list of free pages: whatever is written next may then overwrite what is there."""
+    async with opened(path) as store:
+        await store.write("/a", bytes(100_000), expected=0)
+        await store.compact(await store.delete("/a", expected=None))
+    content = bytearray(path.read_bytes())
+    free = 8192 * (int.from_bytes(content[32:36], "big") - 1)  # Source: SQLite's file format, the freelist.
+    assert free > 0
+    content[free + 4 : free + 8] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="restore a snapshot"):
+        await SqliteStore.open(path)
+    assert path.read_bytes() == content
+
+
 FULL = """
 import asyncio, resource, sys
 from kobune.controlplane.store.contract import Unavailable

@@ -83,7 +83,7 @@ def restore_file(snapshot: Path, store: Path) -> Snapshot:
     found = describe(snapshot)
     with _new_file(store) as unfinished:
         shutil.copyfile(snapshot, unfinished)
-        with closing(SqliteLog(unfinished)) as log:
+        with closing(SqliteLog(unfinished, is_checked=True)) as log:
             log.begin_after(found.revision + SKIPPED_AFTER_RESTORE)
     return found
 

@@ -56,13 +56,15 @@ class Row(NamedTuple):
 class SqliteLog:
     """An open file. `append`, `compact` and `checkpoint` belong to one thread, the reading methods to another.
 
+    Args:
+        is_checked: its structure need not be looked at, because it just has been.
     Raises:
         InUse: another server has it open.
         Damaged: the file is not a store or is broken; it is left as it is.
         Unavailable: it cannot be opened or made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_checked: bool = False) -> None:
         self.path = path
         self._since_checkpoint = 0
         with ExitStack() as undo:
@@ -75,14 +77,14 @@ class SqliteLog:
                 raise Unavailable(f"{path} cannot be opened: {error.strerror}") from error
             with self._translated():
                 self._writer = undo.enter_context(closing(_connect(path)))
-                self._prepare()
+                self._prepare(is_checked)
                 self._reader = _connect(path)
             undo.pop_all()
 
     def close(self) -> None:
         self._reader.close()
         with suppress(sqlite3.DatabaseError):
-            # On a full disk: not clean, so the next start looks at everything.
+            # On a full disk: as after a crash.
             self._set("clean", 1)
         self._writer.close()  # SQLite puts everything into the main file.
         os.close(self._lock)
@@ -205,7 +207,7 @@ class SqliteLog:
 
     # Opening
 
-    def _prepare(self) -> None:
+    def _prepare(self, is_checked: bool) -> None:
         """Make the tables in a new file; check an old one."""
         db = self._writer
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -218,11 +220,12 @@ class SqliteLog:
         check_mark(db, self.path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA journal_size_limit = 67108864")
-        if not _fact(db, "clean"):
-            # After a crash: the whole structure. Otherwise what is read shows it by its checksums.
+        if tables and not is_checked:
+            # The whole structure. What the entries hold is checked by their checksums when it is read.
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise Damaged(_damage(self.path, found))
+        if not _fact(db, "clean"):
             (newest,) = db.execute("SELECT coalesce(max(revision), 0) FROM log").fetchone()
             self._set("newest", max(newest, _fact(db, "newest"), _fact(db, "compacted")) + SKIPPED_AFTER_CRASH)
         self._set("clean", 0)
